@@ -1,0 +1,44 @@
+"""A user's mistake, told in one sentence."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+
+class InputError(ValueError):
+    """A user's mistake. Its message is one sentence with the path (or name), what was expected and what was found."""
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on (for example NaN in the loss). Its message is one sentence that names the scans."""
+
+
+def told_in_one_sentence(error: BaseException | None) -> str | None:
+    """The sentence of the first InputError or TrainingError in an exception's chain of causes, or None."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, (InputError, TrainingError)):
+            return str(error)
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _print_sentence_or_traceback(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    sentence = told_in_one_sentence(error)
+    if sentence is None:
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        print(f"error: {sentence}", file=sys.stderr)
+
+
+def report_user_errors() -> None:
+    """Let the running command print a user's mistake as one sentence on stderr instead of a traceback; it exits with 1.
+
+    MONAI wraps what a config component raises, so the whole chain of causes is searched. Every command of this project
+    (the ``initialize`` of its configs) calls this; a library that imports ``dxa_monai`` is left alone.
+    """
+    sys.excepthook = _print_sentence_or_traceback

@@ -1,0 +1,223 @@
+"""Image quality of reconstructions on held-out people: the paper's table 1 and figure 2.
+
+Leong et al., "Quantitative Imaging Principles Improves Medical Image Learning", arXiv 2206.06663, section 4.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from monai.data import DataLoader, Dataset
+from monai.transforms import Compose, EnsureTyped, LoadImaged
+from tqdm import tqdm
+
+from dxa_monai.errors import InputError
+from dxa_monai.figures.reconstruction import comparison_figure
+from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.metrics.bootstrap import bootstrap_interval, paired_difference_interval
+from dxa_monai.metrics.image_quality import nmae, psnr_db, ssim
+from dxa_monai.networks.checkpoint import load_vae
+from dxa_monai.networks.vae import DXAVAE
+from dxa_monai.scan.manifest import as_datalist
+from dxa_monai.scan.reader import RawDXAReader
+
+MEAN_IMAGE_ARM = "mean_image"
+"""Name of the baseline that answers every scan with the mean image of the training split."""
+
+METRICS = {"psnr_db": psnr_db, "ssim": ssim, "nmae": nmae}
+
+
+def per_scan_quality(
+    rows: Sequence[Mapping[str, Any]],
+    networks: Mapping[str, DXAVAE],
+    batch_size: int = 8,
+    num_workers: int = 0,
+    device: str | torch.device = "cpu",
+) -> pd.DataFrame:
+    """Image quality of every arm's reconstruction of every scan, and of the mean-image baseline.
+
+    The baseline is the mean image that the first network was trained with; networks of different means are refused,
+    since they were not trained on the same people.
+
+    Args:
+        rows: manifest rows of the people held out.
+        networks: trained networks by the name of their arm.
+        batch_size: scans in one pass.
+        num_workers: processes that read scans.
+        device: where to compute.
+
+    Returns:
+        One row a scan and arm: ``scan_id, subject_id, arm, psnr_db, ssim, nmae``.
+
+    Raises:
+        InputError: the networks' mean images differ.
+    """
+    mean_image = common_mean_image(networks).to(device)
+    loader = DataLoader(
+        Dataset(
+            as_datalist(rows),
+            Compose([LoadImaged(keys="image", reader=RawDXAReader()), EnsureTyped(keys="image", track_meta=False)]),
+        ),
+        batch_size=batch_size,
+        num_workers=num_workers,
+    )
+    for network in networks.values():
+        network.to(device).eval()
+    records = []
+    with torch.no_grad():
+        for batch in tqdm(loader, desc="evaluating", unit="batch"):
+            target = batch["image"].to(device)
+            predictions = {MEAN_IMAGE_ARM: mean_image.expand_as(target)}
+            predictions |= {arm: network.reconstruct(target) for arm, network in networks.items()}
+            for arm, prediction in predictions.items():
+                values = {name: metric(prediction, target).tolist() for name, metric in METRICS.items()}
+                for index, scan_id in enumerate(batch["scan_id"]):
+                    records.append(
+                        {"scan_id": scan_id, "subject_id": batch["subject_id"][index], "arm": arm}
+                        | {name: column[index] for name, column in values.items()}
+                    )
+    return pd.DataFrame.from_records(records)
+
+
+def common_mean_image(networks: Mapping[str, DXAVAE]) -> torch.Tensor:
+    """The mean training image that all networks share, ``(6, H, W)``.
+
+    Raises:
+        InputError: no network is given, or they were trained with different mean images.
+    """
+    if not networks:
+        raise InputError("arms: expected at least one arm and its checkpoint, got none.")
+    (first_arm, first), *others = networks.items()
+    mean_image = first.mean_image.detach().cpu()
+    for arm, network in others:
+        if not torch.equal(network.mean_image.detach().cpu(), mean_image):
+            raise InputError(
+                f"arms: expected networks trained on the same people, got different mean images in '{first_arm}' and '{arm}'."
+            )
+    return mean_image
+
+
+def table_1(quality: pd.DataFrame, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+    """The paper's table 1 with intervals: one row an arm, mean and bootstrap interval over people of each metric.
+
+    Args:
+        quality: from :func:`per_scan_quality`.
+        confidence: coverage of the intervals.
+        seed: of the bootstrap.
+
+    Returns:
+        Columns ``arm, people, scans`` and, for each metric, ``{metric}``, ``{metric}_low``, ``{metric}_high``.
+    """
+    rows = []
+    for arm, group in quality.groupby("arm", sort=False):
+        row: dict[str, Any] = {"arm": arm, "people": group["subject_id"].nunique(), "scans": len(group)}
+        for name in METRICS:
+            estimate, low, high = bootstrap_interval(
+                group[name].to_numpy(), group["subject_id"].to_numpy(), confidence=confidence, seed=seed
+            )
+            row |= {name: estimate, f"{name}_low": low, f"{name}_high": high}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def arm_differences(quality: pd.DataFrame, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+    """Every later arm minus every earlier one, paired scan by scan, with a bootstrap interval over people.
+
+    Returns:
+        Columns ``arm, minus`` and, for each metric, ``{metric}``, ``{metric}_low``, ``{metric}_high``.
+    """
+    arms = list(quality["arm"].unique())
+    wide = quality.set_index(["scan_id", "arm"])
+    rows = []
+    for first in range(len(arms)):
+        for second in range(first + 1, len(arms)):
+            earlier, later = wide.xs(arms[first], level="arm"), wide.xs(arms[second], level="arm")
+            row: dict[str, Any] = {"arm": arms[second], "minus": arms[first]}
+            for name in METRICS:
+                estimate, low, high = paired_difference_interval(
+                    later[name].to_numpy(),
+                    earlier.loc[later.index, name].to_numpy(),
+                    later["subject_id"].to_numpy(),
+                    confidence=confidence,
+                    seed=seed,
+                )
+                row |= {name: estimate, f"{name}_low": low, f"{name}_high": high}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def format_table(table: pd.DataFrame) -> str:
+    """The table as text for the terminal: ``mean [low, high]`` in every metric's column."""
+    digits = {"psnr_db": 2, "ssim": 4, "nmae": 4}
+    shown = table.drop(columns=[f"{name}_{end}" for name in METRICS for end in ("low", "high")]).copy()
+    for name in METRICS:
+        shown[name] = [
+            f"{row[name]:.{digits[name]}f} [{row[f'{name}_low']:.{digits[name]}f}, {row[f'{name}_high']:.{digits[name]}f}]"
+            for _, row in table.iterrows()
+        ]
+    return shown.to_string(index=False)
+
+
+def representative_scan(quality: pd.DataFrame, arm: str) -> str:
+    """The scan whose PSNR in an arm is the median one, so that the figure is neither the best nor the worst case."""
+    of_arm = quality[quality["arm"] == arm].sort_values(["psnr_db", "scan_id"])
+    return str(of_arm["scan_id"].iloc[(len(of_arm) - 1) // 2])
+
+
+def evaluate_reconstruction(
+    rows: Sequence[Mapping[str, Any]],
+    arms: Mapping[str, str | Path],
+    output_dir: str | Path,
+    batch_size: int = 8,
+    num_workers: int = 0,
+    device: str | torch.device = "cpu",
+    seed: int = 0,
+) -> dict[str, Path]:
+    """Write table 1, the differences between arms and the six-channel figure of trained arms, and print the table.
+
+    Args:
+        rows: manifest rows of the people held out.
+        arms: checkpoint path by the name of the arm, in the order in which they are shown.
+        output_dir: gets ``table_1.csv``, ``arm_differences.csv``, ``per_scan.csv`` and ``figure_2.png``.
+        batch_size: scans in one pass.
+        num_workers: processes that read scans.
+        device: where to compute.
+        seed: of the bootstrap.
+
+    Returns:
+        The written files by name.
+
+    Raises:
+        InputError: a checkpoint cannot be used, or the folder cannot be written to.
+    """
+    if MEAN_IMAGE_ARM in arms:
+        raise InputError(f"arms: expected names of trained arms, got '{MEAN_IMAGE_ARM}', which names the baseline.")
+    folder = output_folder(output_dir)
+    networks = {arm: load_vae(path) for arm, path in arms.items()}
+    quality = per_scan_quality(rows, networks, batch_size, num_workers, device)
+    table, differences = table_1(quality, seed=seed), arm_differences(quality, seed=seed)
+
+    files = {name: folder / f"{name}.csv" for name in ("per_scan", "table_1", "arm_differences")}
+    for name, content in (("per_scan", quality), ("table_1", table), ("arm_differences", differences)):
+        with atomic_path(files[name]) as temporary:
+            content.to_csv(temporary, index=False, float_format="%.6g")
+
+    chosen = representative_scan(quality, next(iter(arms)))
+    path = next(row["scan"] for row in rows if row["scan_id"] == chosen)
+    target = torch.as_tensor(np.asarray(LoadImaged(keys="image", reader=RawDXAReader())({"image": path})["image"]))
+    with torch.no_grad():
+        predictions = {
+            arm: network.reconstruct(target[None].to(device))[0].cpu().numpy() for arm, network in networks.items()
+        }
+    files["figure_2"] = folder / "figure_2.png"
+    comparison_figure(target.numpy(), predictions, files["figure_2"])
+
+    print(f"Held-out people, mean [95 % bootstrap interval over people] of {table['people'].iloc[0]} people:")
+    print(format_table(table))
+    print(f"Tables and figure: {folder}")
+    return files

@@ -1,0 +1,69 @@
+"""Output that is whole or not there, and paths that stay inside the folder they belong to."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dxa_monai.errors import InputError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``, with the same ending; rename it to ``path`` when the block succeeds.
+
+    The file is flushed to disk before the rename, so that after a crash either the old or the new content is there.
+    If the block raises, the temporary file is deleted and ``path`` is untouched.
+    """
+    path = Path(path)
+    suffix = "".join(path.suffixes[-2:])
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".partial{suffix}", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def output_folder(path: str | Path) -> Path:
+    """Make ``path`` (and its parents) if need be and return it.
+
+    Raises:
+        InputError: it cannot be made, is not a folder, or cannot be written to.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"{folder}: expected a folder that can be written to, got '{reason}'.") from error
+    return folder
+
+
+def path_inside(folder: str | Path, relative: str | Path) -> Path:
+    """``folder / relative``, refused if it would lie outside ``folder`` (absolute, ``..`` or through a link).
+
+    Raises:
+        InputError: the path leaves the folder.
+    """
+    root = Path(folder).resolve()
+    joined = (root / relative).resolve()
+    if not joined.is_relative_to(root):
+        raise InputError(f"{relative}: expected a path inside {folder}, got one that leads to {joined}.")
+    return joined
