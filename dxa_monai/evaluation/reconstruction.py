@@ -19,10 +19,13 @@ from tqdm import tqdm
 from dxa_monai.errors import InputError
 from dxa_monai.figures.reconstruction import comparison_figure
 from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.handlers.tracking import mlflow_run
 from dxa_monai.metrics.bootstrap import bootstrap_interval, paired_difference_interval
 from dxa_monai.metrics.image_quality import nmae, psnr_db, ssim
 from dxa_monai.networks.checkpoint import load_vae
 from dxa_monai.networks.vae import DXAVAE
+from dxa_monai.scan.format import counts_to_unit
+from dxa_monai.scan.io import load_scan
 from dxa_monai.scan.manifest import as_datalist
 from dxa_monai.scan.reader import RawDXAReader
 
@@ -151,10 +154,10 @@ def arm_differences(quality: pd.DataFrame, confidence: float = 0.95, seed: int =
     return pd.DataFrame(rows)
 
 
-def format_table(table: pd.DataFrame) -> str:
-    """The table as text for the terminal: ``mean [low, high]`` in every metric's column."""
+def format_table(table: pd.DataFrame, labels: Sequence[str]) -> str:
+    """A table as text for the terminal: the columns ``labels``, then ``mean [low, high]`` for every metric."""
     digits = {"psnr_db": 2, "ssim": 4, "nmae": 4}
-    shown = table.drop(columns=[f"{name}_{end}" for name in METRICS for end in ("low", "high")]).copy()
+    shown = table[list(labels)].copy()
     for name in METRICS:
         shown[name] = [
             f"{row[name]:.{digits[name]}f} [{row[f'{name}_low']:.{digits[name]}f}, {row[f'{name}_high']:.{digits[name]}f}]"
@@ -177,6 +180,9 @@ def evaluate_reconstruction(
     num_workers: int = 0,
     device: str | torch.device = "cpu",
     seed: int = 0,
+    tracking_uri: str = "",
+    experiment: str = "dxa_vae",
+    params: Mapping[str, Any] | None = None,
 ) -> dict[str, Path]:
     """Write table 1, the differences between arms and the six-channel figure of trained arms, and print the table.
 
@@ -188,6 +194,9 @@ def evaluate_reconstruction(
         num_workers: processes that read scans.
         device: where to compute.
         seed: of the bootstrap.
+        tracking_uri: of MLflow, where the table and the files are logged too; empty: they are not.
+        experiment: MLflow's name for what belongs together.
+        params: what MLflow should know of the data and the code.
 
     Returns:
         The written files by name.
@@ -198,26 +207,50 @@ def evaluate_reconstruction(
     if MEAN_IMAGE_ARM in arms:
         raise InputError(f"arms: expected names of trained arms, got '{MEAN_IMAGE_ARM}', which names the baseline.")
     folder = output_folder(output_dir)
+    arms = {arm: str(path) for arm, path in arms.items()}
     networks = {arm: load_vae(path) for arm, path in arms.items()}
-    quality = per_scan_quality(rows, networks, batch_size, num_workers, device)
-    table, differences = table_1(quality, seed=seed), arm_differences(quality, seed=seed)
+    about = dict(params or {}) | {"arms": arms}
+    with mlflow_run(tracking_uri, experiment, "table_1", about, enabled=bool(tracking_uri)) as run:
+        quality = per_scan_quality(rows, networks, batch_size, num_workers, device)
+        tables = {"table_1": table_1(quality, seed=seed), "arm_differences": arm_differences(quality, seed=seed)}
+        files = {}
+        for name, table in ({"per_scan": quality} | tables).items():
+            files[name] = folder / f"{name}.csv"
+            with atomic_path(files[name]) as temporary:
+                table.to_csv(temporary, index=False, float_format="%.6g")
+        files["figure_2"] = folder / "figure_2.png"
+        _draw_representative(rows, quality, networks, device, files["figure_2"])
 
-    files = {name: folder / f"{name}.csv" for name in ("per_scan", "table_1", "arm_differences")}
-    for name, content in (("per_scan", quality), ("table_1", table), ("arm_differences", differences)):
-        with atomic_path(files[name]) as temporary:
-            content.to_csv(temporary, index=False, float_format="%.6g")
+        run.log_metrics(table_as_metrics(tables["table_1"]))
+        for path in files.values():
+            run.log_artifact(path)
 
-    chosen = representative_scan(quality, next(iter(arms)))
-    path = next(row["scan"] for row in rows if row["scan_id"] == chosen)
-    target = torch.as_tensor(np.asarray(LoadImaged(keys="image", reader=RawDXAReader())({"image": path})["image"]))
-    with torch.no_grad():
-        predictions = {
-            arm: network.reconstruct(target[None].to(device))[0].cpu().numpy() for arm, network in networks.items()
-        }
-    files["figure_2"] = folder / "figure_2.png"
-    comparison_figure(target.numpy(), predictions, files["figure_2"])
-
-    print(f"Held-out people, mean [95 % bootstrap interval over people] of {table['people'].iloc[0]} people:")
-    print(format_table(table))
+    people = tables["table_1"]["people"].iloc[0]
+    print(f"Image quality on {people} held-out people, mean [95 % bootstrap interval over people]:")
+    print(format_table(tables["table_1"], ["arm"]))
+    print("Difference of two arms on the same scans:")
+    print(format_table(tables["arm_differences"], ["arm", "minus"]))
     print(f"Tables and figure: {folder}")
     return files
+
+
+def table_as_metrics(table: pd.DataFrame) -> dict[str, float]:
+    """Table 1 as numbers for a tracker: ``{arm}/{metric}``, with ``_low`` and ``_high`` where the interval is known."""
+    columns = [column for column in table.columns if column not in ("arm", "people", "scans")]
+    values = {f"{row['arm']}/{column}": float(row[column]) for _, row in table.iterrows() for column in columns}
+    return {name: value for name, value in values.items() if np.isfinite(value)}
+
+
+def _draw_representative(
+    rows: Sequence[Mapping[str, Any]],
+    quality: pd.DataFrame,
+    networks: Mapping[str, DXAVAE],
+    device: str | torch.device,
+    path: Path,
+) -> None:
+    chosen = representative_scan(quality, next(iter(networks)))
+    scan = next(row["scan"] for row in rows if row["scan_id"] == chosen)
+    target = torch.from_numpy(np.moveaxis(counts_to_unit(load_scan(scan).counts), -1, 0).copy())
+    with torch.no_grad():
+        predictions = {arm: net.reconstruct(target[None].to(device))[0].cpu() for arm, net in networks.items()}
+    comparison_figure(target, predictions, path)

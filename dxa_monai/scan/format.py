@@ -7,8 +7,12 @@ open beam in the air segment. Rows run from head to feet, columns from the patie
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
+
+from dxa_monai.errors import InputError
 
 Array = npt.NDArray[np.generic]
 
@@ -27,9 +31,137 @@ FULL_SCALE_NEPERS = 12.0
 SCAN_SHAPE = (150, 109)
 """Rows and columns of a whole-body scan."""
 PIXEL_SPACING_MM = (13.0, 6.06)
-"""Nominal distance between rows and between columns (195 x 66 cm field); override it where the scanner says otherwise."""
+"""Nominal distance between rows and between columns (195 x 66 cm field); override it if the scanner says otherwise."""
+
+_BODY_COUNTS = 0.5 / FULL_SCALE_NEPERS * FULL_SCALE_COUNTS
+"""How far a pixel lies above the open beam to be called body: 0.5 nepers, about 2.5 cm of soft tissue at 60 keV."""
+_BACKGROUND_PERCENTILE = 5.0
+_SMALLEST_BODY_FRACTION = 0.01
+"""With fewer body pixels than this a scan is taken as empty, so that a few bad pixels judge nothing."""
 
 
 def pixel_area_cm2(pixel_spacing_mm: tuple[float, float] = PIXEL_SPACING_MM) -> float:
     """Area of one pixel in cm2."""
     return pixel_spacing_mm[0] * pixel_spacing_mm[1] / 100.0
+
+
+def counts_to_unit(counts: Array) -> npt.NDArray[np.float32]:
+    """Counts 0..16383 as float32 in [0, 1]: ``counts / 16383``. :func:`unit_to_counts` undoes it exactly."""
+    return (np.asarray(counts, dtype=np.float64) / FULL_SCALE_COUNTS).astype(np.float32)
+
+
+def unit_to_counts(unit: Array) -> npt.NDArray[np.uint16]:
+    """Finite values in [0, 1] as counts: ``unit * 16383``, rounded to the nearest count and clipped to 0..16383."""
+    counts = np.rint(np.asarray(unit, dtype=np.float64) * FULL_SCALE_COUNTS)
+    return np.clip(counts, 0, FULL_SCALE_COUNTS).astype(np.uint16)
+
+
+def channel_index(channels: Sequence[str], source: object) -> list[int]:
+    """Where each channel of ``CHANNELS`` stands in a scan whose channels are declared to be ``channels``.
+
+    Raises:
+        InputError: ``channels`` is not a permutation of ``CHANNELS``.
+    """
+    declared = [str(name) for name in channels]
+    if sorted(declared) != sorted(CHANNELS):
+        raise InputError(
+            f"{source}: expected the channels {', '.join(CHANNELS)} in any order, got {', '.join(declared) or 'none'}."
+        )
+    return [declared.index(name) for name in CHANNELS]
+
+
+def check_counts(
+    array: Array,
+    source: object,
+    spatial_shape: tuple[int, int] | None = SCAN_SHAPE,
+    channels: Sequence[str] = CHANNELS,
+) -> npt.NDArray[np.uint16]:
+    """The array as a raw scan with its channels in the order of ``CHANNELS``, if it can be one.
+
+    Args:
+        array: counts, channel last; see :func:`as_counts`.
+        source: path or name that an error sentence begins with.
+        spatial_shape: rows and columns that a scan must have; None takes any.
+        channels: order of the channels in ``array``. It is declared, never guessed.
+
+    Returns:
+        uint16 ``(H, W, 6)``, C-contiguous.
+
+    Raises:
+        InputError: shape, type or values cannot be counts (:func:`as_counts`), the channel names are wrong
+            (:func:`channel_index`) or low and high energy are swapped (:func:`check_energy_order`).
+    """
+    index = channel_index(channels, source)
+    counts = np.ascontiguousarray(as_counts(array, source, spatial_shape)[..., index])
+    check_energy_order(counts, source)
+    return counts
+
+
+def as_counts(
+    array: Array, source: object, spatial_shape: tuple[int, int] | None = SCAN_SHAPE
+) -> npt.NDArray[np.uint16]:
+    """The array as uint16 counts, if shape, type and values allow it without loss.
+
+    Any integer type is taken, and floats that hold whole numbers, since image tools like to store integers that way.
+    Fractions (a scan already divided by 16383) are refused rather than rescaled.
+
+    Args:
+        array: ``(H, W, 6)``.
+        source: path or name that an error sentence begins with.
+        spatial_shape: rows and columns that a scan must have; None takes any.
+
+    Raises:
+        InputError: another shape, a type that holds no numbers, NaN or infinity, fractions, or values outside 0..16383.
+    """
+    array = np.asarray(array)
+    rows, columns = ("H", "W") if spatial_shape is None else spatial_shape
+    channels = len(CHANNELS)
+    if array.ndim != 3 or array.shape[2] != channels or 0 in array.shape:
+        raise InputError(f"{source}: expected counts of shape ({rows}, {columns}, {channels}), got {array.shape}.")
+    if spatial_shape is not None and array.shape[:2] != tuple(spatial_shape):
+        raise InputError(f"{source}: expected counts of shape ({rows}, {columns}, {channels}), got {array.shape}.")
+    if array.dtype.kind not in "uif":
+        raise InputError(f"{source}: expected integer counts 0..{FULL_SCALE_COUNTS}, got type {array.dtype}.")
+    if array.dtype.kind == "f":
+        bad = np.count_nonzero(~np.isfinite(array))
+        if bad:
+            raise InputError(f"{source}: expected integer counts, got {bad} values that are NaN or infinite.")
+        fractions = np.count_nonzero(array != np.rint(array))
+        if fractions:
+            raise InputError(
+                f"{source}: expected integer counts 0..{FULL_SCALE_COUNTS}, "
+                f"got {array.dtype} with {fractions} fractions between {array.min():.6g} and {array.max():.6g}."
+            )
+    low, high = array.min(), array.max()
+    if low < 0 or high > FULL_SCALE_COUNTS:
+        raise InputError(f"{source}: expected counts in 0..{FULL_SCALE_COUNTS}, got {low:.0f}..{high:.0f}.")
+    return array.astype(np.uint16)
+
+
+def check_energy_order(counts: Array, source: object) -> None:
+    """Refuse a scan whose low-energy channels attenuate less than its high-energy ones.
+
+    X-rays of the lower tube voltage are attenuated more in every material of a body and of the wheel, so over the body
+    the median of ``low - high`` is positive in every segment. Body is where the mean of all channels, which a swap does
+    not change, lies 0.5 nepers above the open beam (5th percentile). A scan with less than 1 % of such pixels is taken
+    as empty and not judged.
+
+    Args:
+        counts: ``(H, W, 6)``, channels as in ``CHANNELS``.
+        source: path or name that an error sentence begins with.
+
+    Raises:
+        InputError: the median is not positive in some segment.
+    """
+    counts = np.asarray(counts, dtype=np.float64)
+    attenuation = counts.mean(axis=-1)
+    body = attenuation > np.percentile(attenuation, _BACKGROUND_PERCENTILE) + _BODY_COUNTS
+    if np.count_nonzero(body) < _SMALLEST_BODY_FRACTION * body.size:
+        return
+    difference = np.median(counts[body][:, LOW_CHANNELS] - counts[body][:, HIGH_CHANNELS], axis=0)
+    swapped = [f"{segment} {value:+.0f}" for segment, value in zip(SEGMENTS, difference, strict=True) if value <= 0]
+    if swapped:
+        raise InputError(
+            f"{source}: expected low energy to attenuate more than high energy in the body, "
+            f"got a median of low minus high of {', '.join(swapped)} counts (are the channels in another order?)."
+        )

@@ -38,10 +38,10 @@ REGION_GROUPS: dict[str, tuple[Region, ...]] = {
     "trunk": _TRUNK,
     "arms": (Region.LEFT_ARM, Region.RIGHT_ARM),
     "legs": (Region.LEFT_LEG, Region.RIGHT_LEG),
-    "subtotal": _TRUNK + _LIMBS,
-    "total": (Region.HEAD,) + _TRUNK + _LIMBS,
+    "subtotal": (*_TRUNK, *_LIMBS),
+    "total": (Region.HEAD, *_TRUNK, *_LIMBS),
 }
-"""What is reported, and which codes it gathers; 'subtotal' is the body without the head, as clinical reports have it."""
+"""What is reported, and which codes it gathers; 'subtotal' is the body without the head, as in clinical reports."""
 
 BONE_AREA_THRESHOLD_G_CM2 = 0.1
 """A pixel counts as bone area from this areal density of bone mineral on (our choice; the clinical one is closed)."""

@@ -35,7 +35,9 @@ def image_statistics(rows: Iterable[Mapping[str, Any]]) -> tuple[torch.Tensor, f
         if count == 0:
             total = np.zeros_like(image)
         elif image.shape != total.shape:
-            raise InputError(f"{row['scan']}: expected the shape of the scans before it, {total.shape}, got {image.shape}.")
+            raise InputError(
+                f"{row['scan']}: expected the shape of the scans before it, {total.shape}, got {image.shape}."
+            )
         total += image
         squares += float(np.square(image).mean())
         count += 1

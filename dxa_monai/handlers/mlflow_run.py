@@ -1,0 +1,75 @@
+"""A training run as a run in MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+
+from dxa_monai.handlers.tracking import TrackedRun, ended
+
+
+class MLflowRun:
+    """Open an MLflow run when a trainer starts and end it as the trainer ends.
+
+    Metrics come through :class:`dxa_monai.handlers.epoch_metrics.LogEpochMetrics`, of the trainer and of the evaluator.
+
+    MONAI's ``MLFlowHandler`` leaves the run of a crashed training open, and the next training of that name appends to
+    it; it cannot be ended as failed. An Ignite handler alone could not do better: ``EXCEPTION_RAISED`` reaches no
+    handler after MONAI's ``StatsHandler``, which raises. So ``attach`` wraps the trainer's ``run``: FINISHED if it
+    returns, FAILED if it raises, KILLED if it is interrupted from the keyboard, and the exception goes on in every
+    case. A process that is killed outright leaves its run RUNNING.
+
+    Args:
+        tracking_uri: see :class:`dxa_monai.handlers.tracking.TrackedRun`, also for the next four and their errors.
+        experiment: name of the experiment.
+        name: start of the run's name.
+        params: what was chosen, for example arm, preset, seed, backbone weights, git revision, hash of the data.
+        tags: notes.
+        artifacts: files and folders that are copied to the run at its end, whatever the end, if they are there.
+        enabled: False does nothing at all, and neither do other processes than the first of a distributed run.
+    """
+
+    def __init__(
+        self,
+        tracking_uri: str,
+        experiment: str,
+        name: str,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        artifacts: Sequence[str | Path] = (),
+        enabled: bool = True,
+    ) -> None:
+        self.tracking_uri = tracking_uri
+        self.experiment = experiment
+        self.name = name
+        self.params = dict(params or {})
+        self.tags = dict(tags or {})
+        self.artifacts = list(artifacts)
+        self.enabled = enabled
+        self.run: TrackedRun | None = None
+
+    def attach(self, engine: Any) -> None:
+        """Wrap the ``run`` of a MONAI trainer."""
+        run_engine = engine.run
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            self.run = TrackedRun(
+                self.tracking_uri,
+                self.experiment,
+                self.name,
+                self.params,
+                self.tags,
+                enabled=self.enabled and idist.get_rank() == 0,
+            )
+            with ended(self.run, self.artifacts):
+                return run_engine(*args, **kwargs)
+
+        engine.run = run
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Add the metrics of an epoch; silent while no training runs."""
+        if self.run is not None:
+            self.run.log_metrics(metrics, step)

@@ -1,0 +1,65 @@
+"""Where a result comes from: the revision of the code and a hash of the data."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+from dxa_monai.errors import InputError
+from dxa_monai.scan.manifest import read_manifest
+
+UNKNOWN_REVISION = "unknown"
+
+
+def git_revision(file: str | Path = __file__) -> str:
+    """The git commit that a file of this package was taken from, with ``-dirty`` if tracked files have changed since.
+
+    ``unknown`` where git is missing or does not track the file: an installed package, or a downloaded bundle inside
+    somebody else's repository.
+
+    Args:
+        file: of the repository in question.
+    """
+    path = Path(file).resolve()
+    if _git(path, "ls-files", "--error-unmatch", "--", path.name) is None:
+        return UNKNOWN_REVISION
+    revision = _git(path, "rev-parse", "HEAD")
+    if not revision:
+        return UNKNOWN_REVISION
+    changed = _git(path, "status", "--porcelain", "--untracked-files=no")
+    return f"{revision}-dirty" if changed else revision
+
+
+def _git(file: Path, *arguments: str) -> str | None:
+    command = ["git", "-C", str(file.parent), *arguments]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def manifest_hash(path: str | Path) -> str:
+    """SHA-256 (first 16 hex digits) of a manifest's bytes and of every scan file's bytes, in the manifest's order.
+
+    It changes with any pixel, any column and the order of the rows, and not with the folder the data lie in. Reading
+    costs about a second for 2,000 scans.
+
+    Args:
+        path: of the manifest CSV.
+
+    Raises:
+        InputError: the manifest or one of its scans cannot be read.
+    """
+    rows = read_manifest(path)
+    digest = hashlib.sha256(hashlib.sha256(Path(path).read_bytes()).digest())
+    for row in rows:
+        try:
+            with open(row["scan"], "rb") as scan:
+                digest.update(hashlib.file_digest(scan, "sha256").digest())
+        except OSError as error:
+            raise InputError(
+                f"{row['scan']}: expected a scan file that can be read, got '{error.strerror}'."
+            ) from error
+    return digest.hexdigest()[:16]

@@ -1,0 +1,84 @@
+"""Reconstructions and latent codes on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from monai.data import MetaTensor
+from monai.utils.enums import CommonKeys
+from tqdm import tqdm
+
+from dxa_monai.files import atomic_path, output_folder, path_inside
+from dxa_monai.scan.format import PIXEL_SPACING_MM, unit_to_counts
+from dxa_monai.scan.io import RawScan, file_stem, save_scan
+
+
+class ReconstructionWriter:
+    """Write what a VAE makes of every scan: ``reconstructions/`` in the format of the scan, and ``latents/``.
+
+    Both repeat the folders that the scans lie in. A latent file ``<scan>.npz`` holds float32 ``mu`` and ``log_variance``,
+    ``(latent_channels, rows, columns)`` each. Every file is whole or not there.
+
+    The batch holds ``image`` (with metadata, so that the pixel spacing is kept) and ``relative``, as
+    :func:`dxa_monai.scan.collect.collect_scans` gives it; the network's output is a
+    :class:`dxa_monai.networks.vae.VAEOutput`. Reconstructions are clamped to [0, 1], the range of a scan.
+
+    Args:
+        output_dir: gets the two folders.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+
+    def __init__(self, output_dir: str | Path) -> None:
+        self.output_dir = output_folder(output_dir)
+        self._bar: tqdm | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Follow an evaluator."""
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.write)
+        engine.add_event_handler(Events.COMPLETED, self.finish)
+
+    def start(self, engine: Engine) -> None:
+        """Show a progress bar."""
+        self._bar = tqdm(total=engine.state.epoch_length, desc="reconstructing", unit="batch")
+
+    def write(self, engine: Engine) -> None:
+        """Write the scans of a batch."""
+        batch: Any = engine.state.batch
+        output: Any = engine.state.output
+        reconstruction, mu, log_variance = output[CommonKeys.PRED]
+        for index, relative in enumerate(batch["relative"]):
+            path = path_inside(self.output_dir / "reconstructions", relative)
+            image = _array(reconstruction[index].clamp(0.0, 1.0))
+            save_scan(
+                RawScan(unit_to_counts(np.moveaxis(image, 0, -1)), _spacing_mm(batch[CommonKeys.IMAGE], index)), path
+            )
+            folder = output_folder(path_inside(self.output_dir / "latents", Path(relative).parent))
+            with atomic_path(folder / f"{file_stem(relative)}.npz") as temporary:
+                np.savez_compressed(temporary, mu=_array(mu[index]), log_variance=_array(log_variance[index]))
+        if self._bar is not None:
+            self._bar.update()
+
+    def finish(self, engine: Engine) -> None:
+        """Say where the files lie."""
+        if self._bar is not None:
+            self._bar.close()
+        print(f"Reconstructions and latent codes: {self.output_dir}")
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return torch.as_tensor(tensor).detach().float().cpu().numpy()
+
+
+def _spacing_mm(images: torch.Tensor, index: int) -> tuple[float, float]:
+    if not isinstance(images, MetaTensor):
+        return PIXEL_SPACING_MM
+    affine = np.asarray(images.affine, dtype=np.float64)
+    spacing = np.linalg.norm((affine[index] if affine.ndim == 3 else affine)[:3, :2], axis=0)
+    return float(spacing[0]), float(spacing[1])

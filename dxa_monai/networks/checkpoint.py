@@ -1,0 +1,142 @@
+"""Weights on disk: written whole, and loaded completely or refused."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from dxa_monai.errors import InputError
+from dxa_monai.files import atomic_path
+from dxa_monai.networks.vae import DXAVAE
+
+_KEYS = {"architecture", "state", "extra"}
+_NAMED_TENSORS = 3
+
+
+class SavableNetwork(Protocol):
+    """A network that can say how it was built."""
+
+    def architecture(self) -> dict[str, Any]:
+        """The constructor's arguments as plain types."""
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """Named weights and buffers."""
+
+
+def save_network(network: SavableNetwork, path: str | Path, **extra: Any) -> None:
+    """Write ``network``'s architecture and weights, and ``extra``, to ``path``; a crash leaves the old file or the new.
+
+    Args:
+        network: for example a :class:`DXAVAE`. With a wrapper (``DistributedDataParallel``), pass its ``module``.
+        path: file to write, in an existing folder.
+        extra: what else to keep (epoch, metric, seed): anything that JSON can hold.
+
+    Raises:
+        TypeError: ``extra`` holds something that JSON cannot.
+    """
+    content = {
+        "architecture": network.architecture(),
+        "state": {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()},
+        "extra": json.loads(json.dumps(extra)),
+    }
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
+def load_network_weights(network: nn.Module, path: str | Path) -> dict[str, Any]:
+    """Load the weights of a file by :func:`save_network` into ``network``, all of them; return the file's ``extra``.
+
+    Nothing is changed in ``network`` unless every tensor fits by name and shape.
+
+    Raises:
+        InputError: no such file, not a checkpoint of this project, or one of another architecture.
+    """
+    content = _read(path, "cpu")
+    _load_state(network, content["state"], path)
+    return content["extra"]
+
+
+def load_vae(path: str | Path, map_location: str | torch.device = "cpu") -> DXAVAE:
+    """The :class:`DXAVAE` of a file by :func:`save_network`, built as the file says, in evaluation mode.
+
+    Raises:
+        InputError: no such file, not a checkpoint of this project, or not one of a DXAVAE.
+    """
+    content = _read(path, map_location)
+    try:
+        network = DXAVAE(**content["architecture"])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: expected the architecture of a DXAVAE, got '{error}'.") from error
+    _load_state(network, content["state"], path)
+    return network.to(map_location).eval()
+
+
+def load_tensors(path: str | Path, map_location: str | torch.device = "cpu") -> Any:
+    """What ``torch.save`` wrote to ``path``, refused if it holds more than tensors and plain types.
+
+    Raises:
+        InputError: no such file, a truncated one, or one that torch cannot read without running code in it.
+    """
+    try:
+        return torch.load(path, map_location=map_location, weights_only=True)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise InputError(f"{path}: expected a file of network weights, got '{reason}'.") from error
+    # Which of these torch raises for a truncated or foreign file depends on where the damage lies.
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError, AttributeError, IndexError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise InputError(f"{path}: expected a whole file of network weights, got '{reason}'.") from error
+
+
+def describe_mismatch(expected: dict[str, torch.Tensor], got: dict[str, Any]) -> str | None:
+    """How ``got`` differs from ``expected`` in names and shapes, naming the first few of each kind; None if it fits."""
+    missing = [name for name in expected if name not in got]
+    unexpected = [str(name) for name in got if name not in expected]
+    misshapen = [
+        f"{name} {_shape(got[name])} for {_shape(tensor)}"
+        for name, tensor in expected.items()
+        if name in got and _shape(got[name]) != _shape(tensor)
+    ]
+    kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
+    parts = [f"{len(names)} {kind} ({_first(names)})" for kind, names in kinds if names]
+    return ", ".join(parts) or None
+
+
+def _read(path: str | Path, map_location: str | torch.device) -> dict[str, Any]:
+    content = load_tensors(path, map_location)
+    if (
+        not isinstance(content, dict)
+        or set(content) != _KEYS
+        or not all(isinstance(content[key], dict) for key in _KEYS)
+    ):
+        got = (
+            f"a dict of {_first([str(key) for key in content])}"
+            if isinstance(content, dict)
+            else type(content).__name__
+        )
+        raise InputError(f"{path}: expected a checkpoint with {', '.join(sorted(_KEYS))}, got {got}.")
+    return content
+
+
+def _load_state(network: nn.Module, state: dict[str, Any], path: str | Path) -> None:
+    expected = network.state_dict()
+    mismatch = describe_mismatch(expected, state)
+    if mismatch is not None:
+        raise InputError(
+            f"{path}: expected the {len(expected)} tensors of a {type(network).__name__} of this architecture, "
+            f"got {len(state)} with {mismatch}."
+        )
+    network.load_state_dict(state, strict=True)
+
+
+def _shape(value: Any) -> str:
+    return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED_TENSORS]) + (", ..." if len(names) > _NAMED_TENSORS else "")

@@ -1,0 +1,162 @@
+"""The DXA-VAE: a variational autoencoder of raw six-channel scans."""
+
+# No ``from __future__ import annotations`` here: TorchScript cannot read a NamedTuple's annotations as strings.
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from dxa_monai.errors import InputError
+from dxa_monai.networks.encoder import DXAEncoder
+from dxa_monai.networks.generator import DXAGenerator
+from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE
+
+
+class VAEOutput(NamedTuple):
+    """What a forward pass gives; the loss needs all three."""
+
+    reconstruction: torch.Tensor
+    """``(B, 6, H, W)``, near [0, 1] but not clamped."""
+    mu: torch.Tensor
+    """``(B, latent_channels, *latent_shape)``."""
+    log_variance: torch.Tensor
+    """``(B, latent_channels, *latent_shape)``."""
+
+
+class DXAVAE(nn.Module):
+    """Encoder, reparameterised latent map, generator of the difference from the mean scan (paper section "DXA-VAE").
+
+    The network works on normalised scans: with the mean image m and the scalar standard deviation s of
+    :meth:`set_normalisation`, the encoder sees (x - m) / s and the output is m + s * generator(z). The last layer of
+    the generator starts at zero, so that training starts exactly at the mean image. Unless set, m = 0 and s = 1.
+    Both are buffers and belong to the checkpoint.
+
+    In training mode z is drawn as mu + exp(log_variance / 2) * noise (Kingma and Welling 2014, arXiv:1312.6114); in
+    evaluation mode z = mu, so that the output is deterministic.
+
+    Args:
+        in_channels: channels of a scan.
+        spatial_shape: rows and columns of a scan.
+        latent_channels: channels of the latent map.
+        latent_shape: rows and columns of the latent map.
+        block_config: see :class:`DXAEncoder`.
+        growth_rate: see :class:`DXAEncoder`.
+        init_features: see :class:`DXAEncoder`.
+        heads: see :class:`DXAEncoder`.
+        norm: see :class:`DXAEncoder`.
+        generator_channels: ``channels`` of :class:`DXAGenerator`.
+        generator_kernel_sizes: ``kernel_sizes`` of :class:`DXAGenerator`.
+
+    Raises:
+        InputError: sizes that do not fit together, as the encoder and the generator say.
+    """
+
+    mean_image: torch.Tensor
+    standard_deviation: torch.Tensor
+
+    def __init__(
+        self,
+        in_channels: int = len(CHANNELS),
+        spatial_shape: Sequence[int] = SCAN_SHAPE,
+        latent_channels: int = 512,
+        latent_shape: Sequence[int] = (5, 4),
+        block_config: Sequence[int] = (6, 12, 24, 16),
+        growth_rate: int = 32,
+        init_features: int = 64,
+        heads: str = "conv",
+        norm: str | Sequence[Any] = "batch",
+        generator_channels: Sequence[int] = (512, 256, 128, 64, 32),
+        generator_kernel_sizes: Sequence[int] = (2, 4, 8),
+    ) -> None:
+        super().__init__()
+        self.encoder = DXAEncoder(
+            in_channels,
+            spatial_shape,
+            latent_channels,
+            latent_shape,
+            block_config,
+            growth_rate,
+            init_features,
+            heads,
+            norm,
+        )
+        self.generator = DXAGenerator(
+            latent_channels, latent_shape, generator_channels, in_channels, spatial_shape, generator_kernel_sizes
+        )
+        nn.init.zeros_(self.generator.to_scan.weight)
+        self.register_buffer("mean_image", torch.zeros(in_channels, *spatial_shape))
+        self.register_buffer("standard_deviation", torch.ones(()))
+        self._architecture = {
+            "in_channels": in_channels,
+            "spatial_shape": list(spatial_shape),
+            "latent_channels": latent_channels,
+            "latent_shape": list(latent_shape),
+            "block_config": list(block_config),
+            "growth_rate": growth_rate,
+            "init_features": init_features,
+            "heads": heads,
+            "norm": norm if isinstance(norm, str) else list(norm),
+            "generator_channels": list(generator_channels),
+            "generator_kernel_sizes": list(generator_kernel_sizes),
+        }
+
+    @torch.jit.unused
+    def architecture(self) -> dict[str, Any]:
+        """The constructor's arguments as plain types: ``DXAVAE(**architecture)`` makes an equal network."""
+        return dict(self._architecture)
+
+    @torch.jit.unused
+    def set_mean_image(self, mean_image: torch.Tensor) -> None:
+        """Set the image, ``(in_channels, H, W)``, that the generator's output is added to.
+
+        Raises:
+            InputError: another shape, or values that are not finite.
+        """
+        if mean_image.shape != self.mean_image.shape or not torch.isfinite(mean_image).all():
+            raise InputError(
+                f"mean_image: expected finite values of shape {tuple(self.mean_image.shape)}, "
+                f"got shape {tuple(mean_image.shape)} with {int((~torch.isfinite(mean_image)).sum())} others."
+            )
+        self.mean_image.copy_(mean_image)
+
+    @torch.jit.unused
+    def set_normalisation(self, mean_image: torch.Tensor, standard_deviation: float) -> None:
+        """Set the mean image and the scalar standard deviation (of training scans about it) of the normalisation.
+
+        Raises:
+            InputError: as :meth:`set_mean_image`, or a standard deviation that is not positive and finite.
+        """
+        if not 0.0 < float(standard_deviation) < float("inf"):
+            raise InputError(f"standard_deviation: expected a positive number, got {float(standard_deviation)}.")
+        self.set_mean_image(mean_image)
+        self.standard_deviation.fill_(float(standard_deviation))
+
+    def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mu and log-variance, each ``(B, latent_channels, *latent_shape)``, of scans ``(B, in_channels, H, W)``."""
+        return self.encoder((x - self.mean_image) / self.standard_deviation)
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        """Scans ``(B, in_channels, H, W)``, not clamped, of latent maps ``(B, latent_channels, *latent_shape)``."""
+        return self.mean_image + self.standard_deviation * self.generator(z)
+
+    def forward(self, x: torch.Tensor) -> VAEOutput:
+        """Reconstruct scans ``(B, in_channels, H, W)`` in [0, 1], from a sample in training mode and from mu otherwise.
+
+        The noise comes from torch's global generator: seed it (MONAI's ``set_determinism``) for a repeatable run.
+        """
+        mu, log_variance = self.encode(x)
+        z = mu
+        if self.training:
+            z = mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu)
+        return VAEOutput(self.decode(z), mu, log_variance)
+
+    @torch.jit.export
+    def reconstruct(self, x: torch.Tensor) -> torch.Tensor:
+        """Scans ``(B, in_channels, H, W)`` reconstructed from mu and clamped to [0, 1], the range of a raw scan.
+
+        In evaluation mode this is the clamped ``forward(x).reconstruction``; in training mode batch normalisation still
+        uses the batch's statistics.
+        """
+        mu, _ = self.encode(x)
+        return self.decode(mu).clamp(0.0, 1.0)

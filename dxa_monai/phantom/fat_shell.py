@@ -1,0 +1,171 @@
+"""Subcutaneous fat as the shell between the skin and an inner surface nested in it.
+
+The inner surface is the skin moved inwards along its normals. How deep it lies at a vertex follows where the body model
+puts on weight (the distance to the same person at weight 0), a thin layer that everybody has, and the person's own
+distribution of fat; one factor for the whole body then sets how much fat there is. Near the middle of a limb the depth
+saturates, so that the inner surface does not turn inside out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import numpy as np
+import scipy.sparse
+
+from dxa_monai.phantom import mesh
+from dxa_monai.phantom.body import PART_NAMES, BodyModel, PosedBody
+from dxa_monai.phantom.landmarks import ILIAC_CREST_LEVEL, LOWEST_RIB_LEVEL, TrunkAxes
+from dxa_monai.phantom.mesh import FloatArray
+from dxa_monai.phantom.population import Person
+
+LAYER_M = {"trunk": 0.007, "head": 0.008, "arm": 0.004, "leg": 0.006}
+"""Depth of the layer that does not depend on where weight is put on (assumption)."""
+GROWTH_SHARE = {"trunk": 1.0, "head": 0.5, "arm": 0.9, "leg": 0.9}
+"""How much of the skin's displacement by weight is fat (assumption)."""
+EXTREMITY_SHARE = 0.35
+"""Depth on hands and feet relative to the limb's (assumption)."""
+DEEPEST_SHARE = {"trunk": 0.75, "head": 0.35, "arm": 0.75, "leg": 0.75}
+"""Greatest depth relative to the distance from the skin to the middle of the part."""
+BREAST_DEPTH_M, BREAST_RADIUS_M = 0.025, 0.06
+"""Fat of a woman's breast that she has also at weight 0: depth in its middle, and how wide it is (assumption)."""
+_SMOOTHING_STEPS = 8
+_SOLVER_STEPS = 8
+_VOLUME_TOLERANCE = 2e-4  # of the fat; the rest goes into intramuscular fat
+
+_LIMB_JOINTS = {"arm": ("upperarm01", "lowerarm01", "wrist", "finger3-1"), "leg": ("upperleg01", "lowerleg01", "foot")}
+
+
+class FatShell:
+    """The family of inner surfaces of one posed body, ordered by a factor on the depth of fat.
+
+    Args:
+        person: sex and distribution of fat.
+        body: the posed body.
+        model: the body model it came from.
+        axes: the body's trunk axes.
+        smoothing: ``mesh.smoothing_matrix`` of the model's faces.
+    """
+
+    def __init__(
+        self,
+        person: Person,
+        body: PosedBody,
+        model: BodyModel,
+        axes: TrunkAxes,
+        smoothing: scipy.sparse.csr_matrix,
+    ) -> None:
+        self._model = model
+        self._vertices_m = body.vertices_m
+        self._normals = mesh.vertex_normals(body.vertices_m, model.faces)
+        growth = np.einsum("vi,vi->v", body.vertices_m - body.lean_vertices_m, self._normals)
+        part = [_kind(name) for name in PART_NAMES]
+        layer = np.array([LAYER_M[kind] for kind in part])[model.vertex_part]
+        growth_share = np.array([GROWTH_SHARE[kind] for kind in part])[model.vertex_part]
+        deepest_share = np.array([DEEPEST_SHARE[kind] for kind in part])[model.vertex_part]
+        middle_distance, beyond_limb = _distance_to_middle(body, model, axes)
+
+        depth = np.maximum(growth, 0.0) * growth_share + layer
+        if person.sex == "F":
+            depth += _breast_depth(body, model, axes)
+        depth *= _region_factor(body, model, axes, person.fat_depth)
+        depth[beyond_limb] *= EXTREMITY_SHARE
+        deepest = deepest_share * middle_distance
+        for _ in range(_SMOOTHING_STEPS):
+            depth = smoothing @ depth
+        self._depth_m = depth
+        self._deepest_m = np.maximum(deepest, 1e-4)
+        self.skin_volume_l = 1000.0 * mesh.enclosed_volume_m3(
+            model.closed_vertices(body.vertices_m), model.closed_faces
+        )
+
+    def inner_vertices_m(self, factor: float) -> FloatArray:
+        """``(V, 3)`` inner surface where the depth of fat is ``factor`` times the body's own, before saturation."""
+        depth = self._deepest_m * np.tanh(factor * self._depth_m / self._deepest_m)
+        return self._vertices_m - depth[:, None] * self._normals
+
+    def volume_l(self, factor: float) -> float:
+        """Volume between the skin and the inner surface."""
+        inner = self._model.closed_vertices(self.inner_vertices_m(factor))
+        return self.skin_volume_l - 1000.0 * mesh.enclosed_volume_m3(inner, self._model.closed_faces)
+
+    def solve(self, volume_l: float) -> float:
+        """The factor at which the shell holds ``volume_l`` (secant), as near as saturation lets it."""
+        low, low_volume = 0.0, 0.0
+        high = 1.0
+        high_volume = self.volume_l(high)
+        for _ in range(_SOLVER_STEPS):
+            if abs(high_volume - volume_l) < _VOLUME_TOLERANCE * volume_l or high_volume - low_volume == 0.0:
+                break
+            guess = high + (volume_l - high_volume) * (high - low) / (high_volume - low_volume)
+            guess = min(max(guess, 0.1 * high), 4.0 * high)
+            low, low_volume, high = high, high_volume, guess
+            high_volume = self.volume_l(high)
+        return high
+
+
+def _kind(part: str) -> str:
+    return part.rsplit("_", 1)[-1]
+
+
+def _region_factor(body: PosedBody, model: BodyModel, axes: TrunkAxes, fat_depth: Mapping[str, float]) -> FloatArray:
+    """``(V,)`` relative depth: constant on head, arms and legs, blended along the trunk and into the thighs."""
+    _, level = axes.coordinates(body.vertices_m[:, 0], body.vertices_m[:, 2])
+    upper_trunk, android, gynoid = fat_depth["upper_trunk"], fat_depth["android"], fat_depth["gynoid"]
+    waist = (ILIAC_CREST_LEVEL + LOWEST_RIB_LEVEL) / 2.0
+    trunk = np.interp(level, [0.0, 0.15, waist, 0.75], [gynoid, gynoid, android, upper_trunk])
+    leg = np.interp(level, [-0.45, -0.1], [fat_depth["legs"], gynoid])
+    choices = {"trunk": trunk, "head": fat_depth["head"], "arm": fat_depth["arms"], "leg": leg}
+    factor = np.empty(len(level))
+    for index, name in enumerate(PART_NAMES):
+        chosen = model.vertex_part == index
+        factor[chosen] = np.broadcast_to(choices[_kind(name)], level.shape)[chosen]
+    return factor
+
+
+def _breast_depth(body: PosedBody, model: BodyModel, axes: TrunkAxes) -> FloatArray:
+    """``(V,)`` depth added around the foremost point of each half of the chest."""
+    left, level = axes.coordinates(body.vertices_m[:, 0], body.vertices_m[:, 2])
+    trunk = model.vertex_part == PART_NAMES.index("trunk")
+    depth = np.zeros(len(level))
+    for side in (-1.0, 1.0):
+        aside = side * left / axes.shoulder_half_width_m
+        chest = np.flatnonzero(trunk & (level > 0.55) & (level < 0.9) & (aside > 0.3) & (aside < 1.0))
+        foremost = body.vertices_m[chest[np.argmin(body.vertices_m[chest, 1])]]
+        squared = np.square(body.vertices_m - foremost).sum(axis=1)
+        depth += np.where(trunk, BREAST_DEPTH_M * np.exp(-0.5 * squared / BREAST_RADIUS_M**2), 0.0)
+    return depth
+
+
+def _distance_to_middle(body: PosedBody, model: BodyModel, axes: TrunkAxes) -> tuple[FloatArray, FloatArray]:
+    """``(V,)`` distance from the skin to the middle line of its part, and which vertices lie beyond wrist or ankle."""
+    distance = np.empty(len(body.vertices_m))
+    beyond = np.zeros(len(body.vertices_m), dtype=bool)
+    for index, name in enumerate(PART_NAMES):
+        chosen = np.flatnonzero(model.vertex_part == index)
+        points = body.vertices_m[chosen]
+        kind = _kind(name)
+        if kind in _LIMB_JOINTS:
+            side = "L" if name.startswith("left") else "R"
+            joints = np.stack([body.joints_m[f"{joint}.{side}"] for joint in _LIMB_JOINTS[kind]])
+            end = joints[2]
+            along = end - joints[1]
+            beyond[chosen] = (points - end) @ along > 0.0
+        else:
+            joints = (
+                axes.spine_m.copy() if kind == "trunk" else np.stack([body.joints_m["neck01"], points.mean(axis=0)])
+            )
+            joints[:, 1] = points[:, 1].mean()
+        distance[chosen] = _distance_to_line(points, joints)
+    return distance, beyond
+
+
+def _distance_to_line(points: FloatArray, line: FloatArray) -> FloatArray:
+    """Distance of ``(N, 3)`` points to the nearest piece of a polyline ``(S, 3)``."""
+    nearest = np.full(len(points), np.inf)
+    for start, end in pairwise(line):
+        along = end - start
+        share = np.clip((points - start) @ along / (along @ along), 0.0, 1.0)
+        nearest = np.minimum(nearest, np.square(points - start - share[:, None] * along).sum(axis=1))
+    return np.sqrt(nearest)

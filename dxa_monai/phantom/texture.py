@@ -1,0 +1,51 @@
+"""Texture of soft tissue: a smooth random field that belongs to the person and moves with trunk and limbs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dxa_monai.phantom.body import PosedBody
+from dxa_monai.phantom.landmarks import TrunkAxes
+from dxa_monai.phantom.mesh import FloatArray
+from dxa_monai.phantom.population import Person
+from dxa_monai.phantom.projection import Frame
+from dxa_monai.scan.format import Array
+from dxa_monai.scan.regions import Region
+
+WAVELENGTHS_M = (0.03, 0.15)
+"""Shortest and longest wavelength; from about two rows of pixels to the size of a muscle group (assumption)."""
+WAVE_COUNT = 40
+_STREAM = 1
+_LIMBS = (
+    (Region.LEFT_ARM, "upperarm01.L", "wrist.L"),
+    (Region.RIGHT_ARM, "upperarm01.R", "wrist.R"),
+    (Region.LEFT_LEG, "upperleg01.L", "foot.L"),
+    (Region.RIGHT_LEG, "upperleg01.R", "foot.R"),
+)
+
+
+def tissue_texture(person: Person, body: PosedBody, axes: TrunkAxes, regions: Array, frame: Frame) -> FloatArray:
+    """A Gaussian-like field of mean 0 and standard deviation 1 over the body, ``(H, W)``, 0 outside it.
+
+    It is a sum of plane waves in each part's own coordinates (across and along trunk, arm or leg), so that the same
+    person's next scan has the same field, displaced and turned with the parts.
+    """
+    rng = person.generator(_STREAM)
+    # Equal power per octave keeps fine and coarse structure alike.
+    wavelength = np.exp(rng.uniform(*np.log(WAVELENGTHS_M), WAVE_COUNT))
+    direction = rng.uniform(0.0, 2.0 * np.pi, WAVE_COUNT)
+    phase = rng.uniform(0.0, 2.0 * np.pi, WAVE_COUNT)
+    wave = 2.0 * np.pi / wavelength * np.stack([np.cos(direction), np.sin(direction)])
+
+    z, x = frame.pixel_centres_m()
+    field = np.zeros(frame.shape)
+    pieces = [((regions != Region.BACKGROUND), axes.origin_m, axes.up)]
+    for region, start, end in _LIMBS:
+        along = (body.joints_m[end] - body.joints_m[start])[[0, 2]]
+        pieces.append((regions == region, body.joints_m[start], along / np.linalg.norm(along)))
+    for inside, origin, up in pieces:
+        rows, columns = np.nonzero(inside)
+        dx, dz = x[columns] - origin[0], z[rows] - origin[2]
+        place = np.stack([dx * up[1] - dz * up[0], dx * up[0] + dz * up[1]], axis=1)
+        field[rows, columns] = np.sqrt(2.0 / WAVE_COUNT) * np.cos(place @ wave + phase).sum(axis=1)
+    return field

@@ -1,0 +1,90 @@
+"""Worker processes: one thread each, deaf to Ctrl-C (the parent ends them), gone when their parent is.
+
+Work is always done in such a process, also with one worker: the number of threads of the linear algebra library can
+change the last bits of a result, and it can only be set before that library is loaded.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from typing import Any
+
+from dxa_monai.errors import InputError
+
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+def run_in_processes(
+    task: Callable[..., Any], items: Sequence[int], arguments: tuple[Any, ...], workers: int
+) -> Iterator[int]:
+    """Call ``task(item, *arguments)`` for every item in worker processes and yield each item when it is done.
+
+    Args:
+        task: a function of a module; it and its arguments are sent to the processes.
+        items: what to work on, begun in this order.
+        arguments: the same for all.
+        workers: number of processes.
+
+    Raises:
+        InputError: raised by ``task``, passed on.
+        RuntimeError: any other failure of ``task`` (the message names the item) or a process that died.
+    """
+    executor = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    try:
+        with _inherited_by_workers():
+            futures = {executor.submit(task, item, *arguments): item for item in items}
+        for future in as_completed(futures):
+            try:
+                future.result()
+            except InputError:
+                raise
+            except BrokenProcessPool as error:
+                raise RuntimeError(
+                    "a worker process ended by itself; it may have run out of memory: try fewer workers"
+                ) from error
+            except Exception as error:
+                raise RuntimeError(f"item {futures[future]}: {type(error).__name__}: {error}") from error
+            yield futures[future]
+    finally:
+        # After a failure or Ctrl-C the items in hand are finished, the others dropped.
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _inherited_by_workers() -> Iterator[None]:
+    """While it lasts, processes start with one thread and without a reaction to Ctrl-C."""
+    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))
+    main = threading.current_thread() is threading.main_thread()
+    reaction = signal.signal(signal.SIGINT, signal.SIG_IGN) if main else None
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, reaction)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A killed parent leaves nobody to take the results."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

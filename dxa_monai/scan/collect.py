@@ -1,0 +1,46 @@
+"""The scans that a user names: a file, a folder or a manifest."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from dxa_monai.errors import InputError
+from dxa_monai.scan.io import FILE_ENDINGS, file_stem
+from dxa_monai.scan.manifest import read_manifest
+
+
+def collect_scans(source: str | os.PathLike[str]) -> list[dict[str, str]]:
+    """List the scans of a file, of a folder with its subfolders, or of a manifest (``.csv``).
+
+    In a folder every file with one of ``FILE_ENDINGS`` counts as a scan; hidden files are left out.
+
+    Args:
+        source: path of the scan, folder or manifest.
+
+    Returns:
+        A MONAI data list ordered by path: ``image`` (absolute path), ``scan_id`` (the manifest's; otherwise the file
+        name without its ending) and ``relative`` (path below the folder or the manifest's folder).
+
+    Raises:
+        InputError: there is no such path, it holds no scan, or the manifest is faulty.
+    """
+    path = Path(source).resolve()
+    if path.is_dir():
+        files = sorted(
+            file
+            for file in path.rglob("*")
+            if file.is_file() and file.name.lower().endswith(FILE_ENDINGS) and not file.name.startswith(".")
+        )
+        if not files:
+            raise InputError(f"{source}: expected a folder with scans ({', '.join(FILE_ENDINGS)}), got none in it.")
+        return [_entry(file, file_stem(file), path) for file in files]
+    if path.suffix.lower() == ".csv":
+        return [_entry(Path(row["scan"]), row["scan_id"], path.parent) for row in read_manifest(path)]
+    if not path.is_file():
+        raise InputError(f"{source}: expected a scan, a folder of scans or a manifest, got no such path.")
+    return [_entry(path, file_stem(path), path.parent)]
+
+
+def _entry(file: Path, scan_id: str, root: Path) -> dict[str, str]:
+    return {"image": str(file), "scan_id": scan_id, "relative": file.relative_to(root).as_posix()}

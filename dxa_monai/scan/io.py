@@ -1,0 +1,181 @@
+"""Raw scans from and to files.
+
+=================  ===============================================================================  =============
+ending             what the file holds                                                              pixel spacing
+=================  ===============================================================================  =============
+``.npy``           uint16 ``(H, W, 6)``, the layout of the published code                           no
+``.npz``           arrays ``counts`` (as above), ``pixel_spacing_mm`` ``(2,)``, ``channels`` (6,)   yes
+``.nii .nii.gz``   coronal volume, see :mod:`dxa_monai.scan.coronal`                                yes
+``.nrrd .mha``     coronal volume, see :mod:`dxa_monai.scan.coronal`                                yes
+=================  ===============================================================================  =============
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from dxa_monai.errors import InputError
+from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.scan.coronal import read_itk, read_nifti, write_itk, write_nifti
+from dxa_monai.scan.format import CHANNELS, PIXEL_SPACING_MM, SCAN_SHAPE, Array, as_counts, check_counts
+
+FILE_ENDINGS = (".npy", ".npz", ".nii", ".nii.gz", ".nrrd", ".mha")
+
+
+@dataclass(frozen=True, eq=False)
+class RawScan:
+    """A raw scan as it lies on disk.
+
+    Attributes:
+        counts: uint16 ``(H, W, 6)`` in 0..16383, channels as in ``CHANNELS``.
+        pixel_spacing_mm: distance between rows and between columns.
+    """
+
+    counts: npt.NDArray[np.uint16]
+    pixel_spacing_mm: tuple[float, float] = PIXEL_SPACING_MM
+
+
+def load_scan(
+    path: str | os.PathLike[str],
+    channels: Sequence[str] | None = None,
+    pixel_spacing_mm: Sequence[float] | None = None,
+    spatial_shape: tuple[int, int] | None = SCAN_SHAPE,
+) -> RawScan:
+    """Read a raw scan and refuse what cannot be one.
+
+    Args:
+        path: file with one of ``FILE_ENDINGS``.
+        channels: order of the channels in the file. None: as the file declares (``.npz``), else ``CHANNELS``.
+        pixel_spacing_mm: distance between rows and between columns; it overrides the file's. None: the file's, and
+            ``PIXEL_SPACING_MM`` where the file has none.
+        spatial_shape: rows and columns that the scan must have; None takes any.
+
+    Returns:
+        The scan with its channels in the order of ``CHANNELS``.
+
+    Raises:
+        InputError: the file is missing, of another format, truncated or damaged, it declares other channels than
+            the argument, or its content cannot be a scan (:func:`~dxa_monai.scan.format.check_counts`).
+    """
+    path = Path(path)
+    ending = file_ending(path)
+    if not path.is_file():
+        raise InputError(f"{path}: expected a scan file, got {'a folder' if path.is_dir() else 'no such file'}.")
+    file_spacing: Sequence[float] | None = None
+    file_channels: Sequence[str] | None = None
+    try:
+        if ending == ".npy":
+            array = _read_npy(path)
+        elif ending == ".npz":
+            array, file_spacing, file_channels = _read_npz(path)
+        elif ending in (".nii", ".nii.gz"):
+            array, file_spacing = read_nifti(path)
+        else:
+            array, file_spacing = read_itk(path)
+    except InputError:
+        raise
+    except Exception as error:  # damaged files make the libraries raise errors of almost any type
+        raise InputError(f"{path}: expected a whole {ending} file, got '{_reason(error)}'.") from error
+
+    if channels is not None and file_channels is not None and list(channels) != list(file_channels):
+        raise InputError(
+            f"{path}: expected the declared channel order {', '.join(channels)}, "
+            f"got a file with {', '.join(file_channels)}."
+        )
+    order = next((names for names in (channels, file_channels) if names is not None), CHANNELS)
+    spacing = next((values for values in (pixel_spacing_mm, file_spacing) if values is not None), PIXEL_SPACING_MM)
+    return RawScan(check_counts(array, path, spatial_shape, order), checked_spacing(spacing, path))
+
+
+def save_scan(scan: RawScan, path: str | os.PathLike[str]) -> None:
+    """Write a raw scan of any size in the format that the ending of ``path`` names; folders are made if need be.
+
+    The file is whole or not there, and the same scan gives the same bytes. ``.npy`` does not hold the pixel spacing.
+
+    Raises:
+        InputError: unknown ending, counts or spacing that cannot be a scan's, or a folder that cannot be written to.
+            The order of low and high energy is not judged, so that a poor reconstruction can be stored.
+    """
+    path = Path(path)
+    ending = file_ending(path)
+    counts = as_counts(scan.counts, path, spatial_shape=None)
+    spacing = checked_spacing(scan.pixel_spacing_mm, path)
+    output_folder(path.parent)
+    with atomic_path(path) as temporary:
+        if ending == ".npy":
+            np.save(temporary, counts, allow_pickle=False)
+        elif ending == ".npz":
+            np.savez_compressed(
+                temporary, counts=counts, pixel_spacing_mm=np.array(spacing), channels=np.array(CHANNELS)
+            )
+        elif ending in (".nii", ".nii.gz"):
+            write_nifti(counts, spacing, temporary)
+        else:
+            write_itk(counts, spacing, temporary)
+
+
+def file_ending(path: str | os.PathLike[str]) -> str:
+    """The one of ``FILE_ENDINGS`` that the path has, in lower case.
+
+    Raises:
+        InputError: it has none of them.
+    """
+    name = Path(path).name
+    for ending in FILE_ENDINGS:
+        if name.lower().endswith(ending):
+            return ending
+    raise InputError(f"{path}: expected a file ending in {', '.join(FILE_ENDINGS)}, got '{Path(path).suffix or name}'.")
+
+
+def file_stem(path: str | os.PathLike[str]) -> str:
+    """The file's name without its folder and without its ending (``.nii.gz`` is one ending)."""
+    return Path(path).name[: -len(file_ending(path))]
+
+
+def checked_spacing(spacing_mm: Sequence[float], source: object) -> tuple[float, float]:
+    """The spacing as two floats, refused unless both are finite and positive.
+
+    Raises:
+        InputError: it is not a pair of such numbers.
+    """
+    try:
+        rows_mm, columns_mm = (float(value) for value in spacing_mm)
+    except (TypeError, ValueError):
+        rows_mm = columns_mm = math.nan
+    if not (0 < rows_mm < math.inf and 0 < columns_mm < math.inf):
+        raise InputError(
+            f"{source}: expected a pixel spacing of two positive numbers (rows, columns) in mm, got {spacing_mm}."
+        )
+    return rows_mm, columns_mm
+
+
+def _read_npy(path: Path) -> Array:
+    with open(path, "rb") as file:
+        array: Array = np.lib.format.read_array(file, allow_pickle=False)
+    return array
+
+
+def _read_npz(path: Path) -> tuple[Array, Sequence[float] | None, Sequence[str] | None]:
+    with open(path, "rb") as file:
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(f"{path}: expected an .npz archive of arrays, got a single array.")
+        arrays = {name: archive[name] for name in archive.files}
+    if "counts" not in arrays:
+        raise InputError(f"{path}: expected an array 'counts', got {', '.join(sorted(arrays)) or 'an empty archive'}.")
+    spacing = arrays["pixel_spacing_mm"].tolist() if "pixel_spacing_mm" in arrays else None
+    channels = [str(name) for name in np.ravel(arrays["channels"])] if "channels" in arrays else None
+    return arrays["counts"], spacing, channels
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, on one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (" ".join(lines) or type(error).__name__).rstrip(".")

@@ -1,0 +1,223 @@
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from monai.handlers import StatsHandler, ValidationHandler
+from torch import nn
+
+from dxa_monai.errors import InputError, TrainingError
+from dxa_monai.handlers.epoch_metrics import LogEpochMetrics
+from dxa_monai.handlers.finite_loss import StopOnNonFinite
+from dxa_monai.handlers.loss_terms import LossTerms
+from dxa_monai.handlers.mlflow_run import MLflowRun
+from dxa_monai.handlers.tracking import TrackedRun, mlflow_run
+from tests.handlers.toy import ToyNetwork, toy_evaluator, toy_trainer
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One database for all tests: its set-up takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('mlflow')}/mlflow.db"
+
+
+@pytest.fixture(autouse=True)
+def misleading_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The uri given as an argument wins over the environment."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/wrong.db")
+    yield
+    assert not (tmp_path / "wrong.db").exists()
+
+
+def runs(uri: str, experiment: str) -> list[Any]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    return list(client.search_runs([found.experiment_id]))
+
+
+def history(uri: str, run: Any, name: str) -> dict[int, float]:
+    from mlflow import MlflowClient
+
+    return {
+        entry.step: entry.value for entry in MlflowClient(tracking_uri=uri).get_metric_history(run.info.run_id, name)
+    }
+
+
+def artifacts(run: Any) -> set[str]:
+    root = Path(run.info.artifact_uri.removeprefix("file://"))
+    return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
+
+
+def test_training_is_tracked(uri: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "best.pt").touch()
+    tracking = MLflowRun(
+        uri,
+        "training",
+        "no_dxa-small",
+        params={"arm": "no_dxa", "network": {"latent_channels": 32}},
+        tags={"note": "test"},
+        artifacts=[tmp_path / "config.json", tmp_path / "models", tmp_path / "missing.png"],
+    )
+    network, loss = ToyNetwork(), nn.MSELoss()
+    evaluator = toy_evaluator(network, [LogEpochMetrics("validation", [tracking])])
+    handlers = [tracking, LossTerms(loss), ValidationHandler(1, evaluator), LogEpochMetrics("train", [tracking])]
+    toy_trainer(network, handlers, max_epochs=3, loss=loss).run()
+
+    (run,) = runs(uri, "training")
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name.startswith("no_dxa-small-2")
+    assert run.data.params == {"arm": "no_dxa", "network.latent_channels": "32"}
+    assert run.data.tags["note"] == "test"
+    assert list(history(uri, run, "train/loss")) == [1, 2, 3]
+    psnr = history(uri, run, "validation/psnr_db")
+    assert list(psnr) == [1, 2, 3]
+    assert psnr[3] == pytest.approx(evaluator.state.metrics["psnr_db"])
+    assert artifacts(run) == {"config.json", "models/best.pt"}
+    # artifacts lie beside the database
+    assert run.info.artifact_uri.startswith("file://" + str(Path(uri.removeprefix("sqlite:///")).parent))
+
+
+@pytest.mark.parametrize("stats_first", [True, False])
+def test_crashed_training_is_failed_and_still_crashes(uri: str, tmp_path: Path, stats_first: bool) -> None:
+    experiment = f"crash-{stats_first}"
+    (tmp_path / "config.json").write_text("{}")
+    tracking = MLflowRun(uri, experiment, "arm", artifacts=[tmp_path / "config.json"])
+    handlers = [StatsHandler(), tracking] if stats_first else [tracking, StatsHandler()]
+    with pytest.raises(TrainingError, match="scan5"):
+        toy_trainer(ToyNetwork(), [*handlers, StopOnNonFinite()], bad_scan=5).run()
+    (run,) = runs(uri, experiment)
+    assert run.info.status == "FAILED"
+    assert artifacts(run) == {"config.json"}
+
+
+def test_exception_in_validation_fails_the_run(uri: str) -> None:
+    class Broken:
+        def log_metrics(self, metrics: Any, step: int) -> None:
+            raise ValueError("broken")
+
+    network = ToyNetwork()
+    evaluator = toy_evaluator(network, [LogEpochMetrics("validation", [Broken()])])
+    with pytest.raises(ValueError, match="broken"):
+        toy_trainer(network, [MLflowRun(uri, "validation", "arm"), ValidationHandler(1, evaluator)]).run()
+    assert [run.info.status for run in runs(uri, "validation")] == ["FAILED"]
+
+
+def test_keyboard_interrupt_kills_the_run(uri: str) -> None:
+    def loss(prediction: Any, target: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        toy_trainer(ToyNetwork(), [MLflowRun(uri, "interrupt", "arm")], loss=loss).run()
+    assert [run.info.status for run in runs(uri, "interrupt")] == ["KILLED"]
+
+
+def test_two_runs_of_one_name_stay_apart(uri: str) -> None:
+    for _ in range(2):
+        with mlflow_run(uri, "twice", "arm") as run:
+            run.log_metrics({"a": 1.0})
+    names = {run.info.run_name for run in runs(uri, "twice")}
+    assert len(names) == 2
+
+
+def test_context_manager_for_commands(uri: str, tmp_path: Path) -> None:
+    (tmp_path / "table_1.csv").write_text("arm\n")
+    with mlflow_run(uri, "evaluation", "table", {f"p{index}": index for index in range(250)}) as run:
+        run.log_metrics({"psnr_db/no_dxa": 40.0, "nothing": float("nan")})
+        run.log_artifact(tmp_path / "table_1.csv")
+    with pytest.raises(ZeroDivisionError), mlflow_run(uri, "evaluation", "broken"):
+        _ = 1 / 0
+    by_status = {run.info.status: run for run in runs(uri, "evaluation")}
+    assert set(by_status) == {"FINISHED", "FAILED"}
+    finished = by_status["FINISHED"]
+    assert len(finished.data.params) == 250
+    assert finished.data.metrics["psnr_db/no_dxa"] == 40.0
+    assert artifacts(finished) == {"table_1.csv"}
+
+
+def test_disabled_tracking_does_not_import_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with mlflow_run(f"sqlite:///{tmp_path}/new/mlflow.db", "e", "n", enabled=False) as run:
+        run.log_metrics({"a": 1.0})
+        run.log_artifact(tmp_path / "missing")
+        assert not run.active
+    assert not (tmp_path / "new").exists()
+
+
+def one_warning(caplog: pytest.LogCaptureFixture) -> str:
+    (record,) = [
+        record for record in caplog.records if record.levelno >= logging.WARNING and "dxa_monai" in record.name
+    ]
+    assert "\n" not in record.getMessage()
+    return record.getMessage()
+
+
+def test_unreachable_server_costs_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    # port 9 (discard) of this machine: nothing listens there
+    network, tracking = ToyNetwork(), MLflowRun("http://127.0.0.1:9", "e", "n", artifacts=["missing"])
+    trainer = toy_trainer(network, [tracking, LossTerms(nn.MSELoss()), LogEpochMetrics("train", [tracking])])
+    trainer.run()
+    assert trainer.state.epoch == 2
+    assert "http://127.0.0.1:9" in one_warning(caplog)
+
+
+def test_missing_mlflow_costs_one_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    assert not TrackedRun(f"sqlite:///{tmp_path}/mlflow.db", "e", "n").active
+    assert "mlflow" in one_warning(caplog)
+
+
+def test_server_lost_on_the_way_costs_one_warning(
+    uri: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with mlflow_run(uri, "lost", "n") as run:
+
+        def fail(*args: Any, **kwargs: Any) -> None:
+            raise ConnectionError("gone\nand more lines")
+
+        log_batch = run._client.log_batch
+        monkeypatch.setattr(run._client, "log_batch", fail)
+        run.log_metrics({"a": 1.0}, 1)
+        run.log_metrics({"a": 2.0}, 2)
+        monkeypatch.setattr(run._client, "log_batch", log_batch)
+        run.log_metrics({"a": 3.0}, 3)
+    assert one_warning(caplog).endswith("gone")
+    (tracked,) = runs(uri, "lost")
+    assert history(uri, tracked, "a") == {3: 3.0}
+    assert tracked.info.status == "FINISHED"
+
+
+def test_a_lost_server_is_given_up_but_the_run_is_ended(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        calls.append(1)
+        raise ConnectionError("gone")
+
+    with mlflow_run(uri, "given up", "n") as run:
+        monkeypatch.setattr(run._client, "log_batch", fail)
+        for step in range(10):
+            run.log_metrics({"a": 1.0}, step)
+    assert len(calls) == 3
+    assert [run.info.status for run in runs(uri, "given up")] == ["FINISHED"]
+
+
+@pytest.mark.parametrize("folder", ["mlruns", "/tmp/mlruns", "file:///tmp/mlruns"])
+def test_a_plain_folder_is_refused_in_one_sentence(folder: str) -> None:
+    with pytest.raises(InputError, match=r"expected sqlite:///path/mlflow\.db or .*, got"):
+        TrackedRun(folder, "e", "n")
+
+
+def test_a_relative_database_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    assert TrackedRun("sqlite:///runs/mlflow.db", "e", "n").tracking_uri == f"sqlite:///{tmp_path}/runs/mlflow.db"
+    assert (tmp_path / "runs").is_dir()

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from dxa_monai.errors import InputError
+from dxa_monai.networks.checkpoint import load_network_weights, load_vae, save_network
+from dxa_monai.networks.vae import DXAVAE
+
+MakeVAE = Callable[..., DXAVAE]
+
+
+def test_round_trip_keeps_weights_normalisation_and_extra(make_vae: MakeVAE, tmp_path: Path) -> None:
+    vae, path = make_vae(), tmp_path / "model.pt"
+    vae.set_normalisation(torch.rand(6, 60, 50), 0.3)
+    save_network(vae, path, epoch=3, metrics={"psnr_db": 30.5})
+    loaded = load_vae(path)
+    assert not loaded.training
+    for name, tensor in vae.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], tensor, rtol=0, atol=0)
+    other = make_vae()
+    assert load_network_weights(other, path) == {"epoch": 3, "metrics": {"psnr_db": 30.5}}
+    torch.testing.assert_close(other.mean_image, vae.mean_image)
+    assert os.listdir(tmp_path) == ["model.pt"]
+
+
+def test_a_save_that_fails_leaves_the_old_file(make_vae: MakeVAE, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    save_network(make_vae(), path, epoch=1)
+    with pytest.raises(TypeError):
+        save_network(make_vae(), path, epoch=object())
+    assert load_network_weights(make_vae(), path) == {"epoch": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"latent_channels": 5}, r"of another shape \(encoder\.mu_head\.weight"),
+        ({"block_config": (1, 2, 1, 1)}, r"missing \(.*unexpected|missing \("),
+        ({"block_config": (1, 1, 1, 2)}, r"missing \(encoder\.trunk\.denseblock4\.denselayer2"),
+    ],
+)
+def test_another_architecture_is_refused_and_nothing_changes(
+    make_vae: MakeVAE, tmp_path: Path, changes: dict[str, object], told: str
+) -> None:
+    path = tmp_path / "model.pt"
+    save_network(make_vae(), path)
+    other = make_vae(**changes)
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    with pytest.raises(InputError, match=told) as caught:
+        load_network_weights(other, path)
+    assert str(path) in str(caught.value)
+    for name, tensor in other.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
+
+
+def test_unexpected_tensors_are_counted_and_the_first_named(make_vae: MakeVAE, tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    save_network(make_vae(block_config=(1, 1, 1, 2)), path)
+    with pytest.raises(InputError, match=r"\d+ unexpected \(.*denselayer2.*, \.\.\.\)"):
+        load_network_weights(make_vae(), path)
+
+
+def _truncated(path: Path, vae: DXAVAE) -> None:
+    save_network(vae, path)
+    path.write_bytes(path.read_bytes()[:-2000])
+
+
+def _pickled(path: Path, vae: DXAVAE) -> None:
+    path.write_bytes(pickle.dumps({"architecture": Path("/")}))
+
+
+def _whole_module(path: Path, vae: DXAVAE) -> None:
+    torch.save(vae, path)
+
+
+def _bare_state(path: Path, vae: DXAVAE) -> None:
+    torch.save(vae.state_dict(), path)
+
+
+def _tensor(path: Path, vae: DXAVAE) -> None:
+    torch.save(torch.zeros(3), path)
+
+
+def _other_arguments(path: Path, vae: DXAVAE) -> None:
+    torch.save({"architecture": {"depth": 3}, "state": {}, "extra": {}}, path)
+
+
+def _empty(path: Path, vae: DXAVAE) -> None:
+    path.write_bytes(b"")
+
+
+def _missing(path: Path, vae: DXAVAE) -> None:
+    pass
+
+
+def _folder(path: Path, vae: DXAVAE) -> None:
+    path.mkdir()
+
+
+def _text(path: Path, vae: DXAVAE) -> None:
+    path.write_text("subject_id,scan\n")
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        _truncated,
+        _pickled,
+        _whole_module,
+        _bare_state,
+        _tensor,
+        _other_arguments,
+        _empty,
+        _missing,
+        _folder,
+        _text,
+    ],
+)
+def test_what_is_no_checkpoint_is_refused_in_one_line(
+    make_vae: MakeVAE, tmp_path: Path, write: Callable[[Path, DXAVAE], None]
+) -> None:
+    path = tmp_path / "model.pt"
+    write(path, make_vae())
+    with pytest.raises(InputError) as caught:
+        load_vae(path)
+    sentence = str(caught.value)
+    assert sentence.startswith(f"{path}: expected ")
+    assert ", got " in sentence
+    assert "\n" not in sentence

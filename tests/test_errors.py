@@ -1,0 +1,43 @@
+import subprocess
+import sys
+
+from dxa_monai.errors import InputError, TrainingError, told_in_one_sentence
+
+
+def test_sentence_is_found_under_what_a_framework_wraps_around_it() -> None:
+    try:
+        try:
+            raise InputError("a.npy: expected x, got y.")
+        except InputError as error:
+            raise RuntimeError("failed to instantiate") from error
+    except RuntimeError as wrapped:
+        assert told_in_one_sentence(wrapped) == "a.npy: expected x, got y."
+
+
+def test_training_error_is_told_and_a_bug_is_not() -> None:
+    assert told_in_one_sentence(TrainingError("NaN.")) == "NaN."
+    assert told_in_one_sentence(KeyError("bug")) is None
+    assert told_in_one_sentence(None) is None
+
+
+def test_a_cycle_of_causes_ends() -> None:
+    first, second = ValueError(), ValueError()
+    first.__cause__, second.__cause__ = second, first
+    assert told_in_one_sentence(first) is None
+
+
+def _run(raised: str) -> subprocess.CompletedProcess[str]:
+    code = f"from dxa_monai.errors import *; report_user_errors(); raise {raised}"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_command_ends_with_one_sentence_and_a_failing_exit_code() -> None:
+    result = _run("InputError('a.npy: expected x, got y.')")
+    assert result.returncode == 1
+    assert result.stderr == "error: a.npy: expected x, got y.\n"
+
+
+def test_command_keeps_the_traceback_of_a_bug() -> None:
+    result = _run("KeyError('bug')")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr

@@ -1,0 +1,60 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from dxa_monai.errors import InputError
+from dxa_monai.files import atomic_path, output_folder, path_inside
+
+
+def test_file_appears_whole_and_alone(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "a.nii.gz") as temporary:
+        assert temporary.name.endswith(".nii.gz")
+        temporary.write_text("new")
+        assert not (tmp_path / "a.nii.gz").exists()
+    assert (tmp_path / "a.nii.gz").read_text() == "new"
+    assert os.listdir(tmp_path) == ["a.nii.gz"]
+
+
+def test_failure_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("old")
+
+    def write_half() -> None:
+        with atomic_path(tmp_path / "a.csv") as temporary:
+            temporary.write_text("half")
+            raise OSError
+
+    with pytest.raises(OSError):  # noqa: PT011 - whatever the writer raises passes through
+        write_half()
+    assert (tmp_path / "a.csv").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.csv"]
+
+
+def test_new_file_has_the_permissions_of_any_other(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    with atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.touch()
+    assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_output_folder_is_made_with_its_parents(tmp_path: Path) -> None:
+    assert output_folder(tmp_path / "a" / "b").is_dir()
+
+
+def test_output_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(InputError, match=r"a: expected a folder that can be written to, got 'File exists'"):
+        output_folder(tmp_path / "a")
+
+
+@pytest.mark.parametrize("path", ["../b", "/etc/passwd", "a/../../b", "link/b"])
+def test_path_that_leaves_its_folder_is_refused(tmp_path: Path, path: str) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path)
+    with pytest.raises(InputError, match="expected a path inside"):
+        path_inside(folder, path)
+
+
+def test_path_inside_is_resolved(tmp_path: Path) -> None:
+    assert path_inside(tmp_path, "a/../b.npy") == tmp_path.resolve() / "b.npy"
