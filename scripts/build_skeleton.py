@@ -38,15 +38,15 @@ DATA = Path(__file__).resolve().parents[1] / "dxa_monai" / "phantom" / "data"
 TO_BODY_AXES = np.array([[0.0, 0.0, -1.0], [-1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
 """OpenSim's axes (x forward, y up, z right) to the body's (x left, y back, z up)."""
 
-FACES_PER_CM2 = 4.0
-"""Triangles kept per cm2 of bone surface: edges of about 7 mm, one pixel."""
+FACES_PER_CM2 = 3.0
+"""Triangles kept per cm2 of bone surface: edges of about 9 mm, between the two sides of a pixel."""
 MIN_FACES = 60
 """Triangles that even the smallest phalanx keeps."""
 MIN_VOLUME_ML = 0.05
 """Components below this are debris of the scanned surfaces, not bones."""
 SKULL_WALL_M = 0.0065
 """Thickness of the cranial vault, which the model gives as an outer surface only (mean of adults: 6-7 mm)."""
-STERNUM_BOX_M = np.array([[-0.031, -0.05, 0.25], [0.031, 0.12, 0.48]])
+STERNUM_BOX_M = np.array([[-0.031, -0.03, 0.25], [0.031, 0.10, 0.48]])
 """Where the sternum lies in the neutral pose: 6 cm of manubrium, 4 cm of body, the xiphoid below left out."""
 
 Mesh = trimesh.Trimesh

@@ -48,7 +48,7 @@ class DXAEncoder(nn.Module):
             evaluation; with batches of one or two scans choose another.
 
     Raises:
-        InputError: an unknown kind of heads, or (``"conv"``) a latent map too small to cover the scan.
+        InputError: an unknown kind of heads or norm, or (``"conv"``) a latent map too small to cover the scan.
 
     References:
         .. [1] Huang et al., "Densely connected convolutional networks", CVPR 2017, doi:10.1109/CVPR.2017.243.
@@ -76,15 +76,18 @@ class DXAEncoder(nn.Module):
         self.log_variance_minimum, self.log_variance_maximum = LOG_VARIANCE_RANGE
 
         self.to_three_channels = nn.Conv2d(in_channels, 3, kernel_size=1)
-        densenet = DenseNet(
-            spatial_dims=2,
-            in_channels=3,
-            out_channels=1,
-            init_features=init_features,
-            growth_rate=growth_rate,
-            block_config=tuple(block_config),
-            norm=norm if isinstance(norm, str) else tuple(norm),
-        )
+        try:
+            densenet = DenseNet(
+                spatial_dims=2,
+                in_channels=3,
+                out_channels=1,
+                init_features=init_features,
+                growth_rate=growth_rate,
+                block_config=tuple(block_config),
+                norm=norm if isinstance(norm, str) else tuple(norm),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"norm: expected one that MONAI can build a DenseNet with, got '{error}'.") from error
         self.trunk = densenet.features
         self.feature_channels = cast(nn.Linear, densenet.class_layers.out).in_features
         reduction = 2 ** (len(block_config) + 1)

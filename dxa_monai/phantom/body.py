@@ -1,14 +1,11 @@
 """A person's skin as a closed triangle mesh: the anny body model, solved for stature and volume, posed for the scan.
 
-anny [1]_ is an open (Apache 2.0, offline) parametric body. Its vertices are multilinear in the phenotype parameters, so
-that for one person everything but ``height`` and ``weight`` is folded once into six corner shapes; solving and posing
-then cost a few milliseconds. Posing is this project's own (:mod:`dxa_monai.phantom.pose`), from anny's rest pose.
+Shapes come from anny (:mod:`dxa_monai.phantom.anny_shapes`), posing is this project's own
+(:mod:`dxa_monai.phantom.pose`), from anny's rest pose.
 
 Axes: metres, x towards the person's left, y towards the back, z towards the head.
 
 Not modelled: the flattening of back, buttocks and thighs on the table, breathing, clothes.
-
-.. [1] Bregier et al., "Human Mesh Modeling for Anny Body", 2025, arXiv:2511.03589.
 """
 
 from __future__ import annotations
@@ -19,6 +16,7 @@ import numpy as np
 
 from dxa_monai.errors import InputError
 from dxa_monai.phantom import mesh
+from dxa_monai.phantom.anny_shapes import LOCAL_CHANGES, AnnyShapes, Phenotype, anny_age
 from dxa_monai.phantom.mesh import FloatArray, IntArray
 from dxa_monai.phantom.pose import Posing, pose_supine, pose_t, rotation_about, skin
 from dxa_monai.phantom.positioning import Positioning, sample_positioning
@@ -37,70 +35,14 @@ __all__ = [
     "sample_positioning",
 ]
 
-LOCAL_CHANGES = (
-    "buttocks-volume-incr",
-    "head-fat-incr",
-    "measure-bust-circ-incr",
-    "measure-calf-circ-incr",
-    "measure-hips-circ-incr",
-    "measure-lowerarm-length-incr",
-    "measure-lowerleg-height-incr",
-    "measure-neck-circ-incr",
-    "measure-shoulder-dist-incr",
-    "measure-thigh-circ-incr",
-    "measure-upperarm-circ-incr",
-    "measure-upperarm-length-incr",
-    "measure-upperleg-height-incr",
-    "measure-waist-circ-incr",
-    "stomach-pregnant-incr",
-    "torso-scale-depth-incr",
-    "torso-scale-horiz-incr",
-    "torso-vshape-incr",
-)
-"""anny's local shape changes that a Phenotype may use, -1 .. 1 each, 0 = none; about +-0.3 is a natural range."""
-
-# anny's own mapping of age in years to its age parameter (data/shape_calibration of anny 0.6.2).
-_AGE_YEARS = (16.0, 18.0, 64.0, 110.0)
-_ANNY_AGE = (0.67, 0.77, 0.83, 1.0)
-
-# anny's internal surfaces, by the labels of its texture segmentation.
-_CAVITIES = (
-    "mouth_cavity", "tongue", "eye_cavity.L", "eye_cavity.R", "eye_front.L", "eye_front.R", "eye_back.L", "eye_back.R",
-)  # fmt: skip
-
-_WEIGHT_ANCHORS = (0.0, 0.5, 1.0)
-_HEIGHT_ANCHORS = (0.0, 1.0)
 _HEIGHT_BOUNDS = (0.0, 0.8)
 _WEIGHT_BOUNDS = (0.0, 1.4)
-_HEIGHT_TOLERANCE_M = 1e-5
 _VOLUME_TOLERANCE = 1e-4
+_MAX_STEPS = 50
 
 
 class UnreachableBody(ValueError):
     """No anny body of this sex, age and build has the stature and volume asked for."""
-
-
-@dataclass(frozen=True)
-class Phenotype:
-    """anny's parameters of one adult.
-
-    Attributes:
-        sex: "F" or "M".
-        age: anny's age parameter (:func:`anny_age` of years).
-        height: anny's height parameter; 0 .. 1 spans far more than human adults.
-        weight: anny's weight parameter, 0 .. 1, linearly extrapolated above 1 for obesity.
-        muscle: 0 .. 1; obesity is high weight with low muscle.
-        proportions: 0 (ideal) .. 1 (uncommon).
-        local_changes: name and value of local shape changes, names from ``LOCAL_CHANGES``.
-    """
-
-    sex: str
-    age: float
-    height: float
-    weight: float
-    muscle: float = 0.5
-    proportions: float = 0.5
-    local_changes: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,17 +59,6 @@ class PosedBody:
     vertices_m: FloatArray
     joints_m: dict[str, FloatArray]
     lean_vertices_m: FloatArray
-
-
-def anny_age(age_years: float) -> float:
-    """anny's age parameter of an adult: 0.77 at 18 years, 0.83 at 64, 1.0 at 110, linear between.
-
-    Raises:
-        InputError: younger than 16 or older than 110 years.
-    """
-    if not _AGE_YEARS[0] <= age_years <= _AGE_YEARS[-1]:
-        raise InputError(f"age_years: expected 16 .. 110, got {age_years}.")
-    return float(np.interp(age_years, _AGE_YEARS, _ANNY_AGE))
 
 
 @dataclass(frozen=True)
@@ -162,33 +93,13 @@ class BodyModel:
     """
 
     def __init__(self) -> None:
-        # Imported here: anny and torch are needed to build the model, not to use its results.
-        import anny
-        import torch
-        from anny.face_segmentation import get_face_segmentation_mask
-
-        source = anny.Anny(local_changes=list(LOCAL_CHANGES), skinning_method="lbs")
-        self._anny = source
-        self.bone_names = tuple(source.bone_labels)
+        self._shapes = AnnyShapes()
+        self.bone_names = self._shapes.bone_names
         self._bone_index = {name: index for index, name in enumerate(self.bone_names)}
-        self._parents = np.array(source.bone_parents, dtype=np.int64)
-        self._weights = source.vertex_bone_weights.numpy().astype(np.float64)
-        self._weights /= self._weights.sum(axis=1, keepdims=True)
-        self._bones = source.vertex_bone_indices.numpy().astype(np.int64)
-        vertex_count, bone_count = len(self._weights), len(self.bone_names)
-        # Vertices and joints side by side in one float32 basis: a person's corners are one matrix product.
-        self._template = torch.cat([source.template_vertices, source.template_bone_heads]).numpy().reshape(1, -1)
-        basis = torch.cat([source.blendshapes, source.bone_heads_blendshapes], dim=1)
-        self._basis = basis.reshape(len(basis), -1).numpy().astype(np.float32)
-        self._split = vertex_count, bone_count
-
-        self.bone_of_vertex = self._bones[np.arange(vertex_count), self._weights.argmax(axis=1)]
+        self._all_vertices = np.arange(self._shapes.vertex_count)
+        self.bone_of_vertex = self._shapes.bones[self._all_vertices, self._shapes.weights.argmax(axis=1)]
         part_of_bones = np.array([part_of_bone(name) for name in self.bone_names], dtype=np.int64)
-        self.surface = BodySurface(
-            source.faces.numpy().astype(np.int64),
-            get_face_segmentation_mask(source, list(_CAVITIES)).numpy(),
-            part_of_bones[self.bone_of_vertex],
-        )
+        self.surface = BodySurface(self._shapes.faces, self._shapes.inner, part_of_bones[self.bone_of_vertex])
         self.faces = self.surface.faces
         self.closed_faces = self.surface.closed_faces
         self.vertex_part = self.surface.vertex_part
@@ -197,8 +108,6 @@ class BodyModel:
         self.part_faces = self.surface.part_faces
         self.part_of_face = self.surface.part_of_face
         self.closed_vertices = self.surface.closed_vertices
-        self._all_vertices = np.arange(vertex_count)
-        self._remembered: tuple[Phenotype, FloatArray] | None = None
 
     def solve(
         self,
@@ -225,18 +134,20 @@ class BodyModel:
 
         Raises:
             UnreachableBody: stature or volume outside what the model can do for this build.
-            InputError: unknown sex or local change, age outside 16 .. 110.
+            InputError: unknown sex or local change, age outside 16 .. 110, stature or volume not positive.
         """
+        if not (height_cm > 0.0 and volume_l > 0.0):
+            raise InputError(f"solve: expected a stature and a volume above 0, got {height_cm} cm and {volume_l} l.")
         person = Phenotype(sex, anny_age(age_years), 0.0, 0.0, muscle, proportions, tuple(local_changes))
-        corners = self._corners(person)
+        corners = self._shapes.corners(person)
         asked = f"{sex}, {age_years:.0f} years, {height_cm:.1f} cm, {volume_l:.1f} l, muscle {muscle:.2f}"
 
         def at(weight: float) -> tuple[float, float]:
             """The height parameter that gives the stature at this weight, and the volume's relative excess."""
-            height = self._height_for_stature(corners, weight, height_cm / 100.0)
+            height = self._shapes.height_for_stature(corners, weight, height_cm / 100.0)
             if not _HEIGHT_BOUNDS[0] <= height <= _HEIGHT_BOUNDS[1]:
                 raise UnreachableBody(f"{asked}: expected anny's height within {_HEIGHT_BOUNDS}, got {height:.2f}.")
-            return height, self.volume_l(self._shape(corners, height, weight)) / volume_l - 1.0
+            return height, self.volume_l(self._shapes.shape(corners, height, weight)[0]) / volume_l - 1.0
 
         low, high = _WEIGHT_BOUNDS
         (height, excess_low), (_, excess_high) = at(low), at(high)
@@ -246,7 +157,9 @@ class BodyModel:
                 f"{volume_l * (1.0 + excess_high):.1f} l for this stature and build."
             )
         weight, excess, kept_side = low, excess_low, 0
-        while abs(excess) > _VOLUME_TOLERANCE:
+        for _ in range(_MAX_STEPS):
+            if abs(excess) <= _VOLUME_TOLERANCE:
+                break
             weight = (low * excess_high - high * excess_low) / (excess_high - excess_low)
             height, excess = at(weight)
             # Illinois: an end kept twice in a row counts half, so that both ends close in.
@@ -262,11 +175,9 @@ class BodyModel:
 
     def rest(self, phenotype: Phenotype) -> RestShape:
         """The person standing in anny's rest pose, and at anny weight 0."""
-        corners = self._corners(phenotype)
-        vertex_count = self._split[0]
-        shape = self._shape(corners, phenotype.height, phenotype.weight)
-        lean = self._shape(corners, phenotype.height, 0.0)
-        return RestShape(shape[:vertex_count], shape[vertex_count:], lean[:vertex_count], lean[vertex_count:])
+        corners = self._shapes.corners(phenotype)
+        vertices, heads = self._shapes.shape(corners, phenotype.height, phenotype.weight)
+        return RestShape(vertices, heads, *self._shapes.shape(corners, phenotype.height, 0.0))
 
     def t_pose(self, phenotype: Phenotype) -> PosedBody:
         """Standing, arms straight sideways, legs slightly apart; feet on z = 0, pelvis above x = y = 0."""
@@ -302,7 +213,7 @@ class BodyModel:
 
     def posing(self, rest: RestShape) -> Posing:
         """The person's skeleton at rest, ready to be turned."""
-        return Posing(rest.heads_m, self._parents, self._bone_index)
+        return Posing(rest.heads_m, self._shapes.parents, self._bone_index)
 
     def skinned(self, rest: RestShape, posing: Posing, vertices: IntArray, out: FloatArray) -> None:
         """Write the posed positions of some vertices (indices) of ``rest`` to their rows of ``out`` ``(V, 3)``."""
@@ -319,7 +230,7 @@ class BodyModel:
         out: FloatArray,
     ) -> None:
         offsets = joints_m - np.einsum("jab,jb->ja", rotations, heads_m)
-        skin(vertices_m, self._weights, self._bones, rotations, offsets, chosen, out)
+        skin(vertices_m, self._shapes.weights, self._shapes.bones, rotations, offsets, chosen, out)
 
     def _posed(self, rest: RestShape, posing: Posing) -> PosedBody:
         rotations, joints = posing.transforms()
@@ -328,77 +239,6 @@ class BodyModel:
         # The lean person's joints are put where this person's are, or every limb would seem to have moved by fat.
         self._skin(rest.lean_vertices_m, rest.lean_heads_m, rotations, joints, self._all_vertices, lean)
         return PosedBody(vertices, dict(zip(self.bone_names, joints, strict=True)), lean)
-
-    def _corners(self, phenotype: Phenotype) -> FloatArray:
-        """``(6, (V + J) * 3)``: vertices and joints at anny weight 0, 0.5, 1 (rows by weight) x height 0, 1."""
-        build = replace(phenotype, height=0.0, weight=0.0)
-        if self._remembered is None or self._remembered[0] != build:
-            corners = self._coefficients(build) @ self._basis
-            self._remembered = build, corners.astype(np.float64) + self._template
-        return self._remembered[1]
-
-    def _coefficients(self, build: Phenotype) -> FloatArray:
-        """``(6, K)`` float32 blend shape coefficients of the corners."""
-        import torch
-        from anny.models.phenotype import phenotype_blendshape_weights
-
-        if build.sex not in ("F", "M"):
-            raise InputError(f"sex: expected F or M, got {build.sex}.")
-        values = {
-            "gender": 1.0 if build.sex == "F" else 0.0,
-            "age": build.age,
-            "muscle": build.muscle,
-            "proportions": build.proportions,
-        }
-        rows = [
-            [{**values, "weight": weight, "height": height}[label] for label in self._anny.phenotype_labels]
-            for weight in _WEIGHT_ANCHORS
-            for height in _HEIGHT_ANCHORS
-        ]
-        shapes = phenotype_blendshape_weights(
-            torch.tensor(rows, dtype=self._anny.dtype),
-            self._anny.phenotype_labels,
-            self._anny.anchors,
-            self._anny.stacked_phenotype_blend_shapes_mask,
-            extrapolate=False,
-        )
-        local = np.zeros(2 * len(LOCAL_CHANGES))
-        for name, value in build.local_changes:
-            if name not in LOCAL_CHANGES:
-                raise InputError(f"local_changes: expected names from LOCAL_CHANGES, got {name}.")
-            # anny holds two shapes a change: one for positive, one for negative values.
-            local[2 * self._anny.local_change_labels.index(name) + (value < 0)] = abs(value)
-        phenotype = (shapes @ self._anny.phenotype_blendshape_projection).numpy()
-        return np.column_stack([phenotype, np.tile(local, (len(rows), 1))]).astype(np.float32)
-
-    def _shape(self, corners: FloatArray, height: float, weight: float) -> FloatArray:
-        """``(V + J, 3)`` rest vertices and joints; linear in height, piecewise linear in weight."""
-        shares = np.outer(_weight_shares(weight), [1.0 - height, height]).ravel()
-        return (shares @ corners).reshape(-1, 3)
-
-    def _height_for_stature(self, corners: FloatArray, weight: float, stature_m: float) -> float:
-        """anny's height parameter at which the rest body's vertical extent is ``stature_m``."""
-        z = corners.reshape(len(corners), -1, 3)[:, : self._split[0], 2].reshape(3, 2, -1)
-        short, tall = np.einsum("w,whv->hv", _weight_shares(weight), z)
-        low, high = 0.0, 1.0
-        stature_low, stature_high = np.ptp(short), np.ptp(tall)
-        # The extent is convex and piecewise linear in height (the extreme vertices may change): secant steps converge.
-        while True:
-            height = low + (stature_m - stature_low) * (high - low) / (stature_high - stature_low)
-            stature = np.ptp((1.0 - height) * short + height * tall)
-            if abs(stature - stature_m) < _HEIGHT_TOLERANCE_M:
-                return float(height)
-            low, stature_low, high, stature_high = high, stature_high, height, stature
-
-
-def _weight_shares(weight: float) -> FloatArray:
-    """Shares of the three weight anchors; above the last anchor the last piece goes on."""
-    lower, middle, upper = _WEIGHT_ANCHORS
-    if weight < middle:
-        share = (weight - lower) / (middle - lower)
-        return np.array([1.0 - share, share, 0.0])
-    share = (weight - middle) / (upper - middle)
-    return np.array([0.0, 1.0 - share, share])
 
 
 def _moved(body: PosedBody, rotation: FloatArray, shift_m: FloatArray) -> PosedBody:

@@ -104,7 +104,6 @@ def generate_cohort(
                 for _ in done:
                     bar.update()
         except KeyboardInterrupt:
-            done.close()
             print(f"Interrupted; run the same command again to continue in {folder}.", file=sys.stderr)
             raise SystemExit(130) from None
     return _finish(folder, settings, count, seed)
@@ -147,7 +146,7 @@ def write_person(record: PersonRecord, faces: Any, folder: Path, save_mesh: bool
             spacing_mm = visit.frame.pixel_spacing_mm
             save_scan(RawScan(visit.counts, spacing_mm), folder / scan_path)
             with atomic_path(folder / truth_path) as temporary:
-                np.savez_compressed(
+                np.savez(  # not compressed: the bytes do not depend on the version of zlib
                     temporary,
                     areal_density_g_cm2=visit.tissue.areal_density_g_cm2,
                     region_map=visit.tissue.region_map,

@@ -116,11 +116,16 @@ def _region_factor(body: PosedBody, model: BodyModel, axes: TrunkAxes, fat_depth
     waist = (ILIAC_CREST_LEVEL + LOWEST_RIB_LEVEL) / 2.0
     trunk = np.interp(level, [0.0, 0.15, waist, 0.75], [gynoid, gynoid, android, upper_trunk])
     leg = np.interp(level, [-0.45, -0.1], [fat_depth["legs"], gynoid])
-    choices = {"trunk": trunk, "head": fat_depth["head"], "arm": fat_depth["arms"], "leg": leg}
+    choices = {
+        "trunk": trunk,
+        "head": np.full(len(level), fat_depth["head"]),
+        "arm": np.full(len(level), fat_depth["arms"]),
+        "leg": leg,
+    }
     factor = np.empty(len(level))
     for index, name in enumerate(PART_NAMES):
         chosen = model.vertex_part == index
-        factor[chosen] = np.broadcast_to(choices[_kind(name)], level.shape)[chosen]
+        factor[chosen] = choices[_kind(name)][chosen]
     return factor
 
 

@@ -15,26 +15,13 @@ from dxa_monai.phantom.positioning import Positioning
 SIDES = (("L", 1.0), ("R", -1.0))
 """Suffix of the bone names, and the sign of x on that side."""
 
-# Where along the arm the palm's turn happens (upper arm, elbow, forearm); the wrist takes the rest.
-_PRONATION_SHARE = (("upperarm02", 0.25), ("lowerarm01", 0.35), ("lowerarm02", 0.7))
-
-
-def rotation_about(axis: FloatArray, angle_deg: float) -> FloatArray:
-    """``(3, 3)`` right-handed rotation about ``axis`` (Rodrigues)."""
-    x, y, z = axis / np.linalg.norm(axis)
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    angle = np.deg2rad(angle_deg)
-    return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross
-
-
-def rotation_between(start: FloatArray, end: FloatArray) -> FloatArray:
-    """The smallest rotation that turns the direction ``start`` into ``end`` (not opposite to each other)."""
-    start, end = start / np.linalg.norm(start), end / np.linalg.norm(end)
-    x, y, z = _cross(start, end)
-    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.eye(3) + cross + cross @ cross / (1.0 + start @ end)
-
-
+# Where along the arm the palm is turned: bone, joint it turns about, and how much of what is still to turn. The wrist
+# takes the rest.
+_PRONATION = (
+    ("upperarm02", "lowerarm01", 0.25),
+    ("lowerarm01", "wrist", 0.35),
+    ("lowerarm02", "wrist", 0.7),
+)
 _FINGERS_TOGETHER = 0.8
 
 
@@ -150,8 +137,8 @@ def _pose_arm(posing: Posing, side: str, upper: FloatArray, lower: FloatArray, p
     sign = 1.0 if side == "L" else -1.0
     posing.aim(f"upperarm01.{side}", f"lowerarm01.{side}", upper)
     posing.aim(f"lowerarm01.{side}", f"wrist.{side}", lower)
-    for bone, share in _PRONATION_SHARE:
-        axis = upper if bone.startswith("upper") else lower
+    for bone, towards, share in _PRONATION:
+        axis = _axis(posing, f"{bone}.{side}", f"{towards}.{side}")
         posing.turn(f"{bone}.{side}", rotation_about(axis, share * _twist_deg(_palm(posing, side, sign), palm, axis)))
         if bone == "upperarm02":  # the elbow's hinge moved with the upper arm: point the forearm again
             posing.aim(f"lowerarm01.{side}", f"wrist.{side}", lower)
@@ -161,6 +148,12 @@ def _pose_arm(posing: Posing, side: str, upper: FloatArray, lower: FloatArray, p
         along = posing.vector(f"finger{finger}-1.{side}", f"finger{finger}-2.{side}", f"finger{finger}-1.{side}")
         spread = _twist_deg(along, lower, palm)
         posing.turn(f"finger{finger}-1.{side}", rotation_about(palm, _FINGERS_TOGETHER * spread))
+
+
+def _axis(posing: Posing, bone: str, towards: str) -> FloatArray:
+    """Unit vector from a bone's head to a joint below: turning the bone about it leaves that joint where it is."""
+    vector = posing.vector(bone, towards, bone)
+    return vector / np.linalg.norm(vector)
 
 
 def _palm(posing: Posing, side: str, sign: float) -> FloatArray:
@@ -182,7 +175,8 @@ def _pose_leg(posing: Posing, side: str, sign: float, abduction_deg: float, rota
     posing.aim(f"upperleg01.{side}", f"lowerleg01.{side}", direction)
     for bone in ("upperleg01", "upperleg02"):
         # Turning about the downward axis moves the toes (-y) inwards for a positive angle on the left side.
-        posing.turn(f"{bone}.{side}", rotation_about(direction, sign * rotation_deg / 2.0))
+        axis = _axis(posing, f"{bone}.{side}", f"lowerleg01.{side}")
+        posing.turn(f"{bone}.{side}", rotation_about(axis, sign * rotation_deg / 2.0))
     posing.aim(f"lowerleg01.{side}", f"foot.{side}", direction)
 
 

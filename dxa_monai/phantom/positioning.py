@@ -75,7 +75,7 @@ POSITIONING_SD = Positioning(
     lateral_shift_mm=4.0,
     longitudinal_shift_mm=6.0,
 )
-"""Standard deviations of :func:`sample_positioning`. No published series was found; chosen by eye from published scans."""
+"""Standard deviations of :func:`sample_positioning` (assumption: no published series of these angles was found)."""
 
 
 def sample_positioning(rng: np.random.Generator, centre: Positioning | None = None) -> Positioning:

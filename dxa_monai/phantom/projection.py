@@ -50,9 +50,9 @@ class Frame:
     def pixel_centres_m(self) -> tuple[FloatArray, FloatArray]:
         """z of the rows ``(H,)`` and x of the columns ``(W,)``, both at the pixels' centres."""
         rows, columns = self.shape
-        z = self.origin_z_m - (np.arange(rows) + 0.5) * self.pixel_spacing_mm[0] / 1000.0
-        x = self.origin_x_m + (np.arange(columns) + 0.5) * self.pixel_spacing_mm[1] / 1000.0
-        return z, x
+        z = -(np.arange(rows, dtype=np.float64) + 0.5) * self.pixel_spacing_mm[0] / 1000.0
+        x = (np.arange(columns, dtype=np.float64) + 0.5) * self.pixel_spacing_mm[1] / 1000.0
+        return z + self.origin_z_m, x + self.origin_x_m
 
     def to_pixels(self, vertices_m: FloatArray) -> FloatArray:
         """``(V, 3)``: column, row (both continuous, integers at the pixels' edges) and y in cm."""

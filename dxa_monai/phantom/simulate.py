@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from dxa_monai.phantom import mesh
@@ -18,7 +20,6 @@ from dxa_monai.phantom.projection import BodyDoesNotFit, Frame, centre_frame
 from dxa_monai.phantom.skeleton import bone_mineral_map, bone_volume_map, place_skeleton
 from dxa_monai.phantom.table import fit_positioning
 from dxa_monai.physics.acquisition import Acquisition
-from dxa_monai.scan.format import Array
 from dxa_monai.scan.regions import regional_totals
 
 POSE_ATTEMPTS = 4
@@ -32,7 +33,7 @@ _FIRST_VISIT_STREAM = 100  # random streams of a person: visit k uses this + k
 class Visit:
     """One scan of a person: raw counts uint16 ``(H, W, 6)``, the truth, and its regional totals."""
 
-    counts: Array
+    counts: npt.NDArray[np.uint16]
     tissue: TissueMaps
     frame: Frame
     totals: dict[str, float]
@@ -125,7 +126,7 @@ class Simulator:
 
     def scan(self, person: Person, body: PosedBody, frame: Frame, visit: int) -> Visit:
         """Fill a posed body with the person's tissues and scan it."""
-        skeleton = place_skeleton(body, self.model)
+        skeleton = place_skeleton(body, self.model, person.frame_scale)
         tissue = compose(
             person,
             body,

@@ -61,7 +61,8 @@ class BodySurface:
         self.closed_faces = np.concatenate([outer, caps])
         self.closed_face_part = np.concatenate([outer_part, vertex_part[caps[:, 0]]])
 
-        cuts, pieces = [], [(0, self.closed_faces[self.closed_face_part == 0])]
+        cuts: list[IntArray] = []
+        pieces = [(0, self.closed_faces[self.closed_face_part == 0])]
         for part in range(1, len(PART_NAMES)):
             piece = self.closed_faces[self.closed_face_part == part]
             for cut in mesh.boundary_loops(piece):

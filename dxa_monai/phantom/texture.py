@@ -32,7 +32,7 @@ def tissue_texture(person: Person, body: PosedBody, axes: TrunkAxes, regions: Ar
     """
     rng = person.generator(_STREAM)
     # Equal power per octave keeps fine and coarse structure alike.
-    wavelength = np.exp(rng.uniform(*np.log(WAVELENGTHS_M), WAVE_COUNT))
+    wavelength = np.exp(rng.uniform(np.log(WAVELENGTHS_M[0]), np.log(WAVELENGTHS_M[1]), WAVE_COUNT))
     direction = rng.uniform(0.0, 2.0 * np.pi, WAVE_COUNT)
     phase = rng.uniform(0.0, 2.0 * np.pi, WAVE_COUNT)
     wave = 2.0 * np.pi / wavelength * np.stack([np.cos(direction), np.sin(direction)])
@@ -44,8 +44,10 @@ def tissue_texture(person: Person, body: PosedBody, axes: TrunkAxes, regions: Ar
         along = (body.joints_m[end] - body.joints_m[start])[[0, 2]]
         pieces.append((regions == region, body.joints_m[start], along / np.linalg.norm(along)))
     for inside, origin, up in pieces:
-        rows, columns = np.nonzero(inside)
-        dx, dz = x[columns] - origin[0], z[rows] - origin[2]
-        place = np.stack([dx * up[1] - dz * up[0], dx * up[0] + dz * up[1]], axis=1)
-        field[rows, columns] = np.sqrt(2.0 / WAVE_COUNT) * np.cos(place @ wave + phase).sum(axis=1)
+        # A plane wave on a grid is cos(row + column) = cos(row) cos(column) - sin(row) sin(column): a matrix product.
+        in_x, in_z = wave[0] * up[1] + wave[1] * up[0], wave[1] * up[1] - wave[0] * up[0]
+        column = np.outer(in_x, x - origin[0])
+        row = np.outer(z - origin[2], in_z) + phase
+        waves = np.cos(row) @ np.cos(column) - np.sin(row) @ np.sin(column)
+        field[inside] = np.sqrt(2.0 / WAVE_COUNT) * waves[inside]
     return field

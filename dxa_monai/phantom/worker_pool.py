@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 
 def run_in_processes(
     task: Callable[..., Any], items: Sequence[int], arguments: tuple[Any, ...], workers: int
-) -> Iterator[int]:
+) -> Generator[int, None, None]:
     """Call ``task(item, *arguments)`` for every item in worker processes and yield each item when it is done.
 
     Args:

@@ -175,8 +175,8 @@ class Acquisition:
             InputError: another shape or an integer type.
 
         Notes:
-            The noise is normal (:func:`dxa_monai.physics.forward.add_quantum_noise`). About 20 detected photons are left
-            at NEPERS_A nepers with 3e6 photons per pixel and at NEPERS_B with 3e5; beyond, the distribution is too
+            The noise is normal (:func:`dxa_monai.physics.forward.add_quantum_noise`). About 20 detected photons are
+            left at 11.6 nepers with 3e6 photons per pixel and at 9.3 with 3e5; beyond, the distribution is too
             symmetric and partly floored, never NaN or infinite.
 
             On a GPU keep torch's default float32 matmul precision: TF32 is off by several counts.

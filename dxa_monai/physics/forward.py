@@ -70,7 +70,7 @@ def _blur_axis(image: torch.Tensor, axis: int, sigma_pixels: float) -> torch.Ten
     length = image.shape[axis]
     radius = max(1, round(4.0 * sigma_pixels))
     offsets = torch.arange(-radius, radius + 1, device=image.device)
-    kernel = torch.exp(-0.5 * (offsets / sigma_pixels).to(image.dtype) ** 2)
+    kernel = torch.exp(-0.5 * (offsets.to(image.dtype) / sigma_pixels) ** 2)
     kernel = kernel / kernel.sum()
     # Pixel i takes kernel[k] of pixel i + offsets[k]; beyond the edge that is the edge pixel.
     positions = torch.arange(length, device=image.device)[:, None]

@@ -28,7 +28,7 @@ FloatArray = npt.NDArray[np.float64]
 
 _NEGLIGIBLE_SHARE = 1e-9
 """The lowest energies that together make less of every channel's open beam than this are left out. The body attenuates
-them more than all others, so their share only falls behind it; with 4 mm of aluminium they end at about 16 keV."""
+them more than all others, so their share only falls behind it; with 4 mm of aluminium they end at 12 keV."""
 
 
 class Response(NamedTuple):
@@ -37,7 +37,7 @@ class Response(NamedTuple):
     Attributes:
         energy_kev: ``(E,)`` bin centres.
         mass_attenuation_cm2_g: ``(3, E)`` of fat, lean, bone mineral.
-        signal_weights: ``(E, 6)``; columns of the air channels add up to 1.
+        signal_weights: ``(E, 6)``; columns of the air channels add up to 1 (less 1e-9).
         variance_weights: ``(E, 6)``; what each energy adds to the variance of the signal, times photons per pixel.
     """
 

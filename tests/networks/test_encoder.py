@@ -13,9 +13,7 @@ TINY = {"block_config": (1, 1, 1, 1), "growth_rate": 8, "init_features": 8, "lat
 @pytest.mark.parametrize(
     ("spatial_shape", "latent_shape"), [((150, 109), (5, 4)), ((64, 64), (2, 2)), ((33, 70), (2, 3))]
 )
-def test_heads_have_the_latent_shape(
-    heads: str, spatial_shape: tuple[int, int], latent_shape: tuple[int, int]
-) -> None:
+def test_heads_have_the_latent_shape(heads: str, spatial_shape: tuple[int, int], latent_shape: tuple[int, int]) -> None:
     encoder = DXAEncoder(spatial_shape=spatial_shape, latent_shape=latent_shape, heads=heads, **TINY)
     x = torch.rand(2, 6, *spatial_shape)
     mu, log_variance = encoder(x)
@@ -64,7 +62,13 @@ def test_padding_is_centred_and_complete() -> None:
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"heads": "linear"}, "heads"), ({"latent_shape": (4, 4)}, "128 x 128"), ({"latent_shape": (5, 3)}, "160 x 96")],
+    [
+        ({"heads": "linear"}, "heads"),
+        ({"norm": "whitening"}, "norm"),
+        ({"norm": ("group", {"num_groups": 3})}, "divisible"),
+        ({"latent_shape": (4, 4)}, "128 x 128"),
+        ({"latent_shape": (5, 3)}, "160 x 96"),
+    ],
 )
 def test_what_does_not_fit_is_refused(changes: dict[str, object], named: str) -> None:
     with pytest.raises(InputError, match=named):

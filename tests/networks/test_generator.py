@@ -31,7 +31,9 @@ def test_default_is_the_published_structure() -> None:
     ]
     middle = [(1, 1), (1, 2), (2, 2), (4, 4)]
     assert kernels == [[(1, 1), (2, 2), (4, 4)], middle, middle, [*middle, (8, 8)], [*middle, (8, 8)]]
-    widths = [[layer.out_channels for layer in unit if isinstance(layer, torch.nn.Conv2d)][-1] for unit in generator.units]
+    widths = [
+        [layer.out_channels for layer in unit if isinstance(layer, torch.nn.Conv2d)][-1] for unit in generator.units
+    ]
     assert widths == [512, 256, 128, 64, 32]
     assert generator.last_convolution.kernel_size == (8, 8)
     assert generator.to_scan.kernel_size == (1, 1)

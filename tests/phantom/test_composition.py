@@ -143,7 +143,7 @@ def test_bone_follows_its_scale(bench: Bench, subjects: list[Subject]) -> None:
         compose(replace(subject.person, bmd_scale=scale), *arguments).areal_density_g_cm2[2].sum()
         for scale in (0.8, 1.0)
     ]
-    assert mineral[0] / mineral[1] == pytest.approx(0.8, rel=1e-3)
+    assert mineral[0] / mineral[1] == pytest.approx(0.8, rel=5e-3)  # bones at the skin are cut
 
 
 def test_same_skin_can_hold_different_fat(bench: Bench, subjects: list[Subject]) -> None:
@@ -234,7 +234,9 @@ def test_shell_volume_is_about_area_times_depth_when_thin(bench: Bench, subjects
     axes = trunk_axes(subject.body.joints_m)
     shell = FatShell(subject.person, subject.body, bench.model, axes, bench.smoothing)
     depth = np.linalg.norm(shell.inner_vertices_m(0.01) - subject.body.vertices_m, axis=1)
-    area = surface_area_map(bench.model.closed_vertices(subject.body.vertices_m), bench.model.closed_faces, subject.frame)
+    area = surface_area_map(
+        bench.model.closed_vertices(subject.body.vertices_m), bench.model.closed_faces, subject.frame
+    )
     area_cm2 = area.sum() * subject.frame.pixel_area_cm2
     faces = bench.model.closed_faces
     corners = bench.model.closed_vertices(subject.body.vertices_m)[faces]

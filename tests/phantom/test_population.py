@@ -1,4 +1,4 @@
-"""The population meets published means, its correlations have the right sign, and composition is not decided by shape."""
+"""The population meets published means, its correlations have the right sign, and shape does not decide composition."""
 
 from __future__ import annotations
 
@@ -95,9 +95,7 @@ def test_bmi_is_skewed_to_the_right(people: list[Person]) -> None:
         ("height_cm", "lung_air_l", 1),
     ],
 )
-def test_correlations_have_the_right_sign(
-    people: list[Person], sex: str, first: str, second: str, sign: int
-) -> None:
+def test_correlations_have_the_right_sign(people: list[Person], sex: str, first: str, second: str, sign: int) -> None:
     correlation = np.corrcoef(values(people, sex, first), values(people, sex, second))[0, 1]
     assert sign * correlation > 0.05
 

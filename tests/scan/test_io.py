@@ -152,12 +152,14 @@ def test_channels_of_an_archive_count_and_must_agree_with_the_declared_ones(tmp_
     assert "got a, b" in refusal(path)
 
 
-@pytest.mark.parametrize("spacing", [(0.0, 6.0), (-13.0, 6.0), (13.0, np.nan), (13.0,), (13.0, 6.0, 1.0), ("a", "b"), 7])
+@pytest.mark.parametrize(
+    "spacing", [(0.0, 6.0), (-13.0, 6.0), (13.0, np.nan), (13.0,), (13.0, 6.0, 1.0), ("a", "b"), 7]
+)
 def test_spacing_must_be_two_positive_numbers(tmp_path, spacing):
     path = tmp_path / "scan.npy"
     np.save(path, body_counts())
     assert "two positive numbers (rows, columns) in mm" in refusal(path, pixel_spacing_mm=spacing)
-    with pytest.raises(InputError, match="scan.npz: expected a pixel spacing"):
+    with pytest.raises(InputError, match=r"scan\.npz: expected a pixel spacing"):
         save_scan(RawScan(body_counts(), spacing), tmp_path / "scan.npz")
     assert os.listdir(tmp_path) == ["scan.npy"]
     assert checked_spacing([13, 6], "x") == (13.0, 6.0)

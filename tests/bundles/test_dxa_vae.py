@@ -1,0 +1,218 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from monai.bundle import ConfigParser, run
+
+from dxa_monai.errors import told_in_one_sentence
+from dxa_monai.networks.checkpoint import load_vae, save_network
+from dxa_monai.networks.vae import DXAVAE
+from dxa_monai.scan.io import load_scan, save_scan
+from dxa_monai.scan.manifest import read_manifest, write_manifest
+from dxa_monai.scan.splits import read_split, split_by_subject
+from tests.bundles.conftest import CONFIGS, TINY, config_files
+
+
+def _sentence(action: Any) -> str:
+    """Run what must fail on a user's mistake and return what the user is told."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps the error, the sentence is what counts
+        action()
+    sentence = told_in_one_sentence(caught.value)
+    assert sentence is not None, caught.value
+    return sentence
+
+
+def _train(output_dir: Path, dataset_dir: Path, *overlays: str, **override: Any) -> None:
+    run(
+        config_file=config_files("train.json", "preset_small.json", *overlays),
+        bundle_root=str(output_dir.parent),
+        dataset_dir=str(dataset_dir),
+        output_dir=str(output_dir),
+        **(TINY | override),
+    )
+
+
+def test_run_folder_tells_what_was_run_on_whom(trained_arms: dict[str, Path], bar_cohort: Path) -> None:
+    for arm, folder in trained_arms.items():
+        record = json.loads((folder / "run.json").read_text())
+        assert (record["arm"], record["preset"], record["backbone"]) == (arm, "small", "random")
+        assert (record["people"], record["scans"]) == (20, 25)
+        rows = read_manifest(bar_cohort)
+        assert read_split(folder, rows) == split_by_subject(rows, seed=0)
+        assert np.isfinite(json.loads((folder / "finished.json").read_text())["best_validation_psnr_db"])
+
+
+def test_both_arms_share_data_start_and_pixels_and_differ_in_the_loss(trained_arms: dict[str, Path]) -> None:
+    logs = {arm: pd.read_csv(folder / "metrics.csv", index_col="epoch") for arm, folder in trained_arms.items()}
+    # Epoch 1 is pixel warm-up: with one seed the arms take the very same steps until the perceptual terms come in.
+    first = {arm: log.loc[1, ["train/loss_pixel_l1", "validation/psnr_db"]].tolist() for arm, log in logs.items()}
+    assert first["no_dxa"] == first["dxa_masked"]
+    assert "train/loss_calibrated_perceptual" in logs["dxa_masked"]
+    assert "train/loss_calibrated_perceptual" not in logs["no_dxa"]
+    means = [load_vae(folder / "best.pt").mean_image for folder in trained_arms.values()]
+    assert means[0].equal(means[1])
+
+
+def test_runs_are_tracked_and_finished(trained_arms: dict[str, Path]) -> None:
+    root = trained_arms["no_dxa"].parent
+    client = MlflowClient(tracking_uri=f"sqlite:///{root}/runs/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("dxa_vae").experiment_id])
+    by_arm = {tracked.data.params["arm"]: tracked for tracked in runs if "arm" in tracked.data.params}
+    assert set(by_arm) == set(trained_arms)
+    for tracked in by_arm.values():
+        assert tracked.info.status == "FINISHED"
+        assert tracked.data.params["dataset_hash"] == by_arm["no_dxa"].data.params["dataset_hash"]
+        assert len(client.get_metric_history(tracked.info.run_id, "validation/psnr_db")) == TINY["max_epochs"]
+        artifacts = {artifact.path for artifact in client.list_artifacts(tracked.info.run_id)}
+        assert artifacts == {"run.json", "split.csv", "metrics.csv", "best.pt"}
+
+
+def test_evaluation_writes_table_1_of_held_out_people(
+    trained_arms: dict[str, Path], bar_cohort: Path, tmp_path: Path
+) -> None:
+    run(
+        config_file=config_files("evaluate.json", "mlflow_evaluation.json"),
+        bundle_root=str(tmp_path),
+        dataset_dir=str(bar_cohort.parent),
+        arms={arm: str(folder / "best.pt") for arm, folder in trained_arms.items()},
+        output_dir=str(tmp_path / "table"),
+    )
+    table = pd.read_csv(tmp_path / "table" / "table_1.csv")
+    assert list(table["arm"]) == ["mean_image", "no_dxa", "dxa_masked"]
+    held_out = read_split(trained_arms["no_dxa"], read_manifest(bar_cohort))["test"]
+    assert set(table["scans"]) == {len(held_out)}
+    per_scan = pd.read_csv(tmp_path / "table" / "per_scan.csv")
+    assert set(per_scan["scan_id"]) == {row["scan_id"] for row in held_out}
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/runs/mlflow.db")
+    (tracked,) = client.search_runs([client.get_experiment_by_name("dxa_vae").experiment_id])
+    assert tracked.data.metrics["no_dxa/psnr_db"] == pytest.approx(table.set_index("arm").loc["no_dxa", "psnr_db"], 1e-4)
+
+
+@pytest.mark.parametrize("source", ["folder", "manifest"])
+def test_inference_writes_a_reconstruction_and_a_code_for_every_scan(
+    trained_arms: dict[str, Path], bar_cohort: Path, tmp_path: Path, source: str
+) -> None:
+    run(
+        config_file=config_files("inference.json"),
+        input=str(bar_cohort.parent if source == "folder" else bar_cohort),
+        output_dir=str(tmp_path),
+        checkpoint=str(trained_arms["no_dxa"] / "best.pt"),
+    )
+    for row in read_manifest(bar_cohort):
+        scan = load_scan(tmp_path / "reconstructions" / "scans" / f"{row['scan_id']}.npy")
+        assert scan.counts.shape == (150, 109, 6)
+        assert np.load(tmp_path / "latents" / "scans" / f"{row['scan_id']}.npz")["mu"].shape == (2, 5, 4)
+
+
+def test_finished_run_is_not_overwritten(trained_arms: dict[str, Path], bar_cohort: Path) -> None:
+    folder = trained_arms["no_dxa"]
+    before = (folder / "best.pt").read_bytes()
+    assert "expected a folder without a finished run" in _sentence(lambda: _train(folder, bar_cohort.parent))
+    assert (folder / "best.pt").read_bytes() == before
+
+
+def test_nan_stops_the_run_names_the_scans_and_saves_no_network(bar_cohort: Path, tmp_path: Path) -> None:
+    sentence = _sentence(
+        lambda: _train(
+            tmp_path / "run", bar_cohort.parent, "mlflow.json", **{"loss_def#pixel_weight": float("inf"), "batch_size": 2}
+        )
+    )
+    assert "epoch 1, iteration 1: expected a finite loss, got" in sentence
+    assert "from scans P" in sentence
+    assert not list((tmp_path / "run").glob("*.pt"))
+    assert not (tmp_path / "run" / "finished.json").exists()
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/runs/mlflow.db")
+    (tracked,) = client.search_runs([client.get_experiment_by_name("dxa_vae").experiment_id])
+    assert tracked.info.status == "FAILED"
+
+
+def _broken_cohort(folder: Path, bar_cohort: Path, damage: str) -> None:
+    """A copy of the cohort with one fault."""
+    rows = read_manifest(bar_cohort)
+    for row in rows:
+        scan = load_scan(row["scan"])
+        row["scan"] = f"{row['scan_id']}.npy"
+        save_scan(scan, folder / row["scan"])
+    write_manifest(rows, folder / "manifest.csv")
+    victim = folder / "P03-1.npy"
+    if damage == "truncated":
+        victim.write_bytes(victim.read_bytes()[:1000])
+    elif damage == "shape":
+        np.save(victim, np.zeros((109, 150, 6), dtype=np.uint16))
+    elif damage == "range":
+        np.save(victim, np.load(victim) + np.uint16(16383))
+    elif damage == "swapped":
+        np.save(victim, np.load(victim)[..., [1, 0, 3, 2, 5, 4]])
+    elif damage == "column":
+        manifest = folder / "manifest.csv"
+        manifest.write_text(manifest.read_text().replace("subject_id", "person", 1))
+    elif damage == "outside":
+        manifest = folder / "manifest.csv"
+        manifest.write_text(manifest.read_text().replace("P03-1.npy", "../P03-1.npy", 1))
+
+
+@pytest.mark.parametrize(
+    ("damage", "parts"),
+    [
+        ("truncated", ["P03-1.npy", "expected a whole .npy file"]),
+        ("shape", ["P03-1.npy", "expected counts of shape (150, 109, 6), got (109, 150, 6)"]),
+        ("range", ["P03-1.npy", "expected counts in 0..16383, got"]),
+        ("swapped", ["P03-1.npy", "expected low energy to attenuate more than high energy"]),
+        ("column", ["manifest.csv", "subject_id"]),
+        ("outside", ["manifest.csv", "expected a scan inside the data folder"]),
+    ],
+)
+def test_bad_data_end_training_in_one_sentence(
+    bar_cohort: Path, tmp_path: Path, damage: str, parts: list[str]
+) -> None:
+    _broken_cohort(tmp_path / "data", bar_cohort, damage)
+    sentence = _sentence(lambda: _train(tmp_path / "run", tmp_path / "data"))
+    for part in parts:
+        assert part in sentence
+    assert not list((tmp_path / "run").glob("*.pt"))
+
+
+def test_checkpoint_of_another_architecture_is_refused(bar_cohort: Path, tmp_path: Path) -> None:
+    small = {key.removeprefix("network_def#"): value for key, value in TINY.items() if key.startswith("network_def#")}
+    save_network(DXAVAE(**small), tmp_path / "a.pt")
+    content = (tmp_path / "a.pt").read_bytes()
+    (tmp_path / "b.pt").write_bytes(content[: len(content) // 2])
+    sentence = _sentence(
+        lambda: run(
+            config_file=config_files("inference.json"),
+            input=str(bar_cohort),
+            output_dir=str(tmp_path / "out"),
+            checkpoint=str(tmp_path / "b.pt"),
+        )
+    )
+    assert "b.pt: expected a whole file of network weights" in sentence
+    assert not (tmp_path / "out").exists()
+
+
+def test_command_line_reports_a_mistake_in_one_sentence(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(CONFIGS / "train.json")]
+    arguments = ["--manifest", str(tmp_path / "none.csv"), "--output_dir", str(tmp_path / "run"), "--backbone", "random"]
+    result = subprocess.run(
+        command + arguments, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
+    )
+    assert result.returncode == 1
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"error: {tmp_path / 'none.csv'}: expected")
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("preset", ["preset_small.json", "preset_medium.json", "preset_paper.json"])
+def test_every_preset_names_what_the_training_config_has(preset: str) -> None:
+    config = ConfigParser.load_config_file(CONFIGS / "train.json")
+    overlay = ConfigParser.load_config_file(CONFIGS / preset)
+    parser = ConfigParser(config)
+    for key in overlay:
+        section = key.split("#")[0]
+        assert section in parser, f"{preset} sets {key}, which train.json does not have"
