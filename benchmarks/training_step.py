@@ -1,7 +1,7 @@
 """Seconds per scan and peak memory of a training step, for the small and the paper preset and each arm of the loss.
 
-    python benchmarks/training_step.py                  # both presets, a few steps each
-    python benchmarks/training_step.py --preset small --steps 20
+    python -m benchmarks.training_step                  # both presets, a few steps each
+    python -m benchmarks.training_step --preset small --steps 20
 
 Every line is measured in a process of its own, because peak memory only ever rises within one. The time is the
 fastest of the steps after one that is not counted: other programs on the machine only add to it. The networks' sizes
@@ -91,7 +91,16 @@ def main() -> None:
     for preset in PRESETS if arguments.preset == "all" else [arguments.preset]:
         measured: dict[str, float] = {}
         for arm in ARMS if arguments.arm == "all" else [arguments.arm]:
-            command = [sys.executable, __file__, "--in-this-process", "--preset", preset, "--arm", arm]
+            command = [
+                sys.executable,
+                "-m",
+                "benchmarks.training_step",
+                "--in-this-process",
+                "--preset",
+                preset,
+                "--arm",
+                arm,
+            ]
             command += ["--batch-size", str(arguments.batch_size), "--steps", str(arguments.steps)]
             answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             result = json.loads(answer.splitlines()[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from types import TracebackType
 
@@ -14,10 +15,20 @@ class TrainingError(RuntimeError):
     """Training cannot go on (for example NaN in the loss). Its message is one sentence that names the scans."""
 
 
+# A DataLoader's worker process hands on only the text of a traceback, whose last line names the exception.
+_IN_TRACEBACK = re.compile(rf"^{__name__}\.(?:InputError|TrainingError): (.+)$", re.MULTILINE)
+
+
 def told_in_one_sentence(error: BaseException | None) -> str | None:
-    """The sentence of the first InputError or TrainingError in an exception's chain of causes, or None."""
+    """The sentence of the first InputError or TrainingError in an exception's chain of causes, or None.
+
+    One that was raised in a worker process of a ``DataLoader`` is found in the text of the exception that torch raises for it.
+    """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
+        in_worker = _IN_TRACEBACK.findall(str(error))
+        if in_worker:
+            return str(in_worker[-1])
         if isinstance(error, (InputError, TrainingError)):
             return str(error)
         seen.add(id(error))

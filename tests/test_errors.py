@@ -1,6 +1,9 @@
 import subprocess
 import sys
 
+import pytest
+from torch.utils.data import DataLoader, Dataset
+
 from dxa_monai.errors import InputError, TrainingError, told_in_one_sentence
 
 
@@ -18,6 +21,20 @@ def test_training_error_is_told_and_a_bug_is_not() -> None:
     assert told_in_one_sentence(TrainingError("NaN.")) == "NaN."
     assert told_in_one_sentence(KeyError("bug")) is None
     assert told_in_one_sentence(None) is None
+
+
+class _Damaged(Dataset):
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        raise InputError("a.npy: expected x, got y.")
+
+
+def test_error_of_a_loader_process_is_told() -> None:
+    with pytest.raises(InputError) as caught:
+        next(iter(DataLoader(_Damaged(), num_workers=1)))
+    assert told_in_one_sentence(caught.value) == "a.npy: expected x, got y."
 
 
 def test_a_cycle_of_causes_ends() -> None:

@@ -16,8 +16,8 @@ from dxa_monai.scan.io import load_scan
 from dxa_monai.scan.manifest import read_manifest
 
 _PANELS = (
-    ("low energy, air segment", 0.0, None, "gray", "of full scale"),
-    ("high energy, air segment", 0.0, None, "gray", "of full scale"),
+    ("low energy", 0.0, None, "gray", "of full scale"),
+    ("high energy", 0.0, None, "gray", "of full scale"),
     ("R = low / high", 1.1, 1.8, "viridis", "no unit; body only"),
     ("fat", 0.0, None, "inferno", "g/cm2"),
     ("lean", 0.0, None, "inferno", "g/cm2"),
@@ -53,13 +53,13 @@ def write_contact_sheet(manifest_path: str | Path, path: str | Path, people: int
     with np.load(rows[0]["truth"], allow_pickle=False) as truth:
         row_mm, column_mm = truth["pixel_spacing_mm"]
 
-    height, width = 2.35, 1.25
+    height, width = 2.35, 0.86
     figure = Figure(figsize=(width * len(_PANELS) + 1.6, height * len(rows) + 1.1), facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), len(_PANELS), squeeze=False)
     figure.subplots_adjust(
         left=1.5 / figure.get_figwidth(),
-        right=0.99,
+        right=0.98,
         top=1.0 - 0.35 / figure.get_figheight(),
         bottom=0.7 / figure.get_figheight(),
         wspace=0.04,

@@ -12,6 +12,7 @@ from torch import nn
 from dxa_monai.errors import InputError
 from dxa_monai.losses.vgg import REFERENCE_LAYERS, VGG16_LAYERS, VGGFeatures
 from dxa_monai.physics.calibration import STACKS, body_mask, calibrated_stacks, stack_indices
+from dxa_monai.scan.format import FULL_SCALE_NEPERS
 
 ARMS = ("no_dxa", "dxa", "dxa_masked")
 """``no_dxa``: raw term only. ``dxa``: as published, R of the whole field as it is. ``dxa_masked``: R scaled, inside the
@@ -28,8 +29,7 @@ REFERENCE_LAYER_WEIGHTS = (0.5, 0.75, 0.5, 0.5, 0.8, 0.8, 0.5, 0.5, 0.3, 0.3, 0.
 R_SCALED_FROM = (1.0, 3.0)
 """R that becomes 0 and 1 in the masked arm: no attenuation in excess at the low energy, and bone mineral."""
 R_SCALED_LIMITS = (-0.5, 1.5)
-"""Scaled R beyond this (R outside 0..4, a quotient of near-zero attenuations) is clamped: it has no physical meaning,
-and its gradient would drown all others."""
+"""Scaled R beyond this (R outside 0..4) is clamped: it has no physical meaning."""
 R_MASK_THRESHOLD_NEPERS = 0.5
 """Attenuation from which on R counts in the masked arm, about 2.5 cm of soft tissue. An error of the attenuation is
 divided by the attenuation in R: thin rims, where that is near zero, would have most of the gradient."""
@@ -102,10 +102,10 @@ class DXALoss(nn.Module):
         without_image = [
             0.0 if name == "input" else w for name, w in zip(self.features.layers, raw_weights, strict=True)
         ]
+        if sum(raw_weights) == 0 or (arm != "no_dxa" and sum(without_image) == 0):
+            raise InputError(f"layer_weights: expected a positive one among {self.features.layers}, got none.")
         for name, weights in (("raw_layer_weights", raw_weights), ("calibrated_layer_weights", without_image)):
-            if sum(weights) <= 0:
-                raise InputError(f"layer_weights: expected a positive one among {self.features.layers}, got none.")
-            scaled = torch.tensor(weights) / sum(weights) / self.features.layer_scales
+            scaled = torch.tensor(weights) / (sum(weights) or 1.0) / self.features.layer_scales
             self.register_buffer(name, scaled, persistent=False)
 
     def forward(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -154,14 +154,21 @@ class DXALoss(nn.Module):
         if max(indices) >= len(RAW_VIEWS):
             stacks = calibrated_stacks(raw)
             if self.arm != "dxa":
-                # The same mask for prediction and target: the background is 0 in both and adds nothing.
-                zero, one = R_SCALED_FROM
-                scaled = ((stacks - zero) / (one - zero)).clamp(*R_SCALED_LIMITS) * mask[:, None]
-                is_r = torch.zeros(len(STACKS), dtype=torch.bool, device=raw.device)
-                is_r[list(stack_indices("r"))] = True
-                stacks = torch.where(is_r[:, None, None, None], scaled, stacks)
+                r_indices = torch.tensor(stack_indices("r"), device=raw.device)
+                stacks = stacks.index_copy(1, r_indices, self._masked_r(stacks, mask))
             views = torch.cat([views, stacks], dim=1)
         return views[:, indices]
+
+    def _masked_r(self, stacks: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """R stacks ``(B, 3, 3, H, W)`` of the masked arm: scaled, 0 outside ``mask``."""
+        # Half the mask's threshold as smallest denominator: no target inside the mask is below it, and a prediction
+        # that is gets a bounded gradient.
+        smallest = 0.5 * self.mask_threshold_nepers / FULL_SCALE_NEPERS
+        r = stacks[:, stack_indices("low")] / stacks[:, stack_indices("high")].clamp(min=smallest)
+        zero, one = R_SCALED_FROM
+        scaled = ((r - zero) / (one - zero)).clamp(*R_SCALED_LIMITS)
+        # The same mask for prediction and target: the background is 0 in both and adds nothing.
+        return scaled * mask[:, None]
 
     def _choose_views(self) -> list[int]:
         """Indices into ``VIEWS``: a new draw in training mode, all of the arm's in evaluation mode."""

@@ -120,7 +120,7 @@ class DXAVAELoss(nn.Module):
             weights["calibrated_perceptual"] = weights["raw_perceptual"] * self.perceptual.calibrated_weight
         weight_tensors = {name: value.new_tensor(weights[name]) for name, value in values.items()}
         if self.balance_gradients and "raw_perceptual" in values:
-            if self.training and reconstruction.requires_grad:
+            if self.training and values["raw_perceptual"].requires_grad:
                 self._measure_gradients(values, reconstruction)
             for i, name in enumerate(_BALANCED[1:], start=1):
                 if name in values and self.gradient_norms[i] > 0:

@@ -11,7 +11,9 @@ from torch import nn
 from dxa_monai.networks.encoder import centred_padding
 from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE
 
-_PRELU_SLOPE = 0.25
+INITIAL_PRELU_SLOPE = 0.5
+"""Slope of the PReLUs below zero at the start. With torch's 0.25, twenty of them in a row make the outputs of different
+latent maps alike and training dwells at the mean image; nearer to linear they stay apart."""
 
 
 class SamePadConv2d(nn.Conv2d):
@@ -71,7 +73,7 @@ class DXAGenerator(nn.Module):
             _unit(inputs[i], channels[i], kernel_sizes if i >= len(channels) - 2 else kernel_sizes[:-1], first=i == 0)
             for i in range(len(channels))
         ]
-        self.latent_activation = nn.PReLU(latent_channels, init=_PRELU_SLOPE)
+        self.latent_activation = nn.PReLU(latent_channels, init=INITIAL_PRELU_SLOPE)
         self.units = nn.Sequential(*units)
         last = channels[-1]
         self.last_convolution = SamePadConv2d(last, last, (kernel_sizes[-1], kernel_sizes[-1]))
@@ -89,9 +91,12 @@ def _unit(in_channels: int, channels: int, kernel_sizes: Sequence[int], first: b
     layers: list[nn.Module] = [nn.Conv2d(in_channels, channels, kernel_size=1)]
     if not first:
         layers.append(SamePadConv2d(channels, channels, (1, 2)))
-    layers += [nn.PReLU(channels, init=_PRELU_SLOPE), nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)]
+    layers += [
+        nn.PReLU(channels, init=INITIAL_PRELU_SLOPE),
+        nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False),
+    ]
     for size in kernel_sizes:
-        layers += [SamePadConv2d(channels, channels, (size, size)), nn.PReLU(channels, init=_PRELU_SLOPE)]
+        layers += [SamePadConv2d(channels, channels, (size, size)), nn.PReLU(channels, init=INITIAL_PRELU_SLOPE)]
     return nn.Sequential(*layers)
 
 
@@ -100,7 +105,7 @@ def _keep_variance(generator: nn.Module) -> None:
     for module in generator.modules():
         if isinstance(module, nn.Conv2d):
             # 1x1 convolutions are followed by a convolution or end the network: no activation halves their variance.
-            slope = 1.0 if module.kernel_size == (1, 1) else _PRELU_SLOPE
+            slope = 1.0 if module.kernel_size == (1, 1) else INITIAL_PRELU_SLOPE
             nn.init.kaiming_normal_(module.weight, a=slope, nonlinearity="leaky_relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

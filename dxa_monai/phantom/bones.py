@@ -42,7 +42,7 @@ _GROUP_BY_NAME = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Skeleton:
     """The skeleton in its neutral pose: upright, arms hanging, palms forward, about 1.70 m tall.
 
@@ -78,7 +78,7 @@ class Skeleton:
         return slice(low, int(np.searchsorted(self.bone_of_vertex, max(bones), side="right")))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PlacedSkeleton:
     """A skeleton inside one posed body.
 

@@ -189,7 +189,7 @@ def _lung_profile(axes: TrunkAxes, frame: Frame) -> FloatArray:
     centre = (DIAPHRAGM_LEVEL + LUNG_APEX_LEVEL) / 2.0
     half_height = (LUNG_APEX_LEVEL - DIAPHRAGM_LEVEL) / 2.0
     aside = 0.45 * axes.shoulder_half_width_m
-    half_width = 0.35 * axes.shoulder_half_width_m
+    half_width = 0.33 * axes.shoulder_half_width_m
     profile = np.zeros(frame.shape)
     for side in (-1.0, 1.0):
         # The lungs lean together towards the apex, as the rib cage does.

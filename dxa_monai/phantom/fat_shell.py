@@ -28,8 +28,8 @@ EXTREMITY_SHARE = 0.35
 """Depth on hands and feet relative to the limb's (assumption)."""
 DEEPEST_SHARE = {"trunk": 0.75, "head": 0.35, "arm": 0.75, "leg": 0.75}
 """Greatest depth relative to the distance from the skin to the middle of the part."""
-BREAST_DEPTH_M, BREAST_RADIUS_M = 0.025, 0.06
-"""Fat of a woman's breast that she has also at weight 0: depth in its middle, and how wide it is (assumption)."""
+BREAST_SHARE = 0.6
+"""Fat of a woman's breast that she has also at weight 0: its depth relative to how far it stands out (assumption)."""
 _SMOOTHING_STEPS = 8
 _SOLVER_STEPS = 8
 _VOLUME_TOLERANCE = 2e-4  # of the fat; the rest goes into intramuscular fat
@@ -130,17 +130,15 @@ def _region_factor(body: PosedBody, model: BodyModel, axes: TrunkAxes, fat_depth
 
 
 def _breast_depth(body: PosedBody, model: BodyModel, axes: TrunkAxes) -> FloatArray:
-    """``(V,)`` depth added around the foremost point of each half of the chest."""
+    """``(V,)`` depth added on the chest: a share of how far the skin stands out in front of its midline."""
     left, level = axes.coordinates(body.vertices_m[:, 0], body.vertices_m[:, 2])
+    front = body.vertices_m[:, 1]
     trunk = model.vertex_part == PART_NAMES.index("trunk")
-    depth = np.zeros(len(level))
-    for side in (-1.0, 1.0):
-        aside = side * left / axes.shoulder_half_width_m
-        chest = np.flatnonzero(trunk & (level > 0.55) & (level < 0.9) & (aside > 0.3) & (aside < 1.0))
-        foremost = body.vertices_m[chest[np.argmin(body.vertices_m[chest, 1])]]
-        squared = np.square(body.vertices_m - foremost).sum(axis=1)
-        depth += np.where(trunk, BREAST_DEPTH_M * np.exp(-0.5 * squared / BREAST_RADIUS_M**2), 0.0)
-    return depth
+    midline = trunk & (np.abs(left) < 0.015) & (front < axes.depth_m(0.75)) & (level > 0.3) & (level < 1.1)
+    order = np.argsort(level[midline])
+    standing_out = np.interp(level, level[midline][order], front[midline][order]) - front
+    chest = trunk & (level > 0.45) & (level < 0.95) & (np.abs(left) < axes.shoulder_half_width_m)
+    return np.where(chest, BREAST_SHARE * np.maximum(standing_out, 0.0), 0.0)
 
 
 def _distance_to_middle(body: PosedBody, model: BodyModel, axes: TrunkAxes) -> tuple[FloatArray, FloatArray]:

@@ -22,7 +22,23 @@ _PRONATION = (
     ("lowerarm01", "wrist", 0.35),
     ("lowerarm02", "wrist", 0.7),
 )
-_FINGERS_TOGETHER = 0.8
+_FINGERS_TOGETHER = 0.7  # how much of the fingers' spread is taken away
+
+
+def rotation_about(axis: FloatArray, angle_deg: float) -> FloatArray:
+    """``(3, 3)`` right-handed rotation about ``axis`` (Rodrigues)."""
+    x, y, z = axis / np.linalg.norm(axis)
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    angle = np.deg2rad(angle_deg)
+    return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * cross @ cross
+
+
+def rotation_between(start: FloatArray, end: FloatArray) -> FloatArray:
+    """The smallest rotation that turns the direction ``start`` into ``end`` (not opposite to each other)."""
+    start, end = start / np.linalg.norm(start), end / np.linalg.norm(end)
+    x, y, z = _cross(start, end)
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    return np.eye(3) + cross + cross @ cross / (1.0 + start @ end)
 
 
 def _cross(first: FloatArray, second: FloatArray) -> FloatArray:
@@ -144,7 +160,7 @@ def _pose_arm(posing: Posing, side: str, upper: FloatArray, lower: FloatArray, p
             posing.aim(f"lowerarm01.{side}", f"wrist.{side}", lower)
     posing.aim(f"wrist.{side}", f"finger3-1.{side}", lower)
     posing.turn(f"wrist.{side}", rotation_about(lower, _twist_deg(_palm(posing, side, sign), palm, lower)))
-    for finger in range(2, 6):  # fingers together: their spread turns away about the palm's normal
+    for finger in range(1, 6):  # thumb and fingers together: their spread turns away about the palm's normal
         along = posing.vector(f"finger{finger}-1.{side}", f"finger{finger}-2.{side}", f"finger{finger}-1.{side}")
         spread = _twist_deg(along, lower, palm)
         posing.turn(f"finger{finger}-1.{side}", rotation_about(palm, _FINGERS_TOGETHER * spread))

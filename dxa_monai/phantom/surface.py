@@ -43,7 +43,8 @@ class BodySurface:
         closed_faces: ``(G, 3)`` watertight outer surface: holes left by the cavities are capped.
         closed_face_part: ``(G,)`` part of each of them.
         part_faces: ``(P, 3)`` all parts, each watertight by caps over its cuts. Caps of neighbours coincide, so that
-            the parts' volumes (and thickness maps) add up to the body's.
+            the parts' volumes (and thickness maps) add up to the body's. The cuts are not plane: beside one, a part's
+            thickness may be a few millimetres below zero.
         part_of_face: ``(P,)`` part of each of ``part_faces``.
 
     ``closed_faces`` and ``part_faces`` index into :meth:`closed_vertices`.

@@ -55,7 +55,7 @@ def fit_positioning(model: BodyModel, phenotype: Phenotype, positioning: Positio
     positioning = _shorten(model, rest, positioning, vertices)
     half_width_m = PIXEL_SPACING_MM[1] / 1000.0 * (SCAN_SHAPE[1] / 2.0 - _SPARE_PIXELS)
     half_width_m -= abs(positioning.lateral_shift_mm) / 1000.0
-    # Rotating the body in the plane moves the hands sideways by about half the body's length times the angle.
+    # Rotating the body in the table's plane moves the hands, about 0.1 m below its middle, sideways.
     half_width_m -= 0.1 * abs(np.sin(np.deg2rad(positioning.body_rotation_deg)))
     for side, sign in SIDES:
         positioning = _fit_arm(model, rest, positioning, side, sign, vertices, half_width_m)

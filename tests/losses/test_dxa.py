@@ -34,7 +34,13 @@ def naive_terms(loss: DXALoss, prediction: torch.Tensor, target: torch.Tensor) -
         for index, name in enumerate(STACKS):
             a, b = calibrated_stacks(p)[:, index], calibrated_stacks(t)[:, index]
             if name.endswith("_r") and loss.arm == "dxa_masked":
-                a, b = (((r - 1.0) / 2.0).clamp(-0.5, 1.5).where(inside, 0.0) for r in (a, b))
+                floor = 0.5 * loss.mask_threshold_nepers / 12.0
+                high, low = (STACKS.index(name.replace("_r", kind)) for kind in ("_high", "_low"))
+                stacks = (calibrated_stacks(scan) for scan in (p, t))
+                a, b = (
+                    ((s[:, low] / s[:, high].clamp(min=floor) - 1.0) / 2.0).clamp(-0.5, 1.5).where(inside, 0.0)
+                    for s in stacks
+                )
             pairs.append(("calibrated", a, b))
         for kind, a, b in pairs:
             weights = list(REFERENCE_LAYER_WEIGHTS[: len(loss.features.layers)])

@@ -73,7 +73,9 @@ def test_volume_changes_sign_with_orientation_and_not_with_position() -> None:
     vertices, faces = sphere()
     volume = mesh.enclosed_volume_m3(vertices, faces)
     assert mesh.enclosed_volume_m3(vertices, faces[:, ::-1]) == pytest.approx(-volume, rel=1e-12)
-    assert mesh.enclosed_volume_m3(vertices + np.array([1000.0, -500.0, 20.0]), faces) == pytest.approx(volume, rel=1e-9)
+    assert mesh.enclosed_volume_m3(vertices + np.array([1000.0, -500.0, 20.0]), faces) == pytest.approx(
+        volume, rel=1e-9
+    )
 
 
 def test_normals_of_a_sphere_are_radial() -> None:

@@ -1,0 +1,118 @@
+"""Arms, hands, legs and feet of the placed skeleton, one affine map a bone."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+from dxa_monai.phantom.affine import Affine, along_bone
+from dxa_monai.phantom.bones import Skeleton, load_skeleton
+from dxa_monai.phantom.mesh import FloatArray
+
+_FINGERS = ("thumb", "index", "middle", "ring", "little")
+_CARPALS = ("scaphoid", "lunate", "triquetrum", "pisiform", "trapezium", "trapezoid", "capitate", "hamate")
+
+FINGERTIP_SHARE = 0.7
+"""Length of the last phalanx against the one before it, where the body model's finger joints end."""
+HAND_SCALE = 0.9
+"""Bones of the hand across their axes, against the rest of the frame: the source's hand is large for its stature."""
+ULNAR_SHARE = 0.6
+"""Share of the distance between the two forearm bones at the wrist by which the ulna lies on the little finger's side
+of the wrist's centre."""
+
+Joints = dict[str, FloatArray]
+
+
+def place_limbs(
+    skeleton: Skeleton, joints_m: Joints, hips_m: Joints, lateral_scale: float, vertices_m: FloatArray
+) -> Joints:
+    """Write the limb bones' vertices.
+
+    Args:
+        skeleton: the bones at rest.
+        joints_m: the body's joints by anny bone name.
+        hips_m: hip centres ``hip_right`` and ``hip_left``: those of the placed pelvis.
+        lateral_scale: scale of the bones across their axes.
+        vertices_m: ``(V, 3)``, rows of the limb bones are overwritten.
+
+    Returns:
+        Placed joint centres ``knee_right``, ``ankle_right``, ``elbow_right`` ... on both sides.
+    """
+    placed: Joints = {}
+    for side, suffix, sign in (("right", "R", -1.0), ("left", "L", 1.0)):
+        mirror = np.array([-sign, 1.0, 1.0])
+        rest = {name: mirror * joint for name, joint in skeleton.joints_m.items()}
+        body = {name[:-2]: joint for name, joint in joints_m.items() if name.endswith(f".{suffix}")}
+        outwards = np.array([sign, 0.0, 0.0])
+        maps = _leg_maps(rest, body, hips_m[f"hip_{side}"], outwards, lateral_scale)
+        maps |= _arm_maps(rest, body, side, outwards, lateral_scale)
+        for name, transform in maps.items():
+            rows = skeleton.select(f"{name}_{side}")
+            vertices_m[rows] = transform(skeleton.vertices_m[rows])
+        for joint, bone in (("knee", "tibia"), ("ankle", "talus"), ("toe_base", "foot"), ("shoulder", "humerus"),
+                            ("elbow", "ulna"), ("wrist", "capitate")):  # fmt: skip
+            placed[f"{joint}_{side}"] = maps[bone](rest[joint])
+    return placed
+
+
+def _leg_maps(rest: Joints, body: Joints, hip: FloatArray, outwards: FloatArray, lateral: float) -> dict[str, Affine]:
+    knee, ankle = body["lowerleg01"], body["foot"]
+    toe_base = np.mean([body[f"toe{toe}-1"] for toe in range(1, 6)], axis=0)
+    thigh = along_bone((rest["hip"], rest["knee"]), outwards, (hip, knee), outwards, lateral)
+    shank = along_bone((rest["knee"], rest["ankle"]), outwards, (knee, ankle), outwards, lateral)
+    # The foot turns with its own transverse axis, from the big toe to the little one.
+    foot = along_bone(
+        (rest["ankle"], rest["toe_base"]), outwards, (ankle, toe_base), body["toe5-1"] - body["toe1-1"], lateral
+    )
+    return {"femur": thigh, "patella": thigh, "tibia": shank, "fibula": shank, "talus": foot, "foot": foot, "toes": foot}
+
+
+def _arm_maps(rest: Joints, body: Joints, side: str, outwards: FloatArray, lateral: float) -> dict[str, Affine]:
+    shoulder, elbow, wrist = body["upperarm01"], body["lowerarm01"], body["wrist"]
+    # At rest the palms face forward and the thumbs outwards; on the table the hand's own axis says where they point.
+    thumbwards = body["finger2-1"] - body["finger5-1"]
+    thumbwards = thumbwards / np.linalg.norm(thumbwards)
+    upper_arm = along_bone((rest["shoulder"], rest["elbow"]), outwards, (shoulder, elbow), outwards, lateral)
+    ulna_end = hand_bone_ends(f"ulna_{side}")[1]
+    apart = np.linalg.norm((rest["wrist"] - ulna_end)[:2]) * lateral
+    # The ulna stays with the elbow's hinge; the radius turns about it, so that in a palm-down hand the two cross.
+    maps = {
+        "humerus": upper_arm,
+        "ulna": along_bone(
+            (rest["elbow"], ulna_end), outwards, (elbow, wrist - ULNAR_SHARE * apart * thumbwards), outwards, lateral
+        ),
+        "radius": along_bone(
+            (rest["radial_head"], rest["wrist"]),
+            outwards,
+            (upper_arm(rest["radial_head"]), wrist + (1.0 - ULNAR_SHARE) * apart * thumbwards),
+            thumbwards,
+            lateral,
+        ),
+    }
+    thickness = lateral * HAND_SCALE
+    knuckle = hand_bone_ends(f"middle_proximal_{side}")[0]
+    hand = along_bone((rest["wrist"], knuckle), outwards, (wrist, body["finger3-1"]), thumbwards, thickness)
+    maps |= {name: hand for name in _CARPALS}
+    for number, finger in enumerate(_FINGERS, start=1):
+        joints = [body[f"finger{number}-{k}"] for k in (1, 2, 3)]
+        joints.append(joints[2] + FINGERTIP_SHARE * (joints[2] - joints[1]))
+        if number == 1:
+            names = ["metacarpal_1", "thumb_proximal", "thumb_distal"]
+        else:
+            names = [f"metacarpal_{number}", *(f"{finger}_{row}" for row in ("proximal", "medial", "distal"))]
+            joints.insert(0, hand(hand_bone_ends(f"metacarpal_{number}_{side}")[0]))
+        for name, start, end in zip(names, joints[:-1], joints[1:], strict=True):
+            ends = hand_bone_ends(f"{name}_{side}")
+            maps[name] = along_bone(ends, outwards, (start, end), thumbwards, thickness)
+    return maps
+
+
+@cache
+def hand_bone_ends(name: str) -> tuple[FloatArray, FloatArray]:
+    """Upper and lower end of a bone of the hanging arm at rest: its extreme twentieths along its principal axis."""
+    points = load_skeleton().vertices_of(name)
+    axis = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2][0]
+    height = points @ (axis if axis[2] > 0 else -axis)
+    low, high = np.quantile(height, [0.05, 0.95])
+    return points[height >= high].mean(axis=0), points[height <= low].mean(axis=0)
