@@ -46,6 +46,10 @@ MIN_VOLUME_ML = 0.05
 """Components below this are debris of the scanned surfaces, not bones."""
 SKULL_WALL_M = 0.0065
 """Thickness of the cranial vault, which the model gives as an outer surface only (mean of adults: 6-7 mm)."""
+FACE_WALL_M = 0.004
+"""Thickness left of the facial bones, which the model fills."""
+TORSO_M = np.array([0.0, 0.1007, 0.0815])
+"""Origin of the model's torso in our axes."""
 STERNUM_BOX_M = np.array([[-0.031, -0.03, 0.25], [0.031, 0.10, 0.48]])
 """Where the sternum lies in the neutral pose: 6 cm of manubrium, 4 cm of body, the xiphoid below left out."""
 
@@ -227,12 +231,17 @@ def decimated(mesh: Mesh) -> Mesh:
 
 
 def _skull_shell(inside: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Take the cranial cavity out: what lies deeper than the wall, above the skull base and the orbits' roof."""
+    """Take out the cranial cavity (deeper than the wall, above the skull base) and the cavities of nose and sinuses.
+
+    Heights and distances from back to front are in the torso's frame of the model, whose origin lies at ``TORSO_M``.
+    """
     pitch = points[1, 0, 0, 0] - points[0, 0, 0, 0]
     depth = ndimage.distance_transform_edt(inside) * pitch
-    back_to_front = -points[..., 1] - (-0.1007)
-    floor = np.interp(back_to_front, [-0.02, 0.045, 0.046], [0.522, 0.545, 0.580]) + 0.0815
-    return inside & ~((depth > SKULL_WALL_M) & (points[..., 2] > floor))
+    back_to_front, height = TORSO_M[1] - points[..., 1], points[..., 2] - TORSO_M[2]
+    base = np.interp(back_to_front, [-0.02, 0.03, 0.08], [0.522, 0.545, 0.575])
+    cranium = (height > base) & (depth > SKULL_WALL_M)
+    face = (height < base - SKULL_WALL_M) & (back_to_front > 0.03) & (depth > FACE_WALL_M)
+    return inside & ~cranium & ~face
 
 
 def _sternum_only(inside: np.ndarray, points: np.ndarray) -> np.ndarray:

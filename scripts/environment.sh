@@ -10,6 +10,7 @@ for requirements in "$@"; do
     if [ ! -f "$stamp" ]; then
         echo "Installing $requirements (about four minutes and 8 GB the first time) ..."
         .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements"
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
         touch "$stamp"
     fi
 done

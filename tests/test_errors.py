@@ -8,13 +8,9 @@ from dxa_monai.errors import InputError, TrainingError, told_in_one_sentence
 
 
 def test_sentence_is_found_under_what_a_framework_wraps_around_it() -> None:
-    try:
-        try:
-            raise InputError("a.npy: expected x, got y.")
-        except InputError as error:
-            raise RuntimeError("failed to instantiate") from error
-    except RuntimeError as wrapped:
-        assert told_in_one_sentence(wrapped) == "a.npy: expected x, got y."
+    wrapped = RuntimeError("failed to instantiate")
+    wrapped.__cause__ = InputError("a.npy: expected x, got y.")
+    assert told_in_one_sentence(wrapped) == "a.npy: expected x, got y."
 
 
 def test_training_error_is_told_and_a_bug_is_not() -> None:

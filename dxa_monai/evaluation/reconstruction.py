@@ -64,7 +64,7 @@ def per_scan_quality(
     loader = DataLoader(
         Dataset(
             as_datalist(rows),
-            Compose([LoadImaged(keys="image", reader=RawDXAReader()), EnsureTyped(keys="image", track_meta=False)]),
+            Compose([LoadImaged(keys="image", reader=RawDXAReader), EnsureTyped(keys="image", track_meta=False)]),
         ),
         batch_size=batch_size,
         num_workers=num_workers,
@@ -252,5 +252,5 @@ def _draw_representative(
     scan = next(row["scan"] for row in rows if row["scan_id"] == chosen)
     target = torch.from_numpy(np.moveaxis(counts_to_unit(load_scan(scan).counts), -1, 0).copy())
     with torch.no_grad():
-        predictions = {arm: net.reconstruct(target[None].to(device))[0].cpu() for arm, net in networks.items()}
-    comparison_figure(target, predictions, path)
+        made = {arm: network.reconstruct(target[None].to(device))[0] for arm, network in networks.items()}
+    comparison_figure(target.numpy(), {arm: image.cpu().numpy() for arm, image in made.items()}, path)

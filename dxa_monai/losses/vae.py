@@ -109,9 +109,15 @@ class DXAVAELoss(nn.Module):
     def forward(
         self, output: VAEOutput | tuple[torch.Tensor, torch.Tensor, torch.Tensor], target: torch.Tensor
     ) -> torch.Tensor:
-        """Scalar loss of a reconstruction ``(B, 6, H, W)`` with its mu and log-variance against ``target``."""
+        """Scalar loss of a reconstruction ``(B, 6, H, W)`` with its mu and log-variance against ``target``.
+
+        Raises:
+            InputError: reconstruction and target differ in shape.
+        """
         # MONAI's metadata stay outside: a loss has none.
         reconstruction, mu, log_variance, target = (convert_to_tensor(tensor) for tensor in (*output, target))
+        if reconstruction.shape != target.shape:
+            raise InputError(f"target: expected shape {tuple(reconstruction.shape)}, got {tuple(target.shape)}.")
         values = {"pixel_l1": (reconstruction - target).abs().mean(), "kl": kl_divergence(mu, log_variance)}
         weights = {"pixel_l1": self.pixel_weight, "kl": self.kl_weight}
         if self.perceptual is not None and self.perceptual_weight > 0 and self.ramp > 0:

@@ -41,33 +41,33 @@ class Material(NamedTuple):
 
 
 MATERIALS: dict[str, Material] = {
-    "skull": Material(1.3, 1.3, 0.30),
-    "jaw": Material(1.8, 1.8, 0.35),
-    "cervical_spine": Material(0.5, 0.5, 0.22),
-    "thoracic_spine": Material(0.4, 0.4, 0.16),
-    "lumbar_spine": Material(0.4, 0.4, 0.16),
-    "ribs": Material(0.6, 0.6, 0.14),
-    "sternum": Material(0.5, 0.5, 0.12),
-    "scapula": Material(0.6, 0.6, 0.12),
-    "clavicle": Material(1.2, 1.8, 0.15),
-    "pelvis": Material(0.9, 0.9, 0.15),
+    "skull": Material(1.7, 1.7, 0.22),
+    "jaw": Material(2.0, 2.0, 0.35),
+    "cervical_spine": Material(0.6, 0.6, 0.25),
+    "thoracic_spine": Material(0.6, 0.6, 0.20),
+    "lumbar_spine": Material(0.6, 0.6, 0.20),
+    "ribs": Material(0.8, 0.8, 0.18),
+    "sternum": Material(0.6, 0.6, 0.15),
+    "scapula": Material(0.9, 0.9, 0.18),
+    "clavicle": Material(1.5, 2.3, 0.20),
+    "pelvis": Material(0.9, 0.9, 0.17),
     "sacrum": Material(0.5, 0.5, 0.12),
-    "humerus": Material(1.0, 3.4, 0.10),
-    "radius": Material(0.8, 2.4, 0.12),
-    "ulna": Material(0.8, 2.4, 0.12),
-    "hand": Material(0.5, 0.7, 0.18),
-    "femur": Material(1.2, 5.0, 0.18),
+    "humerus": Material(1.8, 5.0, 0.22),
+    "radius": Material(1.5, 3.5, 0.26),
+    "ulna": Material(1.5, 3.5, 0.26),
+    "hand": Material(1.1, 1.4, 0.38),
+    "femur": Material(1.7, 6.5, 0.24),
     "patella": Material(1.0, 1.0, 0.25),
-    "tibia": Material(1.0, 4.0, 0.13),
-    "fibula": Material(0.8, 2.2, 0.10),
-    "foot": Material(0.6, 0.6, 0.20),
+    "tibia": Material(1.5, 5.4, 0.19),
+    "fibula": Material(0.8, 2.2, 0.14),
+    "foot": Material(1.1, 1.1, 0.30),
 }
 """By bone group."""
 
 _SHAFT = ("clavicle", "humerus", "radius", "ulna", "femur", "tibia", "fibula")
-_SHAFT_BEGINS = (0.14, 0.30)
+_SHAFT_BEGINS = (0.10, 0.34)
 """Along a long bone, as share of its length from either end: compact bone thickens between these two."""
-_THICKNESS_STEPS = 3
+_THICKNESS_STEPS = 4
 
 
 def bone_mineral_map(

@@ -11,8 +11,8 @@ from dxa_monai.phantom.mesh import FloatArray
 # Heights along the trunk: 0 at the hip joints, 1 at the shoulder joints (proportions of an adult skeleton).
 ILIAC_CREST_LEVEL = 0.34
 LOWEST_RIB_LEVEL = 0.52
-DIAPHRAGM_LEVEL = 0.55
-LUNG_APEX_LEVEL = 1.08
+DIAPHRAGM_LEVEL = 0.52
+LUNG_APEX_LEVEL = 1.04
 NAVEL_LEVEL = 0.36
 
 

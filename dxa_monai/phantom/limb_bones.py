@@ -15,11 +15,25 @@ _CARPALS = ("scaphoid", "lunate", "triquetrum", "pisiform", "trapezium", "trapez
 
 FINGERTIP_SHARE = 0.7
 """Length of the last phalanx against the one before it, where the body model's finger joints end."""
-HAND_SCALE = 0.9
+HAND_SCALE = 0.7
 """Bones of the hand across their axes, against the rest of the frame: the source's hand is large for its stature."""
-ULNAR_SHARE = 0.6
+FOOT_SCALE = 0.85
+"""The same for the foot."""
+SHANK_SCALE = 0.9
+"""The same for tibia and fibula, whose malleoli would stand out of slim ankles."""
+KNEE_SHIFT = 0.005
+"""The tibia's plateau is raised by this much towards the femur, in metres at size 1: cartilage is thin."""
+ANKLE_SHIFT = 0.010
+"""The ankle lies this far beyond the body model's joint, along the shank, in metres at size 1 ..."""
+TOE_SHIFT = 0.008
+"""... and the tips of the toes this far towards the sole of the model's last toe joints."""
+ULNAR_SHARE = 0.65
 """Share of the distance between the two forearm bones at the wrist by which the ulna lies on the little finger's side
 of the wrist's centre."""
+WRIST_SCALE = 0.8
+"""That distance against the rest of the frame."""
+ELBOW_SHARE = 0.35
+"""The body model's elbow lies this share of the way from the ulna to the head of the radius."""
 
 Joints = dict[str, FloatArray]
 
@@ -45,7 +59,7 @@ def place_limbs(
         rest = {name: mirror * joint for name, joint in skeleton.joints_m.items()}
         body = {name[:-2]: joint for name, joint in joints_m.items() if name.endswith(f".{suffix}")}
         outwards = np.array([sign, 0.0, 0.0])
-        maps = _leg_maps(rest, body, hips_m[f"hip_{side}"], outwards, lateral_scale)
+        maps = _leg_maps(rest, body, side, hips_m[f"hip_{side}"], outwards, lateral_scale)
         maps |= _arm_maps(rest, body, side, outwards, lateral_scale)
         for name, transform in maps.items():
             rows = skeleton.select(f"{name}_{side}")
@@ -56,14 +70,23 @@ def place_limbs(
     return placed
 
 
-def _leg_maps(rest: Joints, body: Joints, hip: FloatArray, outwards: FloatArray, lateral: float) -> dict[str, Affine]:
-    knee, ankle = body["lowerleg01"], body["foot"]
-    toe_base = np.mean([body[f"toe{toe}-1"] for toe in range(1, 6)], axis=0)
+def _leg_maps(
+    rest: Joints, body: Joints, side: str, hip: FloatArray, outwards: FloatArray, lateral: float
+) -> dict[str, Affine]:
+    knee = body["lowerleg01"]
+    shank_axis = body["foot"] - knee
+    shank_axis = shank_axis / np.linalg.norm(shank_axis)
+    ankle = body["foot"] + ANKLE_SHIFT * lateral * shank_axis
+    plateau = knee - KNEE_SHIFT * lateral * shank_axis
     thigh = along_bone((rest["hip"], rest["knee"]), outwards, (hip, knee), outwards, lateral)
-    shank = along_bone((rest["knee"], rest["ankle"]), outwards, (knee, ankle), outwards, lateral)
+    shank = along_bone((rest["knee"], rest["ankle"]), outwards, (plateau, ankle), outwards, SHANK_SCALE * lateral)
     # The foot turns with its own transverse axis, from the big toe to the little one.
+    toe_tip = np.mean([body["toe1-2"], *(body[f"toe{toe}-3"] for toe in range(2, 6))], axis=0)
+    across = body["toe5-1"] - body["toe1-1"]
+    sole = np.cross(across, toe_tip - ankle) * outwards[0]
+    toe_tip = toe_tip + TOE_SHIFT * lateral * sole / np.linalg.norm(sole)
     foot = along_bone(
-        (rest["ankle"], rest["toe_base"]), outwards, (ankle, toe_base), body["toe5-1"] - body["toe1-1"], lateral
+        (rest["ankle"], toe_tip_at_rest(side)), outwards, (ankle, toe_tip), across, FOOT_SCALE * lateral
     )
     return {"femur": thigh, "patella": thigh, "tibia": shank, "fibula": shank, "talus": foot, "foot": foot, "toes": foot}
 
@@ -73,14 +96,20 @@ def _arm_maps(rest: Joints, body: Joints, side: str, outwards: FloatArray, later
     # At rest the palms face forward and the thumbs outwards; on the table the hand's own axis says where they point.
     thumbwards = body["finger2-1"] - body["finger5-1"]
     thumbwards = thumbwards / np.linalg.norm(thumbwards)
-    upper_arm = along_bone((rest["shoulder"], rest["elbow"]), outwards, (shoulder, elbow), outwards, lateral)
+    outer_shift = ELBOW_SHARE * (rest["radial_head"][0] - rest["elbow"][0])
+    rest_elbow = rest["elbow"] + np.array([outer_shift, 0.0, 0.0])
+    upper_arm = along_bone((rest["shoulder"], rest_elbow), outwards, (shoulder, elbow), outwards, lateral)
     ulna_end = hand_bone_ends(f"ulna_{side}")[1]
-    apart = np.linalg.norm((rest["wrist"] - ulna_end)[:2]) * lateral
+    apart = np.linalg.norm((rest["wrist"] - ulna_end)[:2]) * WRIST_SCALE * lateral
     # The ulna stays with the elbow's hinge; the radius turns about it, so that in a palm-down hand the two cross.
     maps = {
         "humerus": upper_arm,
         "ulna": along_bone(
-            (rest["elbow"], ulna_end), outwards, (elbow, wrist - ULNAR_SHARE * apart * thumbwards), outwards, lateral
+            (rest["elbow"], ulna_end),
+            outwards,
+            (upper_arm(rest["elbow"]), wrist - ULNAR_SHARE * apart * thumbwards),
+            outwards,
+            lateral,
         ),
         "radius": along_bone(
             (rest["radial_head"], rest["wrist"]),
@@ -116,3 +145,10 @@ def hand_bone_ends(name: str) -> tuple[FloatArray, FloatArray]:
     height = points @ (axis if axis[2] > 0 else -axis)
     low, high = np.quantile(height, [0.05, 0.95])
     return points[height >= high].mean(axis=0), points[height <= low].mean(axis=0)
+
+
+@cache
+def toe_tip_at_rest(side: str) -> FloatArray:
+    """Front end of the toes at rest: their foremost twentieth."""
+    points = load_skeleton().vertices_of(f"toes_{side}")
+    return points[points[:, 1] <= np.quantile(points[:, 1], 0.05)].mean(axis=0)

@@ -50,6 +50,7 @@ def place_skeleton(body: PosedBody, model: BodyModel, frame_scale: float = 1.0) 
         to_trunk(body.vertices_m),
         to_trunk(body.lean_vertices_m),
         model.vertex_part,
+        model.faces,
         joints,
         size,
         size * frame_scale,

@@ -32,9 +32,13 @@ VAULT_SHARE = 0.62
 """Above this share of the head's height there are no ears and no nose: there skin and skull are compared."""
 HALF_VERTEBRA_M = 0.012
 """From the centre of T1 to its upper plate, at rest."""
+LUMBOSACRAL_GAP_M = 0.009
+"""The source's disc below L5 is this much too high; L5 is lowered by it, the levels above by less and less."""
 NOSE_TO_CHIN_M = 0.033
 """The chin is the lowest point of the face that lies no further back from the nose's tip than this."""
-_BIN_M = 0.025
+MIDLINE_M = 0.03
+"""Half the width of the strip in which back and breastbone are sought."""
+_SLICE_M = 0.02
 
 Joints = dict[str, FloatArray]
 
@@ -59,14 +63,13 @@ class TrunkSkin:
     skin_half_width_m: FloatArray
 
     @staticmethod
-    def of(skin_m: FloatArray, lean_m: FloatArray, low_m: float, high_m: float) -> TrunkSkin:
-        """Measure both surfaces of the trunk (``(n, 3)``, without arms and head) in slices 25 mm high."""
-        edges = np.arange(low_m, high_m + _BIN_M, _BIN_M)
-        extents = [_slice_extents(points, edges) for points in (skin_m, lean_m)]
+    def of(skin_m: FloatArray, lean_m: FloatArray, edges: IntArray, z_m: FloatArray) -> TrunkSkin:
+        """Measure both surfaces ``(S, 3)`` where the trunk's ``edges`` ``(E, 2)`` cross the heights ``(n,)``."""
+        extents = [_slice_extents(points[edges], z_m) for points in (skin_m, lean_m)]
         front, back, blade, half = (
-            np.minimum(sign * extents[0][k], sign * extents[1][k]) * sign for k, sign in enumerate((-1.0, 1.0, 1.0, 1.0))
+            sign * np.minimum(sign * extents[0][k], sign * extents[1][k]) for k, sign in enumerate((-1.0, 1.0, 1.0, 1.0))
         )
-        return TrunkSkin((edges[1:] + edges[:-1]) / 2.0, front, back, blade, half, extents[0][3])
+        return TrunkSkin(z_m, front, back, blade, half, extents[0][3])
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,7 @@ def place_trunk(
     skin_m: FloatArray,
     lean_m: FloatArray,
     vertex_part: IntArray,
+    faces: IntArray,
     joints_m: Joints,
     size: float,
     frame: float,
@@ -166,6 +170,7 @@ def place_trunk(
         skeleton: the bones at rest.
         skin_m, lean_m: ``(S, 3)`` the body's surfaces.
         vertex_part: ``(S,)`` index into ``PART_NAMES`` (0 trunk, 1 head).
+        faces: ``(F, 3)`` triangles of the surfaces.
         joints_m: the body's joints by anny bone name.
         size: length of the person against the skeleton at rest.
         frame: ``size`` times the frame scale: thickness of bones.
@@ -179,9 +184,11 @@ def place_trunk(
         rows = _group_rows(*groups)
         vertices_m[rows] = transform(skeleton.vertices_m[rows])
 
-    trunk = vertex_part == 0
     neck_z = float(joints_m["neck01"][2])
-    skin = TrunkSkin.of(skin_m[trunk], lean_m[trunk], -0.10, neck_z)
+    # Every edge of a closed surface runs once upwards and once downwards in index: one of the two is enough.
+    edges = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    edges = edges[(edges[:, 0] < edges[:, 1]) & (vertex_part[edges] == 0).all(axis=1)]
+    skin = TrunkSkin.of(skin_m, lean_m, edges, np.arange(-0.10, neck_z, _SLICE_M))
     head = _head_map(skeleton, skin_m[vertex_part == 1])
     put(head, "skull", "jaw")
 
@@ -201,21 +208,22 @@ def place_trunk(
     return {"hip_right": pelvis(hip), "hip_left": pelvis(hip * [-1.0, 1.0, 1.0])}
 
 
-def _slice_extents(points: FloatArray, edges: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Per slice: least y and largest y near the midline, largest y, largest |x|; empty slices are interpolated."""
-    count = len(edges) - 1
-    of_point = np.floor((points[:, 2] - edges[0]) / _BIN_M).astype(np.int64)
-    inside = (of_point >= 0) & (of_point < count)
-    midline = inside & (np.abs(points[:, 0]) < 0.03)
+def _slice_extents(edges_m: FloatArray, z_m: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Per height: least y and largest y near the midline, largest y, largest |x|, of ``(E, 2, 3)`` edges."""
+    low, high = edges_m[:, 0, 2], edges_m[:, 1, 2]
+    height, edge = np.nonzero((low[None] > z_m[:, None]) != (high[None] > z_m[:, None]))
+    share = ((z_m[height] - low[edge]) / (high[edge] - low[edge]))[:, None]
+    points = (1.0 - share) * edges_m[edge, 0, :2] + share * edges_m[edge, 1, :2]
+    x, y = points[:, 0], points[:, 1]
 
     def largest(values: FloatArray, chosen: FloatArray) -> FloatArray:
-        extent = np.full(count, -np.inf)
-        np.maximum.at(extent, of_point[chosen], values[chosen])
+        extent = np.full(len(z_m), -np.inf)
+        np.maximum.at(extent, height[chosen], values[chosen])
         known = np.isfinite(extent)
-        return np.interp(np.arange(count), np.flatnonzero(known), extent[known])
+        return np.interp(z_m, z_m[known], extent[known])
 
-    x, y = points[:, 0], points[:, 1]
-    return -largest(-y, midline), largest(y, midline), largest(y, inside), largest(np.abs(x), inside)
+    everywhere, midline = np.ones(len(x), dtype=bool), np.abs(x) < MIDLINE_M
+    return -largest(-y, midline), largest(y, midline), largest(y, everywhere), largest(np.abs(x), everywhere)
 
 
 def _head_map(skeleton: Skeleton, skin_m: FloatArray) -> Affine:
@@ -241,6 +249,7 @@ def _column(rest: RestTrunk, rest_hip_z: float, head: Affine, skin: TrunkSkin, n
     neck_rest_z = rest.level_z_m[-2] + HALF_VERTEBRA_M
     scale = (neck_z + HIP_BELOW_JOINT_M) / (neck_rest_z - rest_hip_z)
     z = (rest.level_z_m - rest_hip_z) * scale - HIP_BELOW_JOINT_M
+    z[1:6] -= LUMBOSACRAL_GAP_M * size * np.linspace(1.0, 0.2, 5)
     back = np.interp(z[:-1], skin.z_m, skin.back_m) - SPINOUS_DEPTH_M
     y = back - size * (rest.tip_y_m - rest.level_y_m[:-1])
     y = np.convolve(np.pad(y, 2, mode="edge"), np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9.0, mode="valid")

@@ -91,7 +91,9 @@ def test_evaluation_writes_table_1_of_held_out_people(
     assert set(per_scan["scan_id"]) == {row["scan_id"] for row in held_out}
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/runs/mlflow.db")
     (tracked,) = client.search_runs([client.get_experiment_by_name("dxa_vae").experiment_id])
-    assert tracked.data.metrics["no_dxa/psnr_db"] == pytest.approx(table.set_index("arm").loc["no_dxa", "psnr_db"], 1e-4)
+    assert tracked.data.metrics["no_dxa/psnr_db"] == pytest.approx(
+        table.set_index("arm").loc["no_dxa", "psnr_db"], 1e-4
+    )
 
 
 @pytest.mark.parametrize("source", ["folder", "manifest"])
@@ -120,7 +122,10 @@ def test_finished_run_is_not_overwritten(trained_arms: dict[str, Path], bar_coho
 def test_nan_stops_the_run_names_the_scans_and_saves_no_network(bar_cohort: Path, tmp_path: Path) -> None:
     sentence = _sentence(
         lambda: _train(
-            tmp_path / "run", bar_cohort.parent, "mlflow.json", **{"loss_def#pixel_weight": float("inf"), "batch_size": 2}
+            tmp_path / "run",
+            bar_cohort.parent,
+            "mlflow.json",
+            **{"loss_def#pixel_weight": float("inf"), "batch_size": 2},
         )
     )
     assert "epoch 1, iteration 1: expected a finite loss, got" in sentence
@@ -168,9 +173,7 @@ def _broken_cohort(folder: Path, bar_cohort: Path, damage: str) -> None:
         ("outside", ["manifest.csv", "expected a scan inside the data folder"]),
     ],
 )
-def test_bad_data_end_training_in_one_sentence(
-    bar_cohort: Path, tmp_path: Path, damage: str, parts: list[str]
-) -> None:
+def test_bad_data_end_training_in_one_sentence(bar_cohort: Path, tmp_path: Path, damage: str, parts: list[str]) -> None:
     _broken_cohort(tmp_path / "data", bar_cohort, damage)
     sentence = _sentence(lambda: _train(tmp_path / "run", tmp_path / "data"))
     for part in parts:
@@ -197,7 +200,14 @@ def test_checkpoint_of_another_architecture_is_refused(bar_cohort: Path, tmp_pat
 
 def test_command_line_reports_a_mistake_in_one_sentence(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(CONFIGS / "train.json")]
-    arguments = ["--manifest", str(tmp_path / "none.csv"), "--output_dir", str(tmp_path / "run"), "--backbone", "random"]
+    arguments = [
+        "--manifest",
+        str(tmp_path / "none.csv"),
+        "--output_dir",
+        str(tmp_path / "run"),
+        "--backbone",
+        "random",
+    ]
     result = subprocess.run(
         command + arguments, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
     )

@@ -136,6 +136,11 @@ def test_pixels_alone_need_no_vgg(scans: torch.Tensor) -> None:
     torch.testing.assert_close(loss(output, scans), (output.reconstruction - scans).abs().mean())
 
 
+def test_a_target_of_another_shape_is_refused(scans: torch.Tensor) -> None:
+    with pytest.raises(InputError, match=r"target: expected shape \(2, 6, 40, 32\), got \(6, 40, 32\)"):
+        DXAVAELoss()(output_of(scans), scans[0])
+
+
 @pytest.mark.parametrize("argument", ["pixel_weight", "perceptual_weight", "kl_weight", "warm_up_epochs"])
 def test_negative_weights_are_refused(argument: str) -> None:
     with pytest.raises(InputError, match=argument):

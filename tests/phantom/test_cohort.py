@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,7 @@ from PIL import Image
 
 from dxa_monai.errors import InputError
 from dxa_monai.figures.contact_sheet import write_contact_sheet
-from dxa_monai.phantom import cohort
+from dxa_monai.phantom import cohort, simulate
 from dxa_monai.phantom.anthropometry import MEASURES
 from dxa_monai.phantom.cohort import generate_cohort
 from dxa_monai.phantom.population import Person, sample_person, visit_count
@@ -148,8 +150,6 @@ def test_interrupt_tells_how_to_continue(tmp_path: Path) -> None:
 
 
 def _environment() -> dict[str, str]:
-    import os
-
     return {**os.environ, "PYTHONPATH": str(Path(cohort.__file__).parents[2])}
 
 
@@ -161,19 +161,12 @@ def _wait_for_people(folder: Path, process: subprocess.Popen[str] | subprocess.P
         time.sleep(0.02)
 
 
-def test_a_lost_file_is_made_again(folder: Path, tmp_path: Path) -> None:
+def test_larger_cohort_begins_with_the_smaller_and_lost_files_are_made_again(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     row = read_manifest(copy / "manifest.csv")[0]
     Path(row["scan"]).write_bytes(b"")
     Path(row["truth"]).unlink()
-    generate_cohort(COUNT, copy, SEED, workers=1, progress=False)
-    assert contents(copy) == contents(folder)
-
-
-def test_larger_cohort_begins_with_the_smaller(folder: Path, tmp_path: Path) -> None:
-    copy = tmp_path / "copy"
-    shutil.copytree(folder, copy)
     generate_cohort(COUNT + 1, copy, SEED, workers=1, progress=False)
     grown = contents(copy)
     assert all(grown[name] == data for name, data in contents(folder).items() if "/" in name)
@@ -232,7 +225,9 @@ def test_second_visit_is_the_same_person_elsewhere(twice_scanned: PersonRecord) 
     assert second.totals["total_fat_g"] == pytest.approx(first.totals["total_fat_g"], rel=0.02)
     assert second.totals["total_bmc_g"] == pytest.approx(first.totals["total_bmc_g"], rel=0.03)
     assert np.abs(second.tissue.thickness_cm - first.tissue.thickness_cm).max() > 1.0
-    assert (second.counts != first.counts).mean() > 0.9
+    # In the air both differ by noise alone, which often gives the same count.
+    body = (first.tissue.thickness_cm > 1.0) & (second.tissue.thickness_cm > 1.0)
+    assert (second.counts[body] != first.counts[body]).mean() > 0.98
 
 
 def test_same_person_again_gives_the_same_bytes(simulator: Simulator, twice_scanned: PersonRecord) -> None:
@@ -247,8 +242,6 @@ def test_same_person_again_gives_the_same_bytes(simulator: Simulator, twice_scan
 def test_a_person_who_does_not_fit_is_reposed_then_refused_and_counted(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dxa_monai.phantom import simulate
-
     real, calls = simulate.centre_frame, []
 
     def narrow_field(*arguments: object) -> object:
@@ -265,10 +258,6 @@ def test_a_person_who_does_not_fit_is_reposed_then_refused_and_counted(
 
 
 def test_an_unreachable_person_is_refused_and_counted(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
-    from dxa_monai.phantom import simulate
-
     def giant_first(index: int, seed: int, attempt: int = 0) -> Person:
         person = sample_person(index, seed, attempt)
         return replace(person, mass_kg=400.0) if attempt == 0 else person
