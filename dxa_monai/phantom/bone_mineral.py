@@ -6,7 +6,7 @@ area, c the cortical thickness and rho densities of mineral::
     shell = min(sum of c A, T),   mineral = rho_cortical shell + rho_trabecular (T - shell)
 
 Cortical thickness and trabecular density by group are this project's assumptions within the ranges of anatomy (long
-bones' shafts 2-6 mm, vertebrae and flat bones below 1 mm; quantitative CT of lumbar vertebrae 0.15-0.2 g/cm3 in young
+bones' shafts 2-7 mm, vertebrae and flat bones below 1 mm; quantitative CT of lumbar vertebrae 0.15-0.2 g/cm3 in young
 adults), adjusted so that men and women of average size hold about 2.7 and 2.1 kg, shared between head, arms, trunk and
 legs as in whole-body reports (about 19, 14, 30 and 37 %).
 """
@@ -18,11 +18,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dxa_monai.phantom.bones import BONE_GROUPS, PlacedSkeleton, Skeleton, load_skeleton
+from dxa_monai.phantom.bones import BONE_GROUPS, PlacedSkeleton, Skeleton
 from dxa_monai.phantom.mesh import FloatArray, IntArray
 from dxa_monai.phantom.projection import Frame, grouped_thickness_maps_cm, surface_area_map, thickness_map_cm
 
-CORTICAL_MINERAL_G_CM3 = 1.15
+CORTICAL_MINERAL_G_CM3 = 1.18
 """Hydroxyapatite in compact bone with its pores."""
 
 
@@ -44,21 +44,21 @@ MATERIALS: dict[str, Material] = {
     "skull": Material(1.7, 1.7, 0.22),
     "jaw": Material(2.0, 2.0, 0.35),
     "cervical_spine": Material(0.6, 0.6, 0.25),
-    "thoracic_spine": Material(0.6, 0.6, 0.20),
-    "lumbar_spine": Material(0.6, 0.6, 0.20),
-    "ribs": Material(0.8, 0.8, 0.18),
+    "thoracic_spine": Material(0.65, 0.65, 0.22),
+    "lumbar_spine": Material(0.65, 0.65, 0.22),
+    "ribs": Material(0.85, 0.85, 0.20),
     "sternum": Material(0.6, 0.6, 0.15),
     "scapula": Material(0.9, 0.9, 0.18),
     "clavicle": Material(1.5, 2.3, 0.20),
-    "pelvis": Material(0.9, 0.9, 0.17),
+    "pelvis": Material(1.0, 1.0, 0.17),
     "sacrum": Material(0.5, 0.5, 0.12),
-    "humerus": Material(1.8, 5.0, 0.22),
-    "radius": Material(1.5, 3.5, 0.26),
-    "ulna": Material(1.5, 3.5, 0.26),
-    "hand": Material(1.1, 1.4, 0.38),
-    "femur": Material(1.7, 6.5, 0.24),
+    "humerus": Material(2.0, 5.8, 0.25),
+    "radius": Material(1.7, 3.9, 0.30),
+    "ulna": Material(1.7, 3.9, 0.30),
+    "hand": Material(1.2, 1.5, 0.40),
+    "femur": Material(1.9, 7.1, 0.26),
     "patella": Material(1.0, 1.0, 0.25),
-    "tibia": Material(1.5, 5.4, 0.19),
+    "tibia": Material(1.7, 6.0, 0.21),
     "fibula": Material(0.8, 2.2, 0.14),
     "foot": Material(1.1, 1.1, 0.30),
 }
@@ -94,9 +94,7 @@ def bone_volume_map(placed: PlacedSkeleton, frame: Frame) -> FloatArray:
 
 def _group_maps(placed: PlacedSkeleton, frame: Frame) -> tuple[FloatArray, FloatArray]:
     """Thickness of whole bones and of their compact shells, both ``(G, H, W)`` cm in the order of ``BONE_GROUPS``."""
-    bone_cm = grouped_thickness_maps_cm(
-        placed.vertices_m, placed.faces, placed.group_of_face, len(BONE_GROUPS), frame
-    )
+    bone_cm = grouped_thickness_maps_cm(placed.vertices_m, placed.faces, placed.group_of_face, len(BONE_GROUPS), frame)
     shell_cm = np.zeros_like(bone_cm)
     for shell in _shells(placed.skeleton):
         vertices = placed.vertices_m[shell.first_vertex : shell.last_vertex + 1]

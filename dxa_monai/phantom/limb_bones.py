@@ -13,12 +13,16 @@ from dxa_monai.phantom.mesh import FloatArray
 _FINGERS = ("thumb", "index", "middle", "ring", "little")
 _CARPALS = ("scaphoid", "lunate", "triquetrum", "pisiform", "trapezium", "trapezoid", "capitate", "hamate")
 
-FINGERTIP_SHARE = 0.7
+FINGERTIP_SHARE = 0.5
 """Length of the last phalanx against the one before it, where the body model's finger joints end."""
-HAND_SCALE = 0.7
+HAND_SCALE = 0.58
 """Bones of the hand across their axes, against the rest of the frame: the source's hand is large for its stature."""
 FOOT_SCALE = 0.85
 """The same for the foot."""
+FOREARM_SCALE = 0.92
+"""The same for radius and ulna."""
+PATELLA_SHIFT = 0.007
+"""The kneecap lies this much further back than at rest, in metres at size 1: the skin of a slim knee is close."""
 SHANK_SCALE = 0.9
 """The same for tibia and fibula, whose malleoli would stand out of slim ankles."""
 KNEE_SHIFT = 0.005
@@ -27,12 +31,12 @@ ANKLE_SHIFT = 0.010
 """The ankle lies this far beyond the body model's joint, along the shank, in metres at size 1 ..."""
 TOE_SHIFT = 0.008
 """... and the tips of the toes this far towards the sole of the model's last toe joints."""
-ULNAR_SHARE = 0.65
+ULNAR_SHARE = 0.5
 """Share of the distance between the two forearm bones at the wrist by which the ulna lies on the little finger's side
 of the wrist's centre."""
 WRIST_SCALE = 0.8
 """That distance against the rest of the frame."""
-ELBOW_SHARE = 0.35
+ELBOW_SHARE = 0.36
 """The body model's elbow lies this share of the way from the ulna to the head of the radius."""
 
 Joints = dict[str, FloatArray]
@@ -85,10 +89,10 @@ def _leg_maps(
     across = body["toe5-1"] - body["toe1-1"]
     sole = np.cross(across, toe_tip - ankle) * outwards[0]
     toe_tip = toe_tip + TOE_SHIFT * lateral * sole / np.linalg.norm(sole)
-    foot = along_bone(
-        (rest["ankle"], toe_tip_at_rest(side)), outwards, (ankle, toe_tip), across, FOOT_SCALE * lateral
-    )
-    return {"femur": thigh, "patella": thigh, "tibia": shank, "fibula": shank, "talus": foot, "foot": foot, "toes": foot}
+    foot = along_bone((rest["ankle"], toe_tip_at_rest(side)), outwards, (ankle, toe_tip), across, FOOT_SCALE * lateral)
+    patella = Affine(thigh.linear, thigh.offset + np.array([0.0, PATELLA_SHIFT * lateral, 0.0]))
+    maps = {"femur": thigh, "patella": patella, "tibia": shank, "fibula": shank}
+    return maps | dict.fromkeys(("talus", "foot", "toes"), foot)
 
 
 def _arm_maps(rest: Joints, body: Joints, side: str, outwards: FloatArray, lateral: float) -> dict[str, Affine]:
@@ -99,8 +103,8 @@ def _arm_maps(rest: Joints, body: Joints, side: str, outwards: FloatArray, later
     outer_shift = ELBOW_SHARE * (rest["radial_head"][0] - rest["elbow"][0])
     rest_elbow = rest["elbow"] + np.array([outer_shift, 0.0, 0.0])
     upper_arm = along_bone((rest["shoulder"], rest_elbow), outwards, (shoulder, elbow), outwards, lateral)
-    ulna_end = hand_bone_ends(f"ulna_{side}")[1]
-    apart = np.linalg.norm((rest["wrist"] - ulna_end)[:2]) * WRIST_SCALE * lateral
+    radius_end, ulna_end = (arm_bone_ends(f"{bone}_{side}")[1] for bone in ("radius", "ulna"))
+    apart = np.linalg.norm((radius_end - ulna_end)[:2]) * WRIST_SCALE * lateral
     # The ulna stays with the elbow's hinge; the radius turns about it, so that in a palm-down hand the two cross.
     maps = {
         "humerus": upper_arm,
@@ -109,20 +113,20 @@ def _arm_maps(rest: Joints, body: Joints, side: str, outwards: FloatArray, later
             outwards,
             (upper_arm(rest["elbow"]), wrist - ULNAR_SHARE * apart * thumbwards),
             outwards,
-            lateral,
+            FOREARM_SCALE * lateral,
         ),
         "radius": along_bone(
-            (rest["radial_head"], rest["wrist"]),
+            (rest["radial_head"], radius_end),
             outwards,
             (upper_arm(rest["radial_head"]), wrist + (1.0 - ULNAR_SHARE) * apart * thumbwards),
             thumbwards,
-            lateral,
+            FOREARM_SCALE * lateral,
         ),
     }
     thickness = lateral * HAND_SCALE
-    knuckle = hand_bone_ends(f"middle_proximal_{side}")[0]
+    knuckle = arm_bone_ends(f"middle_proximal_{side}")[0]
     hand = along_bone((rest["wrist"], knuckle), outwards, (wrist, body["finger3-1"]), thumbwards, thickness)
-    maps |= {name: hand for name in _CARPALS}
+    maps |= dict.fromkeys(_CARPALS, hand)
     for number, finger in enumerate(_FINGERS, start=1):
         joints = [body[f"finger{number}-{k}"] for k in (1, 2, 3)]
         joints.append(joints[2] + FINGERTIP_SHARE * (joints[2] - joints[1]))
@@ -130,15 +134,15 @@ def _arm_maps(rest: Joints, body: Joints, side: str, outwards: FloatArray, later
             names = ["metacarpal_1", "thumb_proximal", "thumb_distal"]
         else:
             names = [f"metacarpal_{number}", *(f"{finger}_{row}" for row in ("proximal", "medial", "distal"))]
-            joints.insert(0, hand(hand_bone_ends(f"metacarpal_{number}_{side}")[0]))
+            joints.insert(0, hand(arm_bone_ends(f"metacarpal_{number}_{side}")[0]))
         for name, start, end in zip(names, joints[:-1], joints[1:], strict=True):
-            ends = hand_bone_ends(f"{name}_{side}")
+            ends = arm_bone_ends(f"{name}_{side}")
             maps[name] = along_bone(ends, outwards, (start, end), thumbwards, thickness)
     return maps
 
 
 @cache
-def hand_bone_ends(name: str) -> tuple[FloatArray, FloatArray]:
+def arm_bone_ends(name: str) -> tuple[FloatArray, FloatArray]:
     """Upper and lower end of a bone of the hanging arm at rest: its extreme twentieths along its principal axis."""
     points = load_skeleton().vertices_of(name)
     axis = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2][0]

@@ -7,6 +7,8 @@ depth under the skin of the back, so that neighbours stay joined.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from dxa_monai.phantom.affine import Affine
@@ -77,7 +79,7 @@ def _size(joints_m: dict[str, FloatArray], skeleton: Skeleton) -> float:
     legs = sum(
         float(np.linalg.norm(joints_m[f"{lower}.{side}"] - joints_m[f"{upper}.{side}"]))
         for side in "LR"
-        for upper, lower in zip(chain[:-1], chain[1:], strict=True)
+        for upper, lower in pairwise(chain)
     )
     rest_leg = np.linalg.norm(rest["knee"] - rest["hip"]) + np.linalg.norm(rest["ankle"] - rest["knee"])
     return (legs / 2.0 + float(joints_m["neck01"][2])) / float(rest_leg + top - rest["hip"][2])

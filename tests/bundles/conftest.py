@@ -13,6 +13,7 @@ CONFIGS = Path(__file__).parents[2] / "bundles" / "dxa_vae" / "configs"
 TINY: dict[str, Any] = {
     "max_epochs": 2,
     "network_def#latent_channels": 2,
+    "network_def#linear_channels": 0,
     "network_def#block_config": [1, 1, 1, 1],
     "network_def#growth_rate": 2,
     "network_def#init_features": 4,

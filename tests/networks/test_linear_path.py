@@ -1,0 +1,75 @@
+import pytest
+import torch
+
+from dxa_monai.errors import InputError
+from dxa_monai.networks.linear_path import LinearPath
+from dxa_monai.networks.vae import DXAVAE
+
+SHAPE = (6, 64, 32)
+LINEAR = {
+    "spatial_shape": SHAPE[1:],
+    "latent_shape": (2, 1),
+    "latent_channels": 4,
+    "linear_channels": 3,
+    "block_config": (1, 1, 1, 1),
+    "growth_rate": 2,
+    "init_features": 2,
+    "generator_channels": (2, 2, 2, 2, 2),
+    "generator_kernel_sizes": (3,),
+}
+
+
+def _orthonormal(count: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    basis, _ = torch.linalg.qr(torch.randn(6 * 64 * 32, count, generator=generator))
+    return basis.T.reshape(count, *SHAPE).contiguous()
+
+
+def test_image_in_the_span_is_given_back_and_the_rest_is_left_out() -> None:
+    components, deviations = _orthonormal(5), torch.tensor([5.0, 4.0, 3.0, 2.0, 1.0])
+    path = LinearPath(4, SHAPE)
+    path.set_components(components[:4], deviations[:4])
+    weights = torch.tensor([[1.0, -2.0, 0.5, 3.0, 7.0]])
+    image = (weights @ components.flatten(1)).reshape(1, *SHAPE)
+    codes = path.encode(image)
+    torch.testing.assert_close(codes, weights[:, :4] / deviations[:4], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(path.decode(codes), image - 7.0 * components[4], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("components", "deviations", "message"),
+    [
+        (torch.zeros(3, *SHAPE), torch.ones(3), r"expected shape \(4, 6, 64, 32\), got \(3, 6, 64, 32\)"),
+        (torch.zeros(4, *SHAPE), torch.tensor([1.0, 1.0, 0.0, 1.0]), "expected positive numbers"),
+    ],
+)
+def test_wrong_components_are_refused(components: torch.Tensor, deviations: torch.Tensor, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        LinearPath(4, SHAPE).set_components(components, deviations)
+
+
+def test_untrained_network_gives_the_linear_reconstruction() -> None:
+    network = DXAVAE(**LINEAR)
+    mean, components = torch.full(SHAPE, 0.3), _orthonormal(6)
+    network.set_normalisation(mean, 0.05)
+    network.set_linear_path(components, torch.linspace(2.0, 0.5, 6))
+    weights = torch.tensor([[1.0, -2.0, 0.5, 1.5, 0.2, -0.3], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]])
+    scans = mean + (weights @ components.flatten(1)).reshape(2, *SHAPE)
+    output = network.eval()(scans)
+    torch.testing.assert_close(output.reconstruction, scans, atol=1e-5, rtol=1e-4)
+    # The code of component k lies in cell k of the first channels, in units of its standard deviation.
+    torch.testing.assert_close(output.mu.flatten(1)[:, :6], weights / torch.linspace(2.0, 0.5, 6), atol=1e-4, rtol=1e-4)
+
+
+def test_linear_path_belongs_to_architecture_and_state() -> None:
+    network = DXAVAE(**LINEAR)
+    network.set_linear_path(_orthonormal(6), torch.ones(6))
+    twin = DXAVAE(**network.architecture())
+    twin.load_state_dict(network.state_dict())
+    scans = torch.rand(2, *SHAPE)
+    assert twin.eval()(scans).reconstruction.equal(network.eval()(scans).reconstruction)
+
+
+def test_more_linear_channels_than_latent_channels_are_refused() -> None:
+    with pytest.raises(InputError, match="linear_channels: expected 0 to 4, got 5"):
+        DXAVAE(**(LINEAR | {"linear_channels": 5}))
