@@ -20,8 +20,8 @@ from dxa_monai.scan.io import RawScan, file_stem, save_scan
 class ReconstructionWriter:
     """Write what a VAE makes of every scan: ``reconstructions/`` in the format of the scan, and ``latents/``.
 
-    Both repeat the folders that the scans lie in. A latent file ``<scan>.npz`` holds ``mu`` and ``log_variance``, float32
-    ``(latent_channels, rows, columns)``. Every file is whole or not there.
+    Both repeat the folders that the scans lie in. A latent file ``<scan>.npz`` holds ``mu`` and ``log_variance``,
+    float32 ``(latent_channels, rows, columns)``. Every file is whole or not there.
 
     The batch holds ``image`` (with metadata, so that the pixel spacing is kept) and ``relative``, as
     :func:`dxa_monai.scan.collect.collect_scans` gives it; the network's output is a

@@ -34,7 +34,7 @@ class DXAVAE(nn.Module):
     the generator starts at zero, so that training starts exactly at the mean image. Unless set, m = 0 and s = 1.
     Both are buffers and belong to the checkpoint.
 
-    With ``linear_channels`` = n > 0 the first n channels of the latent map carry, one in each of their cells, the codes of
+    With ``linear_channels`` = n > 0 the first n channels of the latent map carry, one in each cell, the codes of
     the scan in the first principal components of the training scans (:class:`LinearPath`, set by
     :meth:`set_linear_path`): they are added to mu, and their image is added to the output. Training then starts at the
     linear reconstruction instead of the mean image, which saves the convolutions the thousands of steps they take to
@@ -99,10 +99,11 @@ class DXAVAE(nn.Module):
         nn.init.zeros_(self.generator.to_scan.weight)
         self.linear_codes = linear_channels * int(latent_shape[0]) * int(latent_shape[1])
         self.linear_path = LinearPath(self.linear_codes, (in_channels, int(spatial_shape[0]), int(spatial_shape[1])))
-        if linear_channels and heads == "conv":
-            # The codes start as they are: what the trunk adds to them begins at zero.
-            nn.init.zeros_(self.encoder.mu_head.weight[:linear_channels])
-            nn.init.zeros_(self.encoder.mu_head.bias[:linear_channels])
+        # The codes start as they are: what the trunk adds to them begins at zero.
+        head_outputs = linear_channels if heads == "conv" else self.linear_codes
+        with torch.no_grad():
+            for parameter in self.encoder.mu_head.parameters():
+                parameter[:head_outputs] = 0.0
         self.register_buffer("mean_image", torch.zeros(in_channels, *spatial_shape))
         self.register_buffer("standard_deviation", torch.ones(()))
         self._architecture = {
@@ -170,8 +171,8 @@ class DXAVAE(nn.Module):
         normalised = (x - self.mean_image) / self.standard_deviation
         mu, log_variance = self.encoder(normalised)
         if self.linear_codes > 0:
-            codes = F.pad(self.linear_path.encode(normalised), (0, mu[0].numel() - self.linear_codes))
-            mu = mu + codes.reshape(mu.shape)
+            others = mu.flatten(1).shape[1] - self.linear_codes
+            mu = mu + F.pad(self.linear_path.encode(normalised), (0, others)).reshape(mu.shape)
         return mu, log_variance
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,9 @@ from dxa_monai.phantom.trunk_skin import TrunkSkin
 
 HIP_BELOW_JOINT_M = 0.020
 """The hip centre lies about 65 mm above the crotch; the body model's joint lies about 90 mm above it."""
-SPINOUS_DEPTH_M = 0.012
+SACRUM_DEPTH_M = 0.009
+"""From the lean surface of the back to the sacrum's crest; deeper, the iliac spines would press against the belly."""
+SPINOUS_DEPTH_M = 0.015
 """From the lean surface of the back to the tips of the spinous processes."""
 HALF_VERTEBRA_M = 0.012
 """From the centre of T1 to its upper plate, at rest."""
@@ -116,7 +118,9 @@ def fit_column(rest: RestTrunk, rest_hip_z: float, head: Affine, skin: TrunkSkin
     scale = (neck_z + HIP_BELOW_JOINT_M) / (neck_rest_z - rest_hip_z)
     z = (rest.level_z_m - rest_hip_z) * scale - HIP_BELOW_JOINT_M
     z[1:6] -= LUMBOSACRAL_GAP_M * size * np.linspace(1.0, 0.2, 5)
-    back = np.interp(z[:-1], skin.z_m, skin.back_m) - SPINOUS_DEPTH_M
+    depth = np.full(len(z) - 1, SPINOUS_DEPTH_M)
+    depth[:3] = np.linspace(SACRUM_DEPTH_M, SPINOUS_DEPTH_M, 3)
+    back = np.interp(z[:-1], skin.z_m, skin.back_m) - depth
     y = back - size * (rest.tip_y_m - rest.level_y_m[:-1])
     y = np.convolve(np.pad(y, 2, mode="edge"), np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9.0, mode="valid")
     atlas = head(np.array([0.0, rest.level_y_m[-1], rest.level_z_m[-1]]))

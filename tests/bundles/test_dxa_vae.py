@@ -82,9 +82,10 @@ def test_evaluation_writes_table_1_of_held_out_people(
         dataset_dir=str(bar_cohort.parent),
         arms={arm: str(folder / "best.pt") for arm, folder in trained_arms.items()},
         output_dir=str(tmp_path / "table"),
+        components=5,
     )
     table = pd.read_csv(tmp_path / "table" / "table_1.csv")
-    assert list(table["arm"]) == ["mean_image", "no_dxa", "dxa_masked"]
+    assert list(table["arm"]) == ["mean_image", "principal_components_5", "no_dxa", "dxa_masked"]
     held_out = read_split(trained_arms["no_dxa"], read_manifest(bar_cohort))["test"]
     assert set(table["scans"]) == {len(held_out)}
     per_scan = pd.read_csv(tmp_path / "table" / "per_scan.csv")

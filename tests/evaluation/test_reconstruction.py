@@ -18,9 +18,10 @@ from dxa_monai.evaluation.reconstruction import (
 )
 from dxa_monai.metrics.image_quality import psnr_db
 from dxa_monai.networks.checkpoint import save_network
+from dxa_monai.networks.linear_path import LinearPath
 from dxa_monai.networks.vae import DXAVAE
 from dxa_monai.scan.manifest import read_manifest
-from dxa_monai.scan.statistics import image_statistics
+from dxa_monai.scan.statistics import image_statistics, principal_components
 
 TINY = {
     "latent_channels": 2,
@@ -70,6 +71,18 @@ def test_quality_is_that_of_the_scan_named(bar_cohort: Path) -> None:
     expected = psnr_db(network.mean_image[None], target).item()
     got = quality[(quality["scan_id"] == row["scan_id"]) & (quality["arm"] == "arm")]["psnr_db"].item()
     assert got == pytest.approx(expected, abs=1e-4)
+
+
+def test_linear_baseline_is_the_projection_on_the_training_scans(bar_cohort: Path) -> None:
+    rows = read_manifest(bar_cohort)
+    mean_image, _ = image_statistics(rows)
+    path = LinearPath(len(rows) - 1, (6, 150, 109))
+    path.set_components(*principal_components(rows, mean_image, len(rows) - 1))
+    quality = per_scan_quality(rows, {"arm": _network(bar_cohort)}, principal=path)
+    linear = quality[quality["arm"] == f"principal_components_{len(rows) - 1}"]
+    assert len(linear) == len(rows)
+    # All components of the training scans leave nothing of them but rounding.
+    assert linear["psnr_db"].min() > 90.0
 
 
 def test_networks_of_other_people_are_refused(bar_cohort: Path) -> None:
