@@ -6,8 +6,8 @@
 Every line is measured in a process of its own, because peak memory only ever rises within one. The times are
 those of the fastest step after one that is not counted: other programs on the machine only add to them. On a busy
 machine take ``--threads 1``, where the processor time (``cpu``) hardly depends on the others; the ratios are of that
-time. The networks' sizes and the shortcuts of the loss are those of ``PRESETS`` below; the scans are random numbers,
-which cost what real ones cost.
+time. The networks' sizes and the shortcuts of the loss are those of the preset overlays of the bundle; VGG-16 has random
+weights and the scans are random numbers, which cost what real ones cost.
 """
 
 from __future__ import annotations
@@ -19,24 +19,20 @@ import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 ARMS = ("pixels", "no_dxa", "dxa", "dxa_masked")
 """``pixels``: L1 and KL only, what a step of the warm-up costs; the others are the arms of ``DXALoss``."""
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "small": {
-        "network": {
-            "block_config": [2, 4, 6, 4],
-            "growth_rate": 16,
-            "latent_channels": 32,
-            "generator_channels": [64, 48, 32, 24, 16],
-        },
-        "features": {"cutoff": "relu2_2", "downsampling": 2},
-        "views": {"raw_views_per_step": 1, "calibrated_views_per_step": 1},
-    },
-    "paper": {"network": {}, "features": {}, "views": {}},
-}
+CONFIGS = Path(__file__).parents[1] / "bundles" / "dxa_vae" / "configs"
+PRESETS = ("small", "medium", "paper")
+
+
+def preset_section(preset: str, section: str) -> dict[str, Any]:
+    """The arguments that a preset overlay of the bundle gives to one component of ``train.json``."""
+    overlay = json.loads((CONFIGS / f"preset_{preset}.json").read_text())
+    return {key.split("#")[1]: value for key, value in overlay.items() if key.startswith(f"{section}#")}
 
 
 def measure(preset: str, arm: str, batch_size: int, steps: int, threads: int) -> dict[str, float]:
@@ -51,12 +47,13 @@ def measure(preset: str, arm: str, batch_size: int, steps: int, threads: int) ->
     from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE
 
     torch.set_num_threads(threads)
-    settings = PRESETS[preset]
     torch.manual_seed(0)
-    network = DXAVAE(**settings["network"])
+    network = DXAVAE(**preset_section(preset, "network_def"))
     perceptual = None
     if arm != "pixels":
-        perceptual = DXALoss(arm, features=VGGFeatures(**settings["features"]), **settings["views"])
+        perceptual = DXALoss(
+            arm, features=VGGFeatures(**preset_section(preset, "features")), **preset_section(preset, "perceptual_loss")
+        )
     loss = DXAVAELoss(perceptual)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
     scans = torch.rand(batch_size, len(CHANNELS), *SCAN_SHAPE)

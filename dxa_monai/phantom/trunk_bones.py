@@ -31,6 +31,8 @@ GIRDLE_COVER_M = 0.021
 """From the lean surface of the back to the shoulder blades."""
 CREST_COVER_M = 0.012
 """From the skin of the flanks to the iliac crests."""
+MIN_PELVIS_DEPTH = 0.75
+"""The pelvis is never flatter than this share of the frame."""
 SCALP_M = 0.0075
 CHIN_M = 0.008
 """Soft tissue over the skull and under the chin."""
@@ -196,13 +198,16 @@ def _place_girdle(
 def _pelvis_map(
     rest: RestTrunk, column: Column, skin: TrunkSkin, rest_hip: FloatArray, joints_m: Joints, frame: float
 ) -> Affine:
-    """Hang the pelvis on the sacrum's level of the column, as wide as hip joints and flanks allow."""
+    """Hang the pelvis on the sacrum's level of the column, as wide and deep as hip joints and flanks allow."""
     joint_half_m = abs(float(joints_m["upperleg01.L"][0] - joints_m["upperleg01.R"][0])) / 2.0
     wanted = (frame + HIP_OUTWARD_SHARE * joint_half_m / abs(float(rest_hip[0]))) / 2.0
     crest = load_skeleton().vertices_of("hip_bone_left")
     crest_height = column.height(crest[crest[:, 0].argmax(), None, 2])
     flank = float(np.interp(crest_height, skin.z_m, skin.skin_half_width_m)[0]) - CREST_COVER_M
     lateral = min(wanted, flank / float(crest[:, 0].max()))
-    linear = np.array([lateral, frame, column.scale])
+    spine = crest[crest[:, 1] - crest[:, 2] == (crest[:, 1] - crest[:, 2]).min()][0]
+    belly = float(np.interp(column.height(spine[None, 2]), skin.z_m, skin.flank_front_m)[0]) + CREST_COVER_M
+    depth = float(np.clip((column.y_m[0] - belly) / (rest.level_y_m[0] - spine[1]), MIN_PELVIS_DEPTH * frame, frame))
+    linear = np.array([lateral, depth, column.scale])
     centre = np.array([0.0, rest.level_y_m[0], rest_hip[2]])
     return scale_about(centre, linear, np.array([0.0, column.y_m[0], -HIP_BELOW_JOINT_M]))

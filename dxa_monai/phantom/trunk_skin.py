@@ -11,6 +11,9 @@ from dxa_monai.phantom.mesh import FloatArray, IntArray
 
 MIDLINE_M = 0.03
 """Half the width of the strip in which back and breastbone are sought."""
+FLANK_M = 0.11
+FLANK_BAND_M = 0.02
+"""Where the anterior iliac spines lie beside the midline, and half the width of the strip there."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,7 @@ class TrunkSkin:
     Attributes:
         z_m: ``(n,)`` heights.
         front_m, back_m: ``(n,)`` y near the midline.
+        flank_front_m: ``(n,)`` y of the skin's front ``FLANK_M`` beside the midline.
         blade_back_m: ``(n,)`` y of the back, anywhere.
         half_width_m: ``(n,)``.
         skin_half_width_m: ``(n,)`` of the skin alone.
@@ -28,6 +32,7 @@ class TrunkSkin:
     z_m: FloatArray
     front_m: FloatArray
     back_m: FloatArray
+    flank_front_m: FloatArray
     blade_back_m: FloatArray
     half_width_m: FloatArray
     skin_half_width_m: FloatArray
@@ -35,16 +40,18 @@ class TrunkSkin:
     @staticmethod
     def of(skin_m: FloatArray, lean_m: FloatArray, edges: IntArray, z_m: FloatArray) -> TrunkSkin:
         """Measure both surfaces ``(S, 3)`` where the trunk's ``edges`` ``(E, 2)`` cross the heights ``(n,)``."""
-        extents = [_slice_extents(points[edges], z_m) for points in (skin_m, lean_m)]
-        front, back, blade, half = (
-            sign * np.minimum(sign * extents[0][k], sign * extents[1][k])
-            for k, sign in enumerate((-1.0, 1.0, 1.0, 1.0))
-        )
-        return TrunkSkin(z_m, front, back, blade, half, extents[0][3])
+        skin, lean = (_slice_extents(points[edges], z_m) for points in (skin_m, lean_m))
+        back, blade, half = (np.minimum(skin[k], lean[k]) for k in (1, 3, 4))
+        return TrunkSkin(z_m, np.maximum(skin[0], lean[0]), back, skin[2], blade, half, skin[4])
 
 
-def _slice_extents(edges_m: FloatArray, z_m: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Per height: least y and largest y near the midline, largest y, largest |x|, of ``(E, 2, 3)`` edges."""
+def _slice_extents(edges_m: FloatArray, z_m: FloatArray) -> tuple[FloatArray, ...]:
+    """Per height: least and largest y near the midline, least y in the flanks, largest y, largest |x|.
+
+    Args:
+        edges_m: ``(E, 2, 3)`` ends of the surface's edges.
+        z_m: ``(n,)`` heights of the cuts.
+    """
     low, high = edges_m[:, 0, 2], edges_m[:, 1, 2]
     height, edge = np.nonzero((low[None] > z_m[:, None]) != (high[None] > z_m[:, None]))
     share = ((z_m[height] - low[edge]) / (high[edge] - low[edge]))[:, None]
@@ -58,4 +65,11 @@ def _slice_extents(edges_m: FloatArray, z_m: FloatArray) -> tuple[FloatArray, Fl
         return np.interp(z_m, z_m[known], extent[known])
 
     everywhere, midline = np.ones(len(x), dtype=bool), np.abs(x) < MIDLINE_M
-    return -largest(-y, midline), largest(y, midline), largest(y, everywhere), largest(np.abs(x), everywhere)
+    flank = np.abs(np.abs(x) - FLANK_M) < FLANK_BAND_M
+    return (
+        -largest(-y, midline),
+        largest(y, midline),
+        -largest(-y, flank),
+        largest(y, everywhere),
+        largest(np.abs(x), everywhere),
+    )

@@ -113,6 +113,21 @@ def test_inference_writes_a_reconstruction_and_a_code_for_every_scan(
         assert np.load(tmp_path / "latents" / "scans" / f"{row['scan_id']}.npz")["mu"].shape == (2, 5, 4)
 
 
+def test_the_published_lists_of_paths_serve_as_split(bar_cohort: Path, tmp_path: Path) -> None:
+    split = split_by_subject(read_manifest(bar_cohort), seed=1)
+    lists = []
+    for name, rows in split.items():
+        lists.append(str(tmp_path / f"{name}.csv"))
+        Path(lists[-1]).write_text("".join(f"{row['scan']}\n" for row in rows))
+        # The lists lie in the data folder, since paths may not leave it.
+        lists[-1] = str(Path(lists[-1]).rename(bar_cohort.parent / f"{name}.csv"))
+    _train(tmp_path / "run", tmp_path, max_epochs=1, path_lists=lists)
+    used = read_split(tmp_path / "run")
+    assert {name: [row["scan_id"] for row in rows] for name, rows in used.items()} == {
+        name: [row["scan_id"] for row in rows] for name, rows in split.items()
+    }
+
+
 def test_finished_run_is_not_overwritten(trained_arms: dict[str, Path], bar_cohort: Path) -> None:
     folder = trained_arms["no_dxa"]
     before = (folder / "best.pt").read_bytes()
