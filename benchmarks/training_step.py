@@ -6,7 +6,7 @@
 Every line is measured in a process of its own, because peak memory only ever rises within one. The times are
 those of the fastest step after one that is not counted: other programs on the machine only add to them. On a busy
 machine take ``--threads 1``, where the processor time (``cpu``) hardly depends on the others; the ratios are of that
-time. The networks' sizes and the shortcuts of the loss are those of the preset overlays of the bundle; VGG-16 has random
+time. Network sizes and the shortcuts of the loss are those of the preset overlays of the bundle; VGG-16 has random
 weights and the scans are random numbers, which cost what real ones cost.
 """
 

@@ -201,11 +201,13 @@ def _pelvis_map(
     """Hang the pelvis on the sacrum's level of the column, as wide and deep as hip joints and flanks allow."""
     joint_half_m = abs(float(joints_m["upperleg01.L"][0] - joints_m["upperleg01.R"][0])) / 2.0
     wanted = (frame + HIP_OUTWARD_SHARE * joint_half_m / abs(float(rest_hip[0]))) / 2.0
+    # The iliac crest's outermost and the anterior iliac spine, the foremost point of the wing, come close to the skin.
     crest = load_skeleton().vertices_of("hip_bone_left")
     crest_height = column.height(crest[crest[:, 0].argmax(), None, 2])
     flank = float(np.interp(crest_height, skin.z_m, skin.skin_half_width_m)[0]) - CREST_COVER_M
     lateral = min(wanted, flank / float(crest[:, 0].max()))
-    spine = crest[crest[:, 1] - crest[:, 2] == (crest[:, 1] - crest[:, 2]).min()][0]
+    wing = crest[crest[:, 2] > rest_hip[2] + 0.05]
+    spine = wing[wing[:, 1].argmin()]
     belly = float(np.interp(column.height(spine[None, 2]), skin.z_m, skin.flank_front_m)[0]) + CREST_COVER_M
     depth = float(np.clip((column.y_m[0] - belly) / (rest.level_y_m[0] - spine[1]), MIN_PELVIS_DEPTH * frame, frame))
     linear = np.array([lateral, depth, column.scale])
