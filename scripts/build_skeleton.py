@@ -5,7 +5,7 @@ They are put into the model's neutral pose by the joint offsets of its ``.osim``
 decimated to what 6 x 13 mm pixels can show, and written in metres with x to the person's left, y to the back, z up and
 the pelvis' origin as origin. Left bones are the mirrored right ones. The same wheel gives the same file, byte for byte.
 
-Usage (needs ``trimesh==5.2.0 scikit-image==0.26.0 fast-simplification==0.2.0`` beside the package's requirements)::
+Usage (needs requirements-build.txt)::
 
     pip download --no-deps --dest /tmp/wheels nimblephysics==0.10.52.1
     python scripts/build_skeleton.py /tmp/wheels/nimblephysics-0.10.52.1-*.whl
