@@ -157,7 +157,7 @@ def write_person(record: PersonRecord, faces: Any, folder: Path, save_mesh: bool
                 "subject_id": person.subject_id,
                 "scan_id": scan_id,
                 "scan": scan_path,
-                "mesh": mesh_path,
+                "mesh": mesh_path or None,
                 "truth": truth_path,
                 "age_years": person.age_years,
                 "sex": person.sex,

@@ -28,7 +28,7 @@ from dxa_monai.phantom.simulate import PersonRecord, Simulator
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.scan.format import PIXEL_SPACING_MM, pixel_area_cm2
 from dxa_monai.scan.io import load_scan
-from dxa_monai.scan.manifest import read_manifest
+from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.regions import regional_totals
 
 SEED = 2
@@ -217,6 +217,17 @@ def test_a_failing_worker_names_the_person(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="S000000"):
         generate_cohort(1, tmp_path, SEED, workers=1, progress=False)
     assert not (tmp_path / "manifest.csv").exists()
+
+
+def test_without_meshes_the_manifest_names_none(twice_scanned: PersonRecord, tmp_path: Path) -> None:
+    faces = np.zeros((0, 3), dtype=np.int64)
+    for name in ("scans", "truth", "people"):
+        (tmp_path / name).mkdir()
+    marker = cohort.write_person(twice_scanned, faces, tmp_path, save_mesh=False)
+    write_manifest(marker["rows"], tmp_path / "manifest.csv")
+    rows = read_manifest(tmp_path / "manifest.csv")
+    assert len(rows) == 2
+    assert not any("mesh" in row for row in rows)
 
 
 def test_second_visit_is_the_same_person_elsewhere(twice_scanned: PersonRecord) -> None:
