@@ -21,7 +21,7 @@ from dxa_monai.figures.reconstruction import comparison_figure
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.handlers.tracking import mlflow_run
 from dxa_monai.metrics.bootstrap import bootstrap_interval, paired_difference_interval
-from dxa_monai.metrics.image_quality import nmae, psnr_db, ssim
+from dxa_monai.metrics.scan_metric import FUNCTIONS as METRICS
 from dxa_monai.networks.checkpoint import load_vae
 from dxa_monai.networks.linear_path import LinearPath
 from dxa_monai.networks.vae import DXAVAE
@@ -36,8 +36,6 @@ MEAN_IMAGE_ARM = "mean_image"
 
 PRINCIPAL_ARM = "principal_components"
 """Start of the name of the linear baseline, which the number of components follows."""
-
-METRICS = {"psnr_db": psnr_db, "ssim": ssim, "nmae": nmae}
 
 
 def per_scan_quality(

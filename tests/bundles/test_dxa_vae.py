@@ -197,6 +197,12 @@ def test_bad_data_end_training_in_one_sentence(bar_cohort: Path, tmp_path: Path,
     assert not list((tmp_path / "run").glob("*.pt"))
 
 
+def test_unknown_arm_is_refused_before_anything_is_written(bar_cohort: Path, tmp_path: Path) -> None:
+    sentence = _sentence(lambda: _train(tmp_path / "run", bar_cohort.parent, arm="dxa_magic"))
+    assert sentence == "arm: expected one of no_dxa, dxa, dxa_masked, got 'dxa_magic'."
+    assert not (tmp_path / "run").exists()
+
+
 def test_checkpoint_of_another_architecture_is_refused(bar_cohort: Path, tmp_path: Path) -> None:
     small = {key.removeprefix("network_def#"): value for key, value in TINY.items() if key.startswith("network_def#")}
     save_network(DXAVAE(**small), tmp_path / "a.pt")
