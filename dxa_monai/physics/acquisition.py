@@ -26,7 +26,7 @@ import torch
 
 from dxa_monai.errors import InputError
 from dxa_monai.physics import spectra
-from dxa_monai.physics.attenuation import BODY_MATERIALS, material
+from dxa_monai.physics.attenuation import BODY_MATERIALS, mass_attenuation_cm2_g, material
 from dxa_monai.physics.forward import add_quantum_noise, gaussian_blur, transmitted_signal
 from dxa_monai.physics.response import Response, detector_response
 from dxa_monai.scan.format import CHANNELS, FULL_SCALE_NEPERS, PIXEL_SPACING_MM, SEGMENTS, unit_to_counts
@@ -158,13 +158,19 @@ class Acquisition:
         """
         return detector_response(self)
 
-    def forward(self, areal_density: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        areal_density: torch.Tensor,
+        generator: torch.Generator | None = None,
+        materials: tuple[str, ...] = BODY_MATERIALS,
+    ) -> torch.Tensor:
         """Raw channels of bodies; differentiable, on any device.
 
         Args:
-            areal_density: ``(B, 3, H, W)`` fat, lean, bone mineral in g/cm2, finite and not negative. float32 or
-                float64 is kept, half precision raised to float32; autocast does not reach inside.
+            areal_density: ``(B, M, H, W)`` of the materials in g/cm2, finite and not negative. float32 or float64 is
+                kept, half precision raised to float32; autocast does not reach inside.
             generator: source of the photon noise (CPU or the tensor's device); without one the scan is noise-free.
+            materials: what the M channels are made of; fat, lean and bone mineral unless a phantom is scanned.
 
         Returns:
             ``(B, 6, H, W)``, channels as in :data:`dxa_monai.scan.format.CHANNELS`: log attenuation / full scale. At
@@ -181,22 +187,28 @@ class Acquisition:
 
             On a GPU keep torch's default float32 matmul precision: TF32 is off by several counts.
         """
-        areal_density = _checked_density(areal_density)
+        areal_density = _checked_density(areal_density, len(materials))
         device = areal_density.device
         with torch.autocast(device.type, enabled=False):
-            signal, variance = self._expected(areal_density, with_variance=generator is not None)
+            signal, variance = self._expected(areal_density, materials, with_variance=generator is not None)
             if generator is not None:
                 normal = torch.randn(signal.shape, generator=generator, device=generator.device, dtype=signal.dtype)
                 signal = add_quantum_noise(signal, variance / self.photons_per_pixel, normal.to(device))
             signal = signal.clamp_min(math.exp(-self.full_scale_nepers))
             return -torch.log(signal) / self.full_scale_nepers
 
-    def scan(self, areal_density: torch.Tensor, generator: torch.Generator) -> npt.NDArray[np.uint16]:
+    def scan(
+        self,
+        areal_density: torch.Tensor,
+        generator: torch.Generator,
+        materials: tuple[str, ...] = BODY_MATERIALS,
+    ) -> npt.NDArray[np.uint16]:
         """Counts as on disk: :meth:`forward` with noise, clipped to [0, 1] and rounded to 14 bits.
 
         Args:
             areal_density: as in :meth:`forward`.
             generator: source of the photon noise.
+            materials: as in :meth:`forward`.
 
         Returns:
             ``(B, H, W, 6)`` uint16 in 0..16383, channel last.
@@ -204,21 +216,23 @@ class Acquisition:
         Raises:
             InputError: another shape or type, or a density that is negative or not finite.
         """
-        areal_density = _checked_density(areal_density)
+        areal_density = _checked_density(areal_density, len(materials))
         if not bool(torch.isfinite(areal_density).all()) or bool((areal_density < 0).any()):
             raise InputError("areal_density: expected finite numbers from 0, got negative or non-finite ones.")
         with torch.no_grad():
-            raw = self.forward(areal_density, generator).movedim(1, -1)
+            raw = self.forward(areal_density, generator, materials).movedim(1, -1)
         return np.ascontiguousarray(unit_to_counts(raw.clamp(0.0, 1.0).cpu().numpy()))
 
-    def _expected(self, areal_density: torch.Tensor, with_variance: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    def _expected(
+        self, areal_density: torch.Tensor, materials: tuple[str, ...], with_variance: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Signal ``(B, 6, H, W)`` and its variance times ``photons_per_pixel`` (empty unless asked for)."""
-        attenuation, weights = _response_tensors(self, areal_density.dtype, areal_density.device)
+        attenuation, weights = _response_tensors(self, materials, areal_density.dtype, areal_density.device)
         channels = len(CHANNELS)
         if not with_variance:
             weights = weights[:, :channels]
         batch, _, rows, columns = areal_density.shape
-        pixels = areal_density.movedim(1, -1).reshape(-1, len(BODY_MATERIALS))
+        pixels = areal_density.movedim(1, -1).reshape(-1, len(materials))
         if torch.is_grad_enabled() and areal_density.requires_grad:
             # Empty pixels have a gradient too (an optimiser may want to fill them), so nothing is skipped.
             values = transmitted_signal(pixels, attenuation, weights)
@@ -247,14 +261,15 @@ class Acquisition:
 
 @lru_cache(maxsize=16)
 def _response_tensors(
-    acquisition: Acquisition, dtype: torch.dtype, device: torch.device
+    acquisition: Acquisition, materials: tuple[str, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """``(3, E)`` attenuation and ``(E, 12)`` weights: signal, then variance."""
+    """``(M, E)`` attenuation of the materials and ``(E, 12)`` weights: signal, then variance."""
     response = detector_response(acquisition)
+    coefficients = np.stack([mass_attenuation_cm2_g(name, response.energy_kev) for name in materials])
     weights = np.concatenate((response.signal_weights, response.variance_weights), axis=1)
     # Made outside of any inference mode: the tensors are kept, and those of inference mode cannot be differentiated.
     with torch.inference_mode(False):
-        attenuation = torch.tensor(response.mass_attenuation_cm2_g, dtype=dtype, device=device)
+        attenuation = torch.tensor(coefficients, dtype=dtype, device=device)
         return attenuation, torch.tensor(weights, dtype=dtype, device=device)
 
 
@@ -278,10 +293,10 @@ def _layers(name: str, layers: Any) -> Layers:
     )
 
 
-def _checked_density(areal_density: torch.Tensor) -> torch.Tensor:
-    if areal_density.ndim != 4 or areal_density.shape[1] != len(BODY_MATERIALS):
+def _checked_density(areal_density: torch.Tensor, channels: int) -> torch.Tensor:
+    if areal_density.ndim != 4 or areal_density.shape[1] != channels:
         shape = tuple(areal_density.shape)
-        raise InputError(f"areal_density: expected shape (B, {len(BODY_MATERIALS)}, H, W), got {shape}.")
+        raise InputError(f"areal_density: expected shape (B, {channels}, H, W), got {shape}.")
     if not areal_density.is_floating_point():
         raise InputError(f"areal_density: expected floating-point numbers, got {areal_density.dtype}.")
     return areal_density.float() if areal_density.dtype in (torch.float16, torch.bfloat16) else areal_density

@@ -68,6 +68,8 @@ MATERIALS: Mapping[str, Material] = MappingProxyType(
         "water": Material((("H2O", 1.0),), 0.998),
         "air": Material((("C", 0.000124), ("N", 0.755268), ("O", 0.231781), ("Ar", 0.012827)), 1.205e-3),  # [2]
         "acrylic": Material((("C5H8O2", 1.0),), 1.19),
+        "polyethylene": Material((("CH2", 1.0),), 0.94),
+        "tungsten": Material((("W", 1.0),), 19.3),
         "aluminium": Material((("Al", 1.0),), 2.699),
         "copper": Material((("Cu", 1.0),), 8.96),
         "cadmium_tungstate": Material((("CdWO4", 1.0),), 7.9),

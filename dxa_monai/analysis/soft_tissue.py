@@ -1,0 +1,109 @@
+"""How fat lies in a body: what is carried on from soft pixels to those where bone hides it.
+
+In limbs and head fat is a layer around lean tissue. In a circular cross-section of radius r with a layer of thickness
+t, the fat along the beam rises from the middle to the sides, but
+
+    (fat + lean)^2 - lean^2 = 4 (2 r t - t^2)                                                       (1)
+
+is the same everywhere (in an ellipse too): that is carried on there. In the trunk, with fat inside and air in the
+lungs, it is not, and fat itself is carried on.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from dxa_monai.physics.decomposition import noise_g_cm2
+from dxa_monai.physics.forward import gaussian_blur
+from dxa_monai.physics.scanner_model import ScannerModel
+
+_NOISE_BLUR_MM = 7.0
+_ENVELOPE_MM = 65.0  # about as wide as a limb
+_OUTSIDE = -100.0  # what air counts as in the envelope's quantile
+_TRUNK_BLUR_MM = 80.0
+_TRUNK_COVERAGE = (0.75, 0.9)
+"""A pixel counts as limb below the first and as trunk above the second share of body in its surroundings."""
+
+
+def fields_of_fat(soft: torch.Tensor, lean_noise: torch.Tensor) -> torch.Tensor:
+    """What can be carried on: the shell (1) and fat itself, ``(B, 2, H, W)``.
+
+    Args:
+        soft: ``(B, 2, H, W)`` fat and lean in g/cm2 of the decomposition without bone.
+        lean_noise: ``(B, 1, H, W)`` standard deviation of lean; the square of a noisy value is too large by its square.
+    """
+    fat, lean = soft[:, :1], soft[:, 1:]
+    return torch.cat([fat * (fat + 2.0 * lean) + lean_noise**2, fat], dim=1)
+
+
+def fat_of_fields(fields: torch.Tensor, soft: torch.Tensor, trunk: torch.Tensor) -> torch.Tensor:
+    """Fat of every pixel, ``(B, 1, H, W)`` in g/cm2, from :func:`fields_of_fat` as they were carried on.
+
+    The shell needs the pixel's total. That of the decomposition without bone serves: bone shifts much of fat into lean
+    but hardly changes their sum.
+
+    Args:
+        fields: ``(B, 2, H, W)``.
+        soft: ``(B, 2, H, W)``.
+        trunk: ``(B, 1, H, W)`` of :func:`trunk_share`.
+    """
+    total = soft.sum(dim=1, keepdim=True).clamp_min(0.0)
+    shell = torch.minimum(fields[:, :1].clamp_min(0.0), total**2)
+    # The square root has no finite slope at 0, where all is fat.
+    layers = total - torch.sqrt((total**2 - shell).clamp_min(1e-4))
+    return torch.lerp(layers, fields[:, 1:].clamp_min(0.0), trunk)
+
+
+def trunk_share(body: torch.Tensor, pixel_spacing_mm: tuple[float, float]) -> torch.Tensor:
+    """1 in the trunk, 0 in limbs and head, between them where they meet: by how much of the surroundings is body.
+
+    Args:
+        body: ``(B, 1, H, W)`` bool.
+        pixel_spacing_mm: distance between rows and between columns.
+    """
+    inside = body.float()
+    coverage = gaussian_blur(inside, (_TRUNK_BLUR_MM / pixel_spacing_mm[0], _TRUNK_BLUR_MM / pixel_spacing_mm[1]))
+    limb, trunk = _TRUNK_COVERAGE
+    return ((coverage - limb) / (trunk - limb)).clamp(0.0, 1.0) * inside
+
+
+def lean_noise_g_cm2(
+    soft: torch.Tensor, body: torch.Tensor, model: ScannerModel, pixel_spacing_mm: tuple[float, float]
+) -> torch.Tensor:
+    """Standard deviation of lean by photon noise in a body as thick as the blurred image, ``(B, 1, H, W)`` g/cm2.
+
+    A single noisy pixel's estimate would follow its own noise. Bone reads as more lean than there is and less fat than
+    none, so the total is counted as lean.
+    """
+    blur = (_NOISE_BLUR_MM / pixel_spacing_mm[0], _NOISE_BLUR_MM / pixel_spacing_mm[1])
+    inside = body.to(soft.dtype)
+    total = gaussian_blur(soft.sum(dim=1, keepdim=True) * inside, blur) / gaussian_blur(inside, blur).clamp_min(0.05)
+    lean_noise, _ = noise_g_cm2(F.pad(total * inside, (0, 0, 0, 0, 1, 1)), model)
+    return lean_noise
+
+
+def upper_envelope(
+    fields: torch.Tensor, body: torch.Tensor, quantile: float, pixel_spacing_mm: tuple[float, float]
+) -> torch.Tensor:
+    """A first guess behind bone, which reads as too little fat: a high quantile of the surroundings.
+
+    Args:
+        fields: ``(B, C, H, W)``.
+        body: ``(B, 1, H, W)`` bool.
+        quantile: 0 to 1.
+        pixel_spacing_mm: distance between rows and between columns.
+
+    Returns:
+        ``(B, C, H, W)``, not negative: in the skull, all of which is bone, even the best pixels read less than no fat.
+    """
+    rows, columns = (max(1, round(_ENVELOPE_MM / 2.0 / spacing)) for spacing in pixel_spacing_mm)
+    every = 2  # columns are half as far apart as rows
+    values = torch.where(body, fields, torch.full_like(fields, _OUTSIDE))
+    padded = F.pad(values, (columns, columns, rows, rows), value=_OUTSIDE)
+    windows = padded.unfold(2, 2 * rows + 1, 1).unfold(3, 2 * columns + 1, every)[..., ::every].flatten(4)
+    rank = round(quantile * (windows.shape[-1] - 1)) + 1
+    envelope = F.interpolate(
+        windows.kthvalue(rank, dim=-1).values, size=fields.shape[-2:], mode="bilinear", align_corners=False
+    )
+    return torch.where(body, envelope.clamp_min(0.0), torch.zeros_like(envelope))
