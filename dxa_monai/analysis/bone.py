@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from dxa_monai.analysis.harmonic import harmonic_fill
-from dxa_monai.analysis.soft_tissue import fat_of_fields, fields_of_fat, lean_noise_g_cm2, trunk_share, upper_envelope
+from dxa_monai.analysis.soft_tissue import fat_of_fields, fields_of_fat, trunk_share, upper_envelope
 from dxa_monai.physics.calibration import body_mask
 from dxa_monai.physics.decomposition import decompose_bone, decompose_soft, noise_g_cm2
 from dxa_monai.physics.forward import gaussian_blur
@@ -51,10 +51,17 @@ class BoneSettings:
 
 @dataclass(frozen=True)
 class Masks:
-    """Decisions about pixels, ``(B, 1, H, W)`` bool: the body, and the bone in it."""
+    """What is decided about the pixels of scans, without gradient.
+
+    Attributes:
+        body: ``(B, 1, H, W)`` bool.
+        bone: ``(B, 1, H, W)`` bool, inside of the body.
+        lean_noise: ``(B, 1, H, W)`` standard deviation in g/cm2 that photon noise gives to lean where there is no bone.
+    """
 
     body: torch.Tensor
     bone: torch.Tensor
+    lean_noise: torch.Tensor
 
 
 def find_bone(
@@ -79,12 +86,14 @@ def find_bone(
         soft = decompose_soft(raw, model, body)
         blur = (settings.smoothing_mm / pixel_spacing_mm[0], settings.smoothing_mm / pixel_spacing_mm[1])
         covered = gaussian_blur(inside, blur).clamp_min(0.05)
+        # A single noisy pixel's noise would follow itself: that of the blurred total is taken, counted as lean because
+        # bone reads as more lean than there is and less fat than none.
         total = gaussian_blur(soft.sum(dim=1, keepdim=True), blur) / covered * inside
-        _, bone_noise = noise_g_cm2(F.pad(total, (0, 0, 0, 0, 1, 1)), model)
+        lean_noise, bone_noise = noise_g_cm2(F.pad(total, (0, 0, 0, 0, 1, 1)), model, body)
         # The blur averages independent pixels: their noise shrinks by the norm of its kernel.
         threshold = (settings.noise_multiple * _kernel_norm(blur) * bone_noise).clamp_min(settings.threshold_g_cm2)
 
-        fields = fields_of_fat(soft, lean_noise_g_cm2(soft, body, model, pixel_spacing_mm))
+        fields = fields_of_fat(soft, lean_noise)
         trunk = trunk_share(body, pixel_spacing_mm)
         filled = upper_envelope(fields, body, settings.envelope_quantile, pixel_spacing_mm)
         areal, bone = None, body
@@ -93,7 +102,7 @@ def find_bone(
             areal = decompose_bone(raw, fat, model, settings.marrow_fat_per_mineral, body, areal)
             bone = body & (gaussian_blur(areal[:, 2:], blur) / covered > threshold)
             filled = harmonic_fill(fields, body & ~bone, body, pixel_spacing_mm, filled)
-        return Masks(body, bone)
+        return Masks(body, bone, lean_noise)
 
 
 def decompose(
@@ -115,9 +124,8 @@ def decompose(
     settings = BoneSettings() if settings is None else settings
     masks = find_bone(raw, model, settings, pixel_spacing_mm) if masks is None else masks
     soft = decompose_soft(raw, model, masks.body)
-    noise = lean_noise_g_cm2(soft.detach(), masks.body, model, pixel_spacing_mm)
     known = masks.body & ~masks.bone
-    fields = harmonic_fill(fields_of_fat(soft, noise), known, masks.body, pixel_spacing_mm)
+    fields = harmonic_fill(fields_of_fat(soft, masks.lean_noise), known, masks.body, pixel_spacing_mm)
     fat = fat_of_fields(fields, soft, trunk_share(masks.body, pixel_spacing_mm))
     behind = decompose_bone(raw, fat, model, settings.marrow_fat_per_mineral, masks.bone)
     return torch.where(masks.bone, behind, F.pad(soft, (0, 0, 0, 0, 0, 1)))

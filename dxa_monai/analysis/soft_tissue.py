@@ -14,11 +14,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from dxa_monai.physics.decomposition import noise_g_cm2
 from dxa_monai.physics.forward import gaussian_blur
-from dxa_monai.physics.scanner_model import ScannerModel
 
-_NOISE_BLUR_MM = 7.0
 _ENVELOPE_MM = 65.0  # about as wide as a limb
 _OUTSIDE = -100.0  # what air counts as in the envelope's quantile
 _TRUNK_BLUR_MM = 80.0
@@ -66,21 +63,6 @@ def trunk_share(body: torch.Tensor, pixel_spacing_mm: tuple[float, float]) -> to
     coverage = gaussian_blur(inside, (_TRUNK_BLUR_MM / pixel_spacing_mm[0], _TRUNK_BLUR_MM / pixel_spacing_mm[1]))
     limb, trunk = _TRUNK_COVERAGE
     return ((coverage - limb) / (trunk - limb)).clamp(0.0, 1.0) * inside
-
-
-def lean_noise_g_cm2(
-    soft: torch.Tensor, body: torch.Tensor, model: ScannerModel, pixel_spacing_mm: tuple[float, float]
-) -> torch.Tensor:
-    """Standard deviation of lean by photon noise in a body as thick as the blurred image, ``(B, 1, H, W)`` g/cm2.
-
-    A single noisy pixel's estimate would follow its own noise. Bone reads as more lean than there is and less fat than
-    none, so the total is counted as lean.
-    """
-    blur = (_NOISE_BLUR_MM / pixel_spacing_mm[0], _NOISE_BLUR_MM / pixel_spacing_mm[1])
-    inside = body.to(soft.dtype)
-    total = gaussian_blur(soft.sum(dim=1, keepdim=True) * inside, blur) / gaussian_blur(inside, blur).clamp_min(0.05)
-    lean_noise, _ = noise_g_cm2(F.pad(total * inside, (0, 0, 0, 0, 1, 1)), model)
-    return lean_noise
 
 
 def upper_envelope(

@@ -27,9 +27,9 @@ from dxa_monai.scan.format import CHANNELS, SEGMENTS
 
 FloatArray = npt.NDArray[np.float64]
 
-ENERGY_KEV = np.arange(20.0, 152.0, 2.0)
-"""Bin centres. Two keV are fine enough: attenuation of tissues is smooth there, and the model is fitted anyway."""
-_BIN_KEV = 2.0
+ENERGY_KEV = np.arange(20.0, 152.0, 4.0)
+"""Bin centres. Four keV are fine enough: attenuation of tissues is smooth there, and the model is fitted anyway."""
+_BIN_KEV = 4.0
 _LINES_KEV = ((58.9, 0.63), (67.5, 0.37))  # K-alpha and K-beta of tungsten, weighted means and shares
 _MAX_LINE_SHARE = 0.5
 

@@ -24,10 +24,12 @@ from dxa_monai.scan.format import CHANNELS
 
 _LIMIT_NEPERS = (-0.2, 11.5)
 """Log attenuation outside of this is no measurement: noise in air on one side, a starved detector on the other."""
-_LIMIT_G_CM2 = 80.0
-"""Newton's steps may not leave this many g/cm2 on either side of zero; bodies end at about half of it."""
+_LIMITS_G_CM2 = ((-40.0, 80.0), (-40.0, 80.0), (-3.0, 20.0))
+"""Of fat, lean and bone mineral: steps may not leave what twice the thickest body needs, or exponentials overflow."""
 _STEPS = 4
-_STEPS_FROM_NEAR = 2
+_STEPS_FROM_NEAR = 1
+_LAST_STEP_G_CM2 = 2.0
+_LEAST_VARIANCE = 1e-12  # relative, of a signal that no photon number gives: half-solved pixels may not divide by zero
 _MOST_VARIANCE = 0.4  # relative; where so few photons are left, the correction itself is no longer right
 
 
@@ -49,7 +51,7 @@ def decompose_soft(raw: torch.Tensor, model: ScannerModel, where: torch.Tensor |
     y = _log_attenuation(raw, model)
     basis = y.new_tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
     chosen = _chosen(where, raw)
-    x = _solve(y[chosen], y.new_zeros(1, 3), basis, model, y.new_zeros(len(chosen), 2), _STEPS)
+    x = _solve(y[chosen], y.new_zeros(1, 3), basis, (0, 1), model, y.new_zeros(len(chosen), 2), _STEPS)
     return _image(x, chosen, raw.shape)
 
 
@@ -69,7 +71,7 @@ def decompose_bone(
         model: the scanner.
         marrow_fat_per_mineral: grams of fat that each gram of bone mineral brings along in its marrow.
         where: as in :func:`decompose_soft`.
-        start: ``(B, 3, H, W)`` areal densities of the same scans for a similar fat: two steps instead of four.
+        start: ``(B, 3, H, W)`` areal densities of the same scans for a similar fat: one step instead of four.
 
     Returns:
         ``(B, 3, H, W)`` in g/cm2, not clamped; differentiable in both tensors. Fat includes that of the marrow.
@@ -82,26 +84,30 @@ def decompose_bone(
         raise InputError(f"fat_g_cm2: expected shape {(batch, 1, rows, columns)}, got {tuple(fat_g_cm2.shape)}.")
     y = _log_attenuation(raw, model)
     chosen = _chosen(where, raw)
-    offset = F.pad(fat_g_cm2.reshape(-1, 1)[chosen].to(y), (0, 2))
+    offset = F.pad(fat_g_cm2.reshape(-1, 1)[chosen].to(y).clamp(*_LIMITS_G_CM2[0]), (0, 2))
     basis = y.new_tensor([[0.0, marrow_fat_per_mineral], [1.0, 0.0], [0.0, 1.0]])
     guess = y.new_zeros(len(chosen), 2) if start is None else _pixels(start)[chosen, 1:].to(y)
-    x = _solve(y[chosen], offset, basis, model, guess, _STEPS if start is None else _STEPS_FROM_NEAR)
+    x = _solve(y[chosen], offset, basis, (1, 2), model, guess, _STEPS if start is None else _STEPS_FROM_NEAR)
     return _image(offset + x @ basis.T, chosen, raw.shape)
 
 
-def noise_g_cm2(areal_density: torch.Tensor, model: ScannerModel) -> tuple[torch.Tensor, torch.Tensor]:
+def noise_g_cm2(
+    areal_density: torch.Tensor, model: ScannerModel, where: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Standard deviations that photon noise gives to what is solved for.
 
     Args:
         areal_density: ``(B, 3, H, W)`` fat, lean, bone mineral in g/cm2.
         model: the scanner.
+        where: as in :func:`decompose_soft`.
 
     Returns:
         ``(B, 1, H, W)`` each, g/cm2, without gradient: of lean (and of fat, within a few percent) from
         :func:`decompose_soft`, and of bone mineral from :func:`decompose_bone`.
     """
     with torch.no_grad():
-        pixels = _pixels(areal_density).clamp_min(0.0)
+        chosen = _chosen(where, areal_density)
+        pixels = _pixels(areal_density)[chosen].clamp_min(0.0)
         mu, weights, variance = model.tensors(pixels.dtype, pixels.device)
         every = torch.eye(3, dtype=pixels.dtype, device=pixels.device)
         deviations = []
@@ -112,7 +118,7 @@ def noise_g_cm2(areal_density: torch.Tensor, model: ScannerModel) -> tuple[torch
             )
             a, b, d, _ = _normal_matrix(jacobian, relative_variance)
             deviation = (a / (a * d - b * b)).sqrt()  # of the second unknown
-            deviations.append(_image(deviation[:, None], _chosen(None, areal_density), areal_density.shape))
+            deviations.append(_image(deviation[:, None], chosen, areal_density.shape))
         return deviations[0], deviations[1]
 
 
@@ -143,7 +149,13 @@ def _image(values: torch.Tensor, chosen: torch.Tensor, shape: torch.Size) -> tor
 
 
 def _solve(
-    y: torch.Tensor, offset: torch.Tensor, basis: torch.Tensor, model: ScannerModel, start: torch.Tensor, steps: int
+    y: torch.Tensor,
+    offset: torch.Tensor,
+    basis: torch.Tensor,
+    unknowns: tuple[int, int],
+    model: ScannerModel,
+    start: torch.Tensor,
+    steps: int,
 ) -> torch.Tensor:
     """Weighted least squares on equation (1).
 
@@ -151,6 +163,7 @@ def _solve(
         y: ``(N, 6)`` log attenuation.
         offset: ``(N or 1, 3)`` a_0, what is known of the areal densities.
         basis: ``(3, 2)`` P, what the unknowns add to them.
+        unknowns: which materials' areal densities the two unknowns are.
         model: the scanner.
         start: ``(N, 2)`` first guess.
         steps: how many steps.
@@ -160,17 +173,20 @@ def _solve(
     """
     with torch.autocast(y.device.type, enabled=False):
         mu, weights, variance = model.tensors(y.dtype, y.device)
+        lowest, highest = y.new_tensor([_LIMITS_G_CM2[index] for index in unknowns]).unbind(-1)
         with torch.no_grad():
             x = start
             for _ in range(steps):
                 g, jacobian, relative_variance = _forward(x, offset, basis, mu, weights, variance)
                 step = _least_squares(jacobian, relative_variance, y - relative_variance / 2.0 - g)
-                x = (x + step).clamp(-_LIMIT_G_CM2, _LIMIT_G_CM2)
+                x = torch.clamp(x + step, lowest, highest)
         if not (y.requires_grad or offset.requires_grad):
             return x
         g, jacobian, relative_variance = _forward(x, offset, basis, mu, weights, variance)
         jacobian, relative_variance = jacobian.detach(), relative_variance.detach()
-        return x + _least_squares(jacobian, relative_variance, y - relative_variance / 2.0 - g)
+        # Solved, this step is almost zero and only carries the gradient; unsolvable pixels must not leap.
+        last = _least_squares(jacobian, relative_variance, y - relative_variance / 2.0 - g)
+        return x + last.clamp(-_LAST_STEP_G_CM2, _LAST_STEP_G_CM2)
 
 
 def _forward(
@@ -192,7 +208,7 @@ def _forward(
     count = weights.shape[1]
     signal = sums[:, :count].clamp_min(torch.finfo(x.dtype).tiny)
     jacobian = sums[:, 2 * count :].reshape(-1, 2, count).transpose(1, 2) / signal[:, :, None]
-    relative_variance = (sums[:, count : 2 * count] / signal**2).clamp_max(_MOST_VARIANCE)
+    relative_variance = (sums[:, count : 2 * count] / signal / signal).clamp(_LEAST_VARIANCE, _MOST_VARIANCE)
     return -torch.log(signal), jacobian, relative_variance
 
 

@@ -166,10 +166,10 @@ def calibrate_with_phantom(
     sigma = np.hypot(error, _MODEL_ERROR_NEPERS)
 
     def residuals(steps: FloatArray) -> FloatArray:
-        signal, _ = channel_weights(_stepped(steps), wheel)
+        signal, _ = channel_weights(stepped_parameters(steps), wheel)
         return np.concatenate([((-np.log(transmission @ signal) - mean) / sigma)[used], steps])
 
-    beam = _stepped(least_squares(residuals, np.zeros(len(PRIOR_SD.as_vector()))).x)
+    beam = stepped_parameters(least_squares(residuals, np.zeros(len(PRIOR_SD.as_vector()))).x)
     left = (-np.log(transmission @ channel_weights(beam, wheel)[0]) - mean)[used]
     model = ScannerModel(beam, 1.0, wheel, "phantom", float(np.sqrt((left**2).mean())), full_scale_nepers)
     return dataclasses.replace(model, photons_per_pixel=photons_from_open_air(raw, model))
@@ -202,7 +202,7 @@ def open_air(raw: torch.Tensor, full_scale_nepers: float = FULL_SCALE_NEPERS) ->
     return torch.nn.functional.max_pool2d(body, 5, stride=1, padding=2)[0, 0] == 0
 
 
-def _stepped(steps: FloatArray) -> BeamParameters:
+def stepped_parameters(steps: FloatArray) -> BeamParameters:
     """Parameters that many prior standard deviations from the default, none of them negative."""
     values = BeamParameters().as_vector() + np.asarray(steps) * PRIOR_SD.as_vector()
     return BeamParameters.from_vector(np.maximum(values, 0.0))

@@ -1,0 +1,60 @@
+"""The composition loss: what a reconstruction says about fat, lean and bone, against what the scan says."""
+
+from __future__ import annotations
+
+import torch
+from monai.utils import convert_to_tensor
+from torch import nn
+
+from dxa_monai.analysis.bone import decompose, find_bone
+from dxa_monai.errors import InputError
+from dxa_monai.physics.scanner_model import ScannerModel, read_scanner_model
+
+SCALES_G_CM2 = (5.0, 5.0, 0.5)
+"""Differences of fat, lean and bone mineral that count as 1: about their spread over the pixels of a body."""
+MOST_SCALES = 4.0
+"""A pixel's difference counts up to this many scales: at first, reconstructions are far from any body."""
+
+
+class CompositionLoss(nn.Module):
+    r"""Mean absolute difference of areal densities from the differentiable decomposition.
+
+    With a_m the areal densities of :func:`dxa_monai.analysis.bone.decompose` and s_m ``SCALES_G_CM2``,
+
+    .. math:: L = \frac{1}{3 |body|} \sum_{m, body} \min(|a_m(x) - a_m(y)| / s_m, \; 4)
+
+    Body and bone masks are those of the target, held constant for both. Fat and lean follow from the small difference
+    of two energies, so this loss sees what an L1 of the channels hardly does; outside of the body it sees nothing and
+    needs a pixel term beside it.
+
+    Args:
+        scanner_model: calibrated scanner, a file of one, or None for the nominal scanner.
+
+    Raises:
+        InputError: the file is no scanner model.
+    """
+
+    def __init__(self, scanner_model: ScannerModel | str | None = None) -> None:
+        super().__init__()
+        if isinstance(scanner_model, str):
+            scanner_model = read_scanner_model(scanner_model)
+        self.scanner_model = ScannerModel() if scanner_model is None else scanner_model
+
+    def forward(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Scalar loss of ``prediction`` against ``target``, both ``(B, 6, H, W)``.
+
+        Raises:
+            InputError: they differ in shape.
+        """
+        prediction, target = convert_to_tensor(prediction), convert_to_tensor(target).detach()
+        if prediction.shape != target.shape:
+            raise InputError(f"target: expected shape {tuple(prediction.shape)}, got {tuple(target.shape)}.")
+        with torch.autocast(prediction.device.type, enabled=False):
+            prediction, target = prediction.float(), target.float()
+            with torch.no_grad():
+                masks = find_bone(target, self.scanner_model)
+                wanted = decompose(target, self.scanner_model, masks)
+            made = decompose(prediction, self.scanner_model, masks)
+            scales = prediction.new_tensor(SCALES_G_CM2)[None, :, None, None]
+            difference = ((made - wanted).abs() / scales).clamp_max(MOST_SCALES)
+            return difference.sum() / (len(SCALES_G_CM2) * masks.body.sum().clamp_min(1))
