@@ -7,19 +7,21 @@ from monai.utils import convert_to_tensor
 from torch import nn
 
 from dxa_monai.errors import InputError
+from dxa_monai.losses.composition import CompositionLoss
 from dxa_monai.losses.dxa import DXALoss
 from dxa_monai.networks.vae import VAEOutput
 
-_BALANCED = ("pixel_l1", "raw_perceptual", "calibrated_perceptual")
+_BALANCED = ("pixel_l1", "raw_perceptual", "calibrated_perceptual", "composition")
 _NORM_MOMENTUM = 0.9
 _LARGEST_BALANCE = 1e4
 """Limit of a balancing factor, so that a term without gradient is not divided by zero (the limit of [1]_, too)."""
 
 
 class DXAVAELoss(nn.Module):
-    r"""Weighted sum of pixel L1, the perceptual terms of :class:`DXALoss` and the KL divergence.
+    r"""Weighted sum of pixel L1, the perceptual terms of :class:`DXALoss`, a composition term and the KL divergence.
 
-    .. math:: L = w_{pixel} L_1 + r \, w_{perceptual} (b_{raw} L_{raw} + w_{calibrated} b_{cal} L_{cal}) + w_{KL} D_{KL}
+    .. math:: L = w_{pixel} L_1 + r \, w_{perceptual} (b_{raw} L_{raw} + w_{calibrated} b_{cal} L_{cal})
+                  + r \, w_{composition} b_{comp} L_{comp} + w_{KL} D_{KL}
 
     - L1 is the mean absolute error over scans, channels and pixels.
     - r is 0 in the first ``warm_up_epochs`` epochs (VGG is not evaluated then), rises linearly over the next
@@ -34,8 +36,8 @@ class DXAVAELoss(nn.Module):
       a term.
 
     After a call ``terms`` holds the detached scalars ``total``, ``pixel_l1``, ``kl``, ``weight_pixel_l1``,
-    ``weight_kl`` and, once active, ``raw_perceptual`` and ``calibrated_perceptual`` with the ``weight_...`` they
-    had. The total is the sum of weight x value.
+    ``weight_kl`` and, once active, ``raw_perceptual``, ``calibrated_perceptual`` and ``composition`` with the
+    ``weight_...`` they had. The total is the sum of weight x value.
 
     Args:
         perceptual: the perceptual loss; its arm decides between ``no_dxa``, ``dxa`` and ``dxa_masked``. None: pixels
@@ -47,6 +49,8 @@ class DXAVAELoss(nn.Module):
         ramp_epochs: epochs in which their weight rises to its full value, at least 1.
         balance_gradients: see above.
         balance_every: training steps between measurements of the gradient norms.
+        composition: the composition loss; None: without.
+        composition_weight: its weight.
 
     Raises:
         InputError: a negative weight or number of epochs.
@@ -70,11 +74,14 @@ class DXAVAELoss(nn.Module):
         ramp_epochs: int = 1,
         balance_gradients: bool = False,
         balance_every: int = 10,
+        composition: CompositionLoss | None = None,
+        composition_weight: float = 0.1,
     ) -> None:
         super().__init__()
         lowest = {
             "pixel_weight": (pixel_weight, 0),
             "perceptual_weight": (perceptual_weight, 0),
+            "composition_weight": (composition_weight, 0),
             "kl_weight": (kl_weight, 0),
             "warm_up_epochs": (warm_up_epochs, 0),
             "ramp_epochs": (ramp_epochs, 1),
@@ -84,6 +91,8 @@ class DXAVAELoss(nn.Module):
             if not value >= minimum:
                 raise InputError(f"{name}: expected a number from {minimum}, got {value}.")
         self.perceptual = perceptual
+        self.composition = composition
+        self.composition_weight = composition_weight
         self.pixel_weight = pixel_weight
         self.perceptual_weight = perceptual_weight
         self.kl_weight = kl_weight
@@ -124,9 +133,12 @@ class DXAVAELoss(nn.Module):
             values |= self.perceptual.compute_terms(reconstruction, target)
             weights["raw_perceptual"] = self.ramp * self.perceptual_weight
             weights["calibrated_perceptual"] = weights["raw_perceptual"] * self.perceptual.calibrated_weight
+        if self.composition is not None and self.composition_weight > 0 and self.ramp > 0:
+            values["composition"] = self.composition(reconstruction, target)
+            weights["composition"] = self.ramp * self.composition_weight
         weight_tensors = {name: value.new_tensor(weights[name]) for name, value in values.items()}
-        if self.balance_gradients and "raw_perceptual" in values:
-            if self.training and values["raw_perceptual"].requires_grad:
+        if self.balance_gradients and self.ramp > 0:
+            if self.training and values["pixel_l1"].requires_grad:
                 self._measure_gradients(values, reconstruction)
             for i, name in enumerate(_BALANCED[1:], start=1):
                 if name in values and self.gradient_norms[i] > 0:

@@ -30,6 +30,8 @@ FloatArray = npt.NDArray[np.float64]
 ENERGY_KEV = np.arange(20.0, 152.0, 4.0)
 """Bin centres. Four keV are fine enough: attenuation of tissues is smooth there, and the model is fitted anyway."""
 _BIN_KEV = 4.0
+KVP_RANGE = (40.0, float(ENERGY_KEV[-1]) + _BIN_KEV / 2.0)
+"""Tube voltages that the bins can hold."""
 _LINES_KEV = ((58.9, 0.63), (67.5, 0.37))  # K-alpha and K-beta of tungsten, weighted means and shares
 _MAX_LINE_SHARE = 0.5
 

@@ -29,7 +29,6 @@ _LIMITS_G_CM2 = ((-40.0, 80.0), (-40.0, 80.0), (-3.0, 20.0))
 _STEPS = 4
 _STEPS_FROM_NEAR = 1
 _LAST_STEP_G_CM2 = 2.0
-_LEAST_VARIANCE = 1e-12  # relative, of a signal that no photon number gives: half-solved pixels may not divide by zero
 _MOST_VARIANCE = 0.4  # relative; where so few photons are left, the correction itself is no longer right
 
 
@@ -208,7 +207,9 @@ def _forward(
     count = weights.shape[1]
     signal = sums[:, :count].clamp_min(torch.finfo(x.dtype).tiny)
     jacobian = sums[:, 2 * count :].reshape(-1, 2, count).transpose(1, 2) / signal[:, :, None]
-    relative_variance = (sums[:, count : 2 * count] / signal / signal).clamp(_LEAST_VARIANCE, _MOST_VARIANCE)
+    # No signal is more certain than the open beam's; half-solved pixels with negative mass may not outweigh all others.
+    open_beam = (variance.sum(0) / weights.sum(0) ** 2).amin()
+    relative_variance = torch.maximum((sums[:, count : 2 * count] / signal / signal).clamp_max(_MOST_VARIANCE), open_beam)
     return -torch.log(signal), jacobian, relative_variance
 
 

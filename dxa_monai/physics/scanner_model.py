@@ -1,9 +1,8 @@
 """A calibrated model of one scanner: what its channels would read behind given areal densities.
 
 A lab calibrates once: it scans a step phantom, and :func:`calibrate_with_phantom` fits the parameters of
-:mod:`dxa_monai.physics.beam_model` to the patches' means. Without a phantom, :func:`calibrate_with_scan` reads the
-wheel segments in one person's scan: how much attenuation they add in open air, and how that falls behind the body,
-which hardens the beam.
+:mod:`dxa_monai.physics.beam_model` to the patches' means. Without a phantom, :mod:`dxa_monai.analysis.scan_calibration`
+reads the wheel segments in people's scans.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from scipy.optimize import least_squares
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
-from dxa_monai.physics.attenuation import BODY_MATERIALS, mass_attenuation_cm2_g
-from dxa_monai.physics.beam_model import ENERGY_KEV, PRIOR_SD, BeamParameters, WheelSegments, channel_weights
+from dxa_monai.physics.attenuation import BODY_MATERIALS, mass_attenuation_cm2_g, material
+from dxa_monai.physics.beam_model import ENERGY_KEV, KVP_RANGE, PRIOR_SD, BeamParameters, WheelSegments, channel_weights
 from dxa_monai.physics.calibration import MASK_THRESHOLD_NEPERS, body_mask
 from dxa_monai.physics.step_phantom import PHANTOM_MATERIALS, StepPhantom
 from dxa_monai.scan.format import FULL_SCALE_NEPERS
@@ -107,9 +106,19 @@ class ScannerModel:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{source}: expected a model as the calibration writes it, got {error!r}.") from error
-        values = [*model.beam.as_vector(), model.photons_per_pixel, model.full_scale_nepers]
-        if not np.isfinite(values).all() or min(values) < 0 or model.beam.kvp_low >= model.beam.kvp_high:
-            raise InputError(f"{source}: expected finite beam parameters from 0 and kvp_low < kvp_high, got {beam}.")
+        layers = [layer for segment in dataclasses.astuple(model.wheel) for layer in segment]
+        for name, _ in layers:
+            material(name)
+        values = [*model.beam.as_vector(), *(areal for _, areal in layers), model.residual_nepers]
+        positive = [model.photons_per_pixel, model.full_scale_nepers]
+        if not np.isfinite([*values, *positive]).all() or min(values) < 0 or min(positive) <= 0:
+            raise InputError(f"{source}: expected finite numbers from 0, photons and full scale above, got {stored}.")
+        lowest, highest = KVP_RANGE
+        if not lowest <= model.beam.kvp_low < model.beam.kvp_high <= highest:
+            raise InputError(
+                f"{source}: expected tube voltages kvp_low < kvp_high from {lowest:g} to {highest:g}, "
+                f"got {model.beam.kvp_low:g} and {model.beam.kvp_high:g}."
+            )
         return model
 
 
@@ -129,7 +138,7 @@ def read_scanner_model(path: str | Path) -> ScannerModel:
         stored = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected a scanner model, got no such file.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected a JSON file, got {error}.") from error
     return ScannerModel.from_dict(stored, str(path))
 
