@@ -55,6 +55,7 @@ class DXAVAE(nn.Module):
         norm: see :class:`DXAEncoder`.
         generator_channels: ``channels`` of :class:`DXAGenerator`.
         generator_kernel_sizes: ``kernel_sizes`` of :class:`DXAGenerator`.
+        generator_dense_shape: ``dense_shape`` of :class:`DXAGenerator`.
         linear_channels: channels of the latent map that carry principal components; see above.
 
     Raises:
@@ -77,6 +78,7 @@ class DXAVAE(nn.Module):
         norm: str | Sequence[Any] = "batch",
         generator_channels: Sequence[int] = (512, 256, 128, 64, 32),
         generator_kernel_sizes: Sequence[int] = (2, 4, 8),
+        generator_dense_shape: Sequence[int] | None = None,
         linear_channels: int = 0,
     ) -> None:
         super().__init__()
@@ -94,7 +96,13 @@ class DXAVAE(nn.Module):
             norm,
         )
         self.generator = DXAGenerator(
-            latent_channels, latent_shape, generator_channels, in_channels, spatial_shape, generator_kernel_sizes
+            latent_channels,
+            latent_shape,
+            generator_channels,
+            in_channels,
+            spatial_shape,
+            generator_kernel_sizes,
+            generator_dense_shape,
         )
         nn.init.zeros_(self.generator.to_scan.weight)
         self.linear_codes = linear_channels * int(latent_shape[0]) * int(latent_shape[1])
@@ -118,6 +126,7 @@ class DXAVAE(nn.Module):
             "norm": norm if isinstance(norm, str) else list(norm),
             "generator_channels": list(generator_channels),
             "generator_kernel_sizes": list(generator_kernel_sizes),
+            "generator_dense_shape": None if generator_dense_shape is None else list(generator_dense_shape),
             "linear_channels": linear_channels,
         }
 

@@ -57,3 +57,23 @@ def test_signal_keeps_its_size_through_the_layers() -> None:
 def test_a_latent_map_too_small_for_the_scan_is_refused() -> None:
     with pytest.raises(InputError, match="150 x 109 pixels, got one that covers 128 x 128"):
         DXAGenerator(latent_shape=(4, 4))
+
+
+def test_every_latent_cell_reaches_every_pixel_through_the_dense_layer() -> None:
+    generator = DXAGenerator(2, (2, 3), (4, 4, 4), spatial_shape=(33, 22), kernel_sizes=(3,), dense_shape=(10, 6))
+    latent = torch.zeros(1, 2, 2, 3, requires_grad=True)
+    for row, column in [(0, 0), (32, 21), (16, 11)]:
+        (gradient,) = torch.autograd.grad(generator(latent)[0, 0, row, column], latent)
+        assert (gradient != 0).all()
+
+
+def test_the_dense_layer_starts_the_units_at_its_own_shape() -> None:
+    generator = DXAGenerator(2, (5, 4), (8, 6, 4), kernel_sizes=(3,), dense_shape=(38, 28))
+    assert len(generator.units) == 2
+    assert generator.dense(torch.rand(3, 2, 5, 4)).shape == (3, 8, 38, 28)
+    assert generator(torch.rand(3, 2, 5, 4)).shape == (3, 6, 150, 109)
+
+
+def test_a_dense_layer_that_the_units_do_not_bring_to_the_scan_is_refused() -> None:
+    with pytest.raises(InputError):
+        DXAGenerator(2, (5, 4), (8, 6), kernel_sizes=(3,), dense_shape=(38, 28))

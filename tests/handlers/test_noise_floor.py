@@ -1,0 +1,46 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dxa_monai.handlers.noise_floor import write_noise_floor
+from dxa_monai.losses.dxa import VIEWS, DXALoss
+from dxa_monai.losses.vgg import VGGFeatures
+from dxa_monai.physics.acquisition import Acquisition
+from dxa_monai.scan.io import RawScan, save_scan
+
+
+def _cohort(folder: Path, photons_per_pixel: float) -> list[dict[str, str]]:
+    acquisition = Acquisition(photons_per_pixel=photons_per_pixel)
+    areal = np.zeros((3, 150, 109), dtype=np.float32)
+    areal[:, 40:110, 30:80] = np.array([4.0, 12.0, 0.3])[:, None, None]
+    counts = acquisition.scan(torch.from_numpy(areal)[None], torch.Generator().manual_seed(0))[0]
+    folder.mkdir()
+    np.savez(folder / "truth.npz", areal_density_g_cm2=areal)
+    save_scan(RawScan(counts), folder / "scan.npy")
+    (folder / "cohort.json").write_text(json.dumps({"acquisition": acquisition.as_dict()}))
+    return [{"scan_id": "a", "scan": str(folder / "scan.npy"), "truth": str(folder / "truth.npz")}]
+
+
+@pytest.fixture(scope="module")
+def loss() -> DXALoss:
+    return DXALoss("dxa", features=VGGFeatures("random", cutoff="relu1_2", downsampling=4)).eval()
+
+
+def test_fewer_photons_raise_every_view_s_floor(tmp_path: Path, loss: DXALoss) -> None:
+    floors = []
+    for photons in (3e6, 1e5):
+        folder = tmp_path / f"{photons:g}"
+        rows = _cohort(folder, photons)
+        write_noise_floor(folder, loss, rows, folder / "manifest.csv")
+        floors.append(json.loads((folder / "noise_floor.json").read_text())["floor"])
+    assert set(floors[0]) == set(VIEWS)
+    assert all(floors[1][view] > floors[0][view] > 0 for view in VIEWS)
+
+
+def test_scans_without_truth_have_no_floor(tmp_path: Path, loss: DXALoss) -> None:
+    rows = [{"scan_id": "a", "scan": "a.npy"}]
+    write_noise_floor(tmp_path, loss, rows, tmp_path / "manifest.csv")
+    assert not (tmp_path / "noise_floor.json").exists()
