@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
+import numpy.typing as npt
 
 from dxa_monai.scan.format import Array
 
@@ -43,8 +44,86 @@ REGION_GROUPS: dict[str, tuple[Region, ...]] = {
 }
 """What is reported, and which codes it gathers; 'subtotal' is the body without the head, as in clinical reports."""
 
-BONE_AREA_THRESHOLD_G_CM2 = 0.1
+BONE_AREA_THRESHOLD_G_CM2 = 0.3
 """A pixel counts as bone area from this areal density of bone mineral on (our choice; the clinical one is closed)."""
+
+
+OVERLAPPING_REGIONS = ("android", "gynoid")
+"""Regions of :func:`android_gynoid`, reported beside the groups; they share pixels with them and enter no sum."""
+ANDROID_HEIGHT_SHARE = 0.2
+"""Height of the android region over the distance from the pelvis line to the neck line."""
+GYNOID_DROP, GYNOID_HEIGHT = 1.5, 2.0
+"""Drop of the gynoid region's upper edge below the pelvis line, and its height, in android heights."""
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def android_gynoid(region_map: Array) -> tuple[FloatArray, FloatArray]:
+    """The android and the gynoid region of a region map, whoever drew it.
+
+    Android: the trunk from the pelvis line (upper edge of the pelvis) upwards by 20 % of the distance to the neck line
+    (lower edge of the head), between the arms' cuts. Gynoid: trunk and legs between the arms from 1.5 android heights
+    below the pelvis line down by two android heights. So defined in the studies with GE Lunar scanners [1]. All edges
+    run parallel to the pelvis line, a straight line fitted to the pixels' edges.
+
+    A row is about 13 mm high, a seventh of the android region, so the regions are not masks: a pixel that an edge
+    passes through belongs to them in part.
+
+    Args:
+        region_map: ``(H, W)`` integers of :class:`Region`.
+
+    Returns:
+        Two arrays ``(H, W)``, share of each pixel in the android and in the gynoid region, 0 to 1. All 0 if head and
+        chest or chest and pelvis do not adjoin.
+
+    References:
+        [1] Stults-Kolehmainen et al., "DXA estimates of fat in abdominal, trunk and hip regions varies by ethnicity in
+            men", Nutrition & Diabetes 3:e64, 2013, doi:10.1038/nutd.2013.5.
+    """
+    codes = np.asarray(region_map)
+    nothing = np.zeros(codes.shape), np.zeros(codes.shape)
+    chest = (codes == Region.RIBS) | (codes == Region.SPINE)
+    neck_row, neck_column = np.nonzero((codes[:-1] == Region.HEAD) & chest[1:])
+    pelvis_row, pelvis_column = np.nonzero(chest[:-1] & (codes[1:] == Region.PELVIS))
+    if neck_row.size == 0 or pelvis_row.size == 0:
+        return nothing
+    spread = pelvis_column - pelvis_column.mean()
+    slope = float((spread * pelvis_row).sum() / max((spread**2).sum(), 1.0))
+
+    def pelvis_line(column: FloatArray | float) -> FloatArray:
+        return np.asarray(pelvis_row.mean() + 0.5 + slope * (column - pelvis_column.mean()), dtype=np.float64)
+
+    distance = float(pelvis_line(float(neck_column.mean())) - (neck_row.mean() + 0.5))
+    if distance <= 0.0:
+        return nothing
+    rows, columns = np.indices(codes.shape, dtype=np.float64)
+    above = pelvis_line(columns) - rows  # rows from a pixel's centre down to the pelvis line
+    height = ANDROID_HEIGHT_SHARE * distance
+
+    def between(lowest: float, highest: float) -> FloatArray:
+        """Share of each pixel between two levels above the pelvis line."""
+        return np.clip(np.minimum(above + 0.5, highest) - np.maximum(above - 0.5, lowest), 0.0, 1.0)
+
+    legs = (codes == Region.LEFT_LEG) | (codes == Region.RIGHT_LEG)
+    trunk = chest | (codes == Region.PELVIS)
+    android = between(0.0, height) * trunk
+    gynoid = between(-(GYNOID_DROP + GYNOID_HEIGHT) * height, -GYNOID_DROP * height) * (trunk | legs)
+    return android, gynoid
+
+
+def weighted_totals(areal_density_g_cm2: Array, share: Array, pixel_area_cm2: float) -> dict[str, float]:
+    """What a region of whole and part pixels holds: the quantities of :func:`regional_totals` without a region's name.
+
+    Args:
+        areal_density_g_cm2: ``(3, H, W)`` maps of fat, lean and bone mineral.
+        share: ``(H, W)`` share of each pixel in the region, 0 to 1.
+        pixel_area_cm2: area of one pixel.
+    """
+    density = np.asarray(areal_density_g_cm2, dtype=np.float64)
+    weight = np.asarray(share, dtype=np.float64) * pixel_area_cm2
+    fat, lean, bmc = (density * weight).sum(axis=(1, 2))
+    bone = weight * (density[2] >= BONE_AREA_THRESHOLD_G_CM2)
+    return _quantities(fat, lean, bmc, bone.sum(), (density[2] * bone).sum())
 
 
 def regional_totals(areal_density_g_cm2: Array, region_map: Array, pixel_area_cm2: float) -> dict[str, float]:
@@ -56,7 +135,8 @@ def regional_totals(areal_density_g_cm2: Array, region_map: Array, pixel_area_cm
         pixel_area_cm2: area of one pixel.
 
     Returns:
-        ``{region}_{quantity}`` for every group of ``REGION_GROUPS``: ``_fat_g``, ``_lean_g``, ``_bmc_g``, ``_mass_g``,
+        ``{region}_{quantity}`` for every group of ``REGION_GROUPS`` and for android and gynoid, which overlap them
+        (:func:`android_gynoid`): ``_fat_g``, ``_lean_g``, ``_bmc_g``, ``_mass_g``,
         ``_fat_percent``, ``_bone_area_cm2``, ``_bmd_g_cm2``. Mass is the sum over pixels times the pixel area, in
         float64, so groups add up. A region without bone has BMD 0, one without mass % fat 0.
     """
@@ -71,15 +151,28 @@ def regional_totals(areal_density_g_cm2: Array, region_map: Array, pixel_area_cm
     bone_in_area = np.bincount(codes[bone], weights=density[2][bone], minlength=count) * pixel_area_cm2
 
     totals: dict[str, float] = {}
+
+    def report(name: str, quantities: dict[str, float]) -> None:
+        totals.update({f"{name}_{quantity}": value for quantity, value in quantities.items()})
+
     for name, members in REGION_GROUPS.items():
         index = [int(member) for member in members]
-        region_fat, region_lean, region_bmc = fat[index].sum(), lean[index].sum(), bmc[index].sum()
-        mass, area = region_fat + region_lean + region_bmc, bone_area[index].sum()
-        totals[f"{name}_fat_g"] = float(region_fat)
-        totals[f"{name}_lean_g"] = float(region_lean)
-        totals[f"{name}_bmc_g"] = float(region_bmc)
-        totals[f"{name}_mass_g"] = float(mass)
-        totals[f"{name}_fat_percent"] = float(100.0 * region_fat / mass) if mass > 0 else 0.0
-        totals[f"{name}_bone_area_cm2"] = float(area)
-        totals[f"{name}_bmd_g_cm2"] = float(bone_in_area[index].sum() / area) if area > 0 else 0.0
+        sums = (fat[index].sum(), lean[index].sum(), bmc[index].sum())
+        report(name, _quantities(*sums, bone_area[index].sum(), bone_in_area[index].sum()))
+    for name, share in zip(OVERLAPPING_REGIONS, android_gynoid(codes), strict=True):
+        report(name, weighted_totals(density, share, pixel_area_cm2))
     return totals
+
+
+def _quantities(fat_g: float, lean_g: float, bmc_g: float, bone_area_cm2: float, bone_g: float) -> dict[str, float]:
+    """The reported quantities of one region; ``bone_g`` is the bone mineral inside the bone area."""
+    mass_g = fat_g + lean_g + bmc_g
+    return {
+        "fat_g": float(fat_g),
+        "lean_g": float(lean_g),
+        "bmc_g": float(bmc_g),
+        "mass_g": float(mass_g),
+        "fat_percent": float(100.0 * fat_g / mass_g) if mass_g > 0 else 0.0,
+        "bone_area_cm2": float(bone_area_cm2),
+        "bmd_g_cm2": float(bone_g / bone_area_cm2) if bone_area_cm2 > 0 else 0.0,
+    }

@@ -1,0 +1,104 @@
+"""Small JSON files of points that people edit by hand: read strictly, told apart from what they may not hold."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from dxa_monai.errors import InputError
+from dxa_monai.files import atomic_path
+
+
+def read_object(path: str | Path, keys: tuple[str, ...], version: int) -> dict[str, Any]:
+    """Read a JSON object that has exactly ``keys``, among them ``version``.
+
+    Raises:
+        InputError: unreadable, not JSON, a name twice, another version, keys missing or unknown.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        content = json.loads(text, object_pairs_hook=lambda pairs: _without_repeats(pairs, path))
+    except OSError as error:
+        raise InputError(f"{path}: expected a JSON file, got '{error.strerror or error}'.") from error
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: expected JSON text, got '{error}'.") from error
+    if not isinstance(content, dict) or set(content) != set(keys):
+        got = sorted(content) if isinstance(content, dict) else type(content).__name__
+        raise InputError(f"{path}: expected a JSON object with the keys {', '.join(keys)}, got {_short(got)}.")
+    if content["version"] != version or isinstance(content["version"], bool):
+        raise InputError(f"{path}: expected version {version}, got {_short(content['version'])}.")
+    return content
+
+
+def read_shape(path: str | Path, value: Any) -> tuple[int, int]:
+    """``[rows, columns]`` as two positive integers.
+
+    Raises:
+        InputError: anything else.
+    """
+    if (
+        not isinstance(value, list)
+        or len(value) != 2
+        or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in value)
+    ):
+        raise InputError(
+            f"{path}: expected image_shape as [rows, columns], two positive integers, got {_short(value)}."
+        )
+    return value[0], value[1]
+
+
+def read_point(source: str | Path, name: str, value: Any) -> tuple[float, float]:
+    """``[row, column]`` as two finite numbers.
+
+    Raises:
+        InputError: anything else.
+    """
+    if (
+        not isinstance(value, (list, tuple))
+        or len(value) != 2
+        or any(isinstance(part, bool) or not isinstance(part, (int, float)) for part in value)
+    ):
+        raise InputError(f"{source}: expected {name} as [row, column], two numbers, got {_short(value)}.")
+    try:
+        point = float(value[0]), float(value[1])
+    except OverflowError:
+        point = math.inf, math.inf
+    if not all(math.isfinite(part) for part in point):
+        raise InputError(f"{source}: expected finite numbers for {name}, got {_short(value)}.")
+    return point
+
+
+def inside_image(point: tuple[float, float], shape: tuple[int, int]) -> bool:
+    """True if the point lies on a pixel of an image (pixel centres at integers)."""
+    return all(-0.5 <= part <= side - 0.5 for part, side in zip(point, shape, strict=True))
+
+
+def write_object(content: dict[str, Any], path: str | Path) -> Path:
+    """Write JSON with one point a line, whole or not at all."""
+    path = Path(path)
+    lines = []
+    for key, value in content.items():
+        if isinstance(value, dict):
+            inner = ",\n".join(f"  {json.dumps(name)}: {json.dumps(points)}" for name, points in value.items())
+            lines.append(f" {json.dumps(key)}: {{\n{inner}\n }}")
+        else:
+            lines.append(f" {json.dumps(key)}: {json.dumps(value)}")
+    with atomic_path(path) as temporary:
+        temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    return path
+
+
+def _without_repeats(pairs: list[tuple[str, Any]], path: str | Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise InputError(f"{path}: expected every name once, got {_short(name)} twice.")
+        found[name] = value
+    return found
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
