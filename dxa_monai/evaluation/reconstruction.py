@@ -1,4 +1,4 @@
-"""Image quality of reconstructions on held-out people: the paper's table 1 and figure 2.
+"""Image quality and body composition of reconstructions on held-out people: the paper's tables 1 and 2 and figure 2.
 
 Leong et al., "Quantitative Imaging Principles Improves Medical Image Learning", arXiv 2206.06663, section 4.1.
 """
@@ -17,6 +17,12 @@ from monai.transforms import Compose, EnsureTyped, LoadImaged
 from tqdm import tqdm
 
 from dxa_monai.errors import InputError
+from dxa_monai.evaluation.reconstructed_composition import (
+    format_table_2,
+    measured_composition,
+    table_2,
+    table_2_as_metrics,
+)
 from dxa_monai.figures.reconstruction import comparison_figure
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.handlers.tracking import mlflow_run
@@ -25,6 +31,7 @@ from dxa_monai.metrics.scan_metric import FUNCTIONS as METRICS
 from dxa_monai.networks.checkpoint import load_vae
 from dxa_monai.networks.linear_path import LinearPath
 from dxa_monai.networks.vae import DXAVAE
+from dxa_monai.physics.scanner_model import ScannerModel, read_scanner_model
 from dxa_monai.scan.format import counts_to_unit
 from dxa_monai.scan.io import load_scan
 from dxa_monai.scan.manifest import as_datalist
@@ -194,13 +201,16 @@ def evaluate_reconstruction(
     params: Mapping[str, Any] | None = None,
     training_rows: Sequence[Mapping[str, Any]] = (),
     components: int = 40,
+    scanner_model: str | Path | None = None,
+    composition: bool = True,
 ) -> dict[str, Path]:
-    """Write table 1, the differences between arms and the six-channel figure of trained arms, and print the table.
+    """Write tables 1 and 2, the differences between arms and the six-channel figure of trained arms; print the tables.
 
     Args:
         rows: manifest rows of the people held out.
         arms: checkpoint path by the name of the arm, in the order in which they are shown.
-        output_dir: gets ``table_1.csv``, ``arm_differences.csv``, ``per_scan.csv`` and ``figure_2.png``.
+        output_dir: gets ``table_1.csv``, ``arm_differences.csv``, ``per_scan.csv``, ``figure_2.png`` and, with
+            ``composition``, ``table_2.csv`` and ``composition_per_scan.csv``.
         batch_size: scans in one pass.
         num_workers: processes that read scans.
         device: where to compute.
@@ -210,6 +220,9 @@ def evaluate_reconstruction(
         params: what MLflow should know of the data and the code.
         training_rows: manifest rows that the arms were trained on, for the linear baseline; none leaves it out.
         components: principal components of the linear baseline.
+        scanner_model: file of the calibrated scanner that analyses body composition; None: the nominal one, whose
+            composition is comparable between images but may be off the truth.
+        composition: whether to analyse body composition (about 0.1 s an image on one core).
 
     Returns:
         The written files by name.
@@ -227,8 +240,14 @@ def evaluate_reconstruction(
         principal = _principal(training_rows, common_mean_image(networks), components)
         quality = per_scan_quality(rows, networks, batch_size, num_workers, device, principal)
         tables = {"table_1": table_1(quality, seed=seed), "arm_differences": arm_differences(quality, seed=seed)}
+        written = {"per_scan": quality} | tables
+        if composition:
+            scanner = ScannerModel() if scanner_model is None else read_scanner_model(scanner_model)
+            measured = measured_composition(rows, training_rows, networks, scanner, principal, device)
+            written |= {"composition_per_scan": measured, "table_2": table_2(measured, seed=seed)}
+            run.log_metrics(table_2_as_metrics(written["table_2"]))
         files = {}
-        for name, table in ({"per_scan": quality} | tables).items():
+        for name, table in written.items():
             files[name] = folder / f"{name}.csv"
             with atomic_path(files[name]) as temporary:
                 table.to_csv(temporary, index=False, float_format="%.6g")
@@ -244,6 +263,9 @@ def evaluate_reconstruction(
     print(format_table(tables["table_1"], ["arm"]))
     print("Difference of two arms on the same scans:")
     print(format_table(tables["arm_differences"], ["arm", "minus"]))
+    if composition:
+        print("Body composition of reconstructions against that of the scans, R2 (RMSE):")
+        print(format_table_2(written["table_2"]))
     print(f"Tables and figure: {folder}")
     return files
 
