@@ -57,7 +57,7 @@ def measured_composition(
     Returns:
         One row a scan and source (``ORIGINAL``, ``MEAN``, the baseline, each arm), columns ``scan_id, subject_id,
         source``, the ``MEASURES``, and ``true_{measure}`` where the manifest has it. Scans in which no whole body is
-        found are left out.
+        found are left out; without training scans, so is ``MEAN``.
     """
     area_cm2 = pixel_area_cm2()
     records = []
@@ -73,13 +73,15 @@ def measured_composition(
             images |= {arm: network.reconstruct(raw.to(device)).cpu() for arm, network in networks.items()}
         about = {"scan_id": row["scan_id"], "subject_id": row["subject_id"]}
         truth = {f"true_{name}": row[name] for name in MEASURES if name in row}
-        values = {ORIGINAL: regional_totals(areal, region_map, area_cm2), MEAN: average}
+        values = {ORIGINAL: regional_totals(areal, region_map, area_cm2)}
+        if average:
+            values[MEAN] = average
         for name, image in images.items():
             maps = decompose(image, scanner)[0].numpy()
             values[name] = regional_totals(maps, region_map, area_cm2)
         for source, totals in values.items():
             records.append(about | {"source": source} | truth | {name: totals[name] for name in MEASURES})
-    return pd.DataFrame.from_records(records)
+    return pd.DataFrame.from_records(records, columns=None if records else ["scan_id", "subject_id", "source"])
 
 
 def table_2(measured: pd.DataFrame, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
@@ -150,10 +152,10 @@ def _regions(raw: torch.Tensor, scanner: ScannerModel) -> tuple[np.ndarray[Any, 
 def _training_mean(rows: Sequence[Mapping[str, Any]], scanner: ScannerModel) -> dict[str, float]:
     """Mean of each measure over scans spread evenly through the training people."""
     area_cm2 = pixel_area_cm2()
-    step = max(1, len(rows) // _MEAN_SCANS)
+    step = -(-len(rows) // _MEAN_SCANS) or 1
     found = [_regions(_raw(row), scanner) for row in rows[::step]]
     totals = [regional_totals(*each, area_cm2) for each in found if each is not None]
-    return {name: float(np.mean([total[name] for total in totals])) for name in MEASURES}
+    return {name: float(np.mean([total[name] for total in totals])) for name in MEASURES if totals}
 
 
 def _name(principal: LinearPath) -> str:

@@ -244,8 +244,9 @@ def evaluate_reconstruction(
         if composition:
             scanner = ScannerModel() if scanner_model is None else read_scanner_model(scanner_model)
             measured = measured_composition(rows, training_rows, networks, scanner, principal, device)
-            written |= {"composition_per_scan": measured, "table_2": table_2(measured, seed=seed)}
-            run.log_metrics(table_2_as_metrics(written["table_2"]))
+            if len(measured):
+                written |= {"composition_per_scan": measured, "table_2": table_2(measured, seed=seed)}
+                run.log_metrics(table_2_as_metrics(written["table_2"]))
         files = {}
         for name, table in written.items():
             files[name] = folder / f"{name}.csv"
@@ -263,9 +264,11 @@ def evaluate_reconstruction(
     print(format_table(tables["table_1"], ["arm"]))
     print("Difference of two arms on the same scans:")
     print(format_table(tables["arm_differences"], ["arm", "minus"]))
-    if composition:
+    if "table_2" in written:
         print("Body composition of reconstructions against that of the scans, R2 (RMSE):")
         print(format_table_2(written["table_2"]))
+    elif composition:
+        print(f"No table 2: a whole body was found in none of the {len(rows)} scans.")
     print(f"Tables and figure: {folder}")
     return files
 

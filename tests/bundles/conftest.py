@@ -13,11 +13,11 @@ CONFIGS = Path(__file__).parents[2] / "bundles" / "dxa_vae" / "configs"
 TINY: dict[str, Any] = {
     "max_epochs": 2,
     "network_def#latent_channels": 2,
-    "network_def#linear_channels": 0,
     "network_def#block_config": [1, 1, 1, 1],
     "network_def#growth_rate": 2,
     "network_def#init_features": 4,
-    "network_def#generator_channels": [2, 2, 2, 2, 2],
+    "network_def#generator_dense_shape": [38, 28],
+    "network_def#generator_channels": [2, 2, 2],
     "network_def#generator_kernel_sizes": [2],
     "loss_def#warm_up_epochs": 1,
     "loss_def#ramp_epochs": 1,
