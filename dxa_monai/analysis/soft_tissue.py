@@ -49,7 +49,7 @@ def fat_of_fields(fields: torch.Tensor, soft: torch.Tensor, trunk: torch.Tensor)
     shell = torch.minimum(fields[:, :1].clamp_min(0.0), total**2)
     # The square root has no finite slope at 0, where all is fat.
     layers = total - torch.sqrt((total**2 - shell).clamp_min(1e-4))
-    return torch.lerp(layers, fields[:, 1:].clamp_min(0.0), trunk)
+    return torch.lerp(layers, fields[:, 1:].clamp_min(0.0), trunk.to(layers.dtype))
 
 
 def trunk_share(body: torch.Tensor, pixel_spacing_mm: tuple[float, float]) -> torch.Tensor:

@@ -209,7 +209,9 @@ def _forward(
     jacobian = sums[:, 2 * count :].reshape(-1, 2, count).transpose(1, 2) / signal[:, :, None]
     # No signal is more certain than the open beam's; half-solved pixels with negative mass may not outweigh all others.
     open_beam = (variance.sum(0) / weights.sum(0) ** 2).amin()
-    relative_variance = torch.maximum((sums[:, count : 2 * count] / signal / signal).clamp_max(_MOST_VARIANCE), open_beam)
+    relative_variance = torch.maximum(
+        (sums[:, count : 2 * count] / signal / signal).clamp_max(_MOST_VARIANCE), open_beam
+    )
     return -torch.log(signal), jacobian, relative_variance
 
 

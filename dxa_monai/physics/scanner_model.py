@@ -22,7 +22,7 @@ from scipy.optimize import least_squares
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
-from dxa_monai.physics.attenuation import BODY_MATERIALS, mass_attenuation_cm2_g, material
+from dxa_monai.physics.attenuation import BODY_MATERIALS, MATERIALS, mass_attenuation_cm2_g
 from dxa_monai.physics.beam_model import ENERGY_KEV, KVP_RANGE, PRIOR_SD, BeamParameters, WheelSegments, channel_weights
 from dxa_monai.physics.calibration import MASK_THRESHOLD_NEPERS, body_mask
 from dxa_monai.physics.step_phantom import PHANTOM_MATERIALS, StepPhantom
@@ -107,8 +107,9 @@ class ScannerModel:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{source}: expected a model as the calibration writes it, got {error!r}.") from error
         layers = [layer for segment in dataclasses.astuple(model.wheel) for layer in segment]
-        for name, _ in layers:
-            material(name)
+        unknown = [name for name, _ in layers if name not in MATERIALS]
+        if unknown:
+            raise InputError(f"{source}: expected materials among {', '.join(MATERIALS)}, got '{unknown[0]}'.")
         values = [*model.beam.as_vector(), *(areal for _, areal in layers), model.residual_nepers]
         positive = [model.photons_per_pixel, model.full_scale_nepers]
         if not np.isfinite([*values, *positive]).all() or min(values) < 0 or min(positive) <= 0:
@@ -170,7 +171,9 @@ def calibrate_with_phantom(
     areal = np.vstack([phantom.patches_g_cm2, np.zeros(len(PHANTOM_MATERIALS))])
     attenuation = np.stack([mass_attenuation_cm2_g(name, ENERGY_KEV) for name in PHANTOM_MATERIALS])
     transmission = np.exp(-areal @ attenuation)
-    if np.corrcoef(areal.sum(axis=1), mean[:, 0])[0, 1] < 0.9:
+    with np.errstate(invalid="ignore"):  # a constant scan has no correlation: NaN, which is not 0.9 either
+        correlation = np.corrcoef(areal.sum(axis=1), mean[:, 0])[0, 1]
+    if not correlation >= 0.9:
         raise InputError("step phantom: expected patches whose attenuation rises with their mass, got another object.")
     sigma = np.hypot(error, _MODEL_ERROR_NEPERS)
 
