@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from dxa_monai.analysis.harmonic import harmonic_fill
+from dxa_monai.analysis.harmonic import ITERATIONS, harmonic_fill
 from dxa_monai.analysis.soft_tissue import fat_of_fields, fields_of_fat, trunk_share, upper_envelope
 from dxa_monai.physics.calibration import body_mask
 from dxa_monai.physics.decomposition import decompose_bone, decompose_soft, noise_g_cm2
@@ -42,8 +42,8 @@ class BoneSettings:
 
     smoothing_mm: float = 7.0
     threshold_g_cm2: float = 0.06
-    noise_multiple: float = 2.0
-    envelope_quantile: float = 0.77
+    noise_multiple: float = 1.75
+    envelope_quantile: float = 0.8
     marrow_fat_per_mineral: float = 0.8
     rounds: int = 4
     body_threshold_nepers: float = 0.06
@@ -78,6 +78,19 @@ def find_bone(
         settings: how bone is told from soft tissue.
         pixel_spacing_mm: distance between rows and between columns.
     """
+    return find_and_decompose(raw, model, settings, pixel_spacing_mm)[0]
+
+
+def find_and_decompose(
+    raw: torch.Tensor,
+    model: ScannerModel,
+    settings: BoneSettings | None = None,
+    pixel_spacing_mm: tuple[float, float] = PIXEL_SPACING_MM,
+) -> tuple[Masks, torch.Tensor]:
+    """Masks as :func:`find_bone` and areal densities as :func:`decompose` of the same scans, in half the time.
+
+    The areal densities have no gradient.
+    """
     settings = BoneSettings() if settings is None else settings
     with torch.no_grad():
         raw = raw.float()
@@ -95,14 +108,16 @@ def find_bone(
 
         fields = fields_of_fat(soft, lean_noise)
         trunk = trunk_share(body, pixel_spacing_mm)
-        filled = upper_envelope(fields, body, settings.envelope_quantile, pixel_spacing_mm)
-        areal, bone = None, body
-        for _ in range(settings.rounds):
-            fat = fat_of_fields(filled, soft, trunk)
-            areal = decompose_bone(raw, fat, model, settings.marrow_fat_per_mineral, body, areal)
+        filled = upper_envelope(fields, total, body, settings.envelope_quantile, pixel_spacing_mm)
+        marrow = settings.marrow_fat_per_mineral
+        areal = decompose_bone(raw, fat_of_fields(filled, soft, trunk), model, marrow, body)
+        bone = body
+        for round_ in range(1, settings.rounds + 1):
             bone = body & (gaussian_blur(areal[:, 2:], blur) / covered > threshold)
-            filled = harmonic_fill(fields, body & ~bone, body, pixel_spacing_mm, filled)
-        return Masks(body, bone, lean_noise)
+            iterations = ITERATIONS if round_ == settings.rounds else ITERATIONS // 2
+            filled = harmonic_fill(fields, body & ~bone, body, pixel_spacing_mm, filled, iterations)
+            areal = decompose_bone(raw, fat_of_fields(filled, soft, trunk), model, marrow, body, areal)
+        return Masks(body, bone, lean_noise), torch.where(bone, areal, F.pad(soft, (0, 0, 0, 0, 0, 1)))
 
 
 def decompose(

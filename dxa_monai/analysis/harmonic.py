@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from dxa_monai.scan.format import PIXEL_SPACING_MM
 
-_ITERATIONS = 60
+ITERATIONS = 60
 _SPECTRAL_RADIUS = 0.995
 """Of Jacobi's iteration in a hole about 30 pixels wide, the skull's; Chebyshev's acceleration needs to know it."""
 
@@ -18,6 +18,7 @@ def harmonic_fill(
     domain: torch.Tensor,
     pixel_spacing_mm: tuple[float, float] = PIXEL_SPACING_MM,
     start: torch.Tensor | None = None,
+    iterations: int = ITERATIONS,
 ) -> torch.Tensor:
     """Carry values on into the unknown pixels of a domain so that each is the mean of its neighbours.
 
@@ -31,6 +32,7 @@ def harmonic_fill(
         domain: ``(B, 1, H, W)`` bool, holds ``known``.
         pixel_spacing_mm: distance between rows and between columns.
         start: ``(B, C, H, W)`` a guess of the unknown pixels.
+        iterations: a rough answer from a near guess needs half as many.
 
     Returns:
         ``(B, C, H, W)``: ``values`` where known; zero outside of the domain, and where nothing is known at all.
@@ -43,7 +45,7 @@ def harmonic_fill(
     unknown = (domain & ~known).to(values.dtype)
     share = unknown / _neighbour_sum(domain.to(values.dtype), vertical, horizontal).clamp_min(1e-9)
     previous, omega = current, 1.0
-    for step in range(_ITERATIONS):
+    for step in range(iterations):
         relaxed = torch.addcmul(values, _neighbour_sum(current, vertical, horizontal), share)
         current, previous = torch.lerp(previous, relaxed, omega), current
         omega = 1.0 / (1.0 - _SPECTRAL_RADIUS**2 * (0.5 if step == 0 else 0.25 * omega))

@@ -17,6 +17,10 @@ import torch.nn.functional as F
 from dxa_monai.physics.forward import gaussian_blur
 
 _ENVELOPE_MM = 65.0  # about as wide as a limb
+_CROTCH = (0.50, 0.54)
+"""Share of the length from crown to toes, toes pointed, above which is trunk and below which are legs: the crotch lies
+at 0.47 of the stature (children: 0.45) from the sole, and pointed toes add a fourteenth."""
+_MUCH_THICKER = 1.4
 _OUTSIDE = -100.0  # what air counts as in the envelope's quantile
 _TRUNK_BLUR_MM = 80.0
 _TRUNK_COVERAGE = (0.75, 0.9)
@@ -55,6 +59,8 @@ def fat_of_fields(fields: torch.Tensor, soft: torch.Tensor, trunk: torch.Tensor)
 def trunk_share(body: torch.Tensor, pixel_spacing_mm: tuple[float, float]) -> torch.Tensor:
     """1 in the trunk, 0 in limbs and head, between them where they meet: by how much of the surroundings is body.
 
+    Thighs that touch have as much body around them as a trunk. They lie in the lower half of a body that is seen whole.
+
     Args:
         body: ``(B, 1, H, W)`` bool.
         pixel_spacing_mm: distance between rows and between columns.
@@ -62,16 +68,36 @@ def trunk_share(body: torch.Tensor, pixel_spacing_mm: tuple[float, float]) -> to
     inside = body.float()
     coverage = gaussian_blur(inside, (_TRUNK_BLUR_MM / pixel_spacing_mm[0], _TRUNK_BLUR_MM / pixel_spacing_mm[1]))
     limb, trunk = _TRUNK_COVERAGE
-    return ((coverage - limb) / (trunk - limb)).clamp(0.0, 1.0) * inside
+    share = ((coverage - limb) / (trunk - limb)).clamp(0.0, 1.0) * inside
+    return share * (1.0 - _leg_share(body))
+
+
+def _leg_share(body: torch.Tensor) -> torch.Tensor:
+    """``(B, 1, H, 1)``: 0 above the crotch and 1 below, by where it lies along a body; 0 for one that is not whole."""
+    occupied = body.any(dim=3, keepdim=True)
+    rows = torch.arange(body.shape[2], device=body.device, dtype=torch.float32)[None, None, :, None]
+    top = torch.where(occupied, rows, torch.inf).amin(dim=2, keepdim=True)
+    bottom = torch.where(occupied, rows, -torch.inf).amax(dim=2, keepdim=True)
+    whole = (top > 0) & (bottom < body.shape[2] - 1) & (bottom > top)
+    along = (rows - top) / (bottom - top).clamp_min(1.0)
+    above, below = _CROTCH
+    return torch.where(whole, ((along - above) / (below - above)).clamp(0.0, 1.0), torch.zeros_like(along))
 
 
 def upper_envelope(
-    fields: torch.Tensor, body: torch.Tensor, quantile: float, pixel_spacing_mm: tuple[float, float]
+    fields: torch.Tensor,
+    total: torch.Tensor,
+    body: torch.Tensor,
+    quantile: float,
+    pixel_spacing_mm: tuple[float, float],
 ) -> torch.Tensor:
     """A first guess behind bone, which reads as too little fat: a high quantile of the surroundings.
 
+    Surroundings that are much thicker are another part of the body (the trunk beside an arm) and do not count.
+
     Args:
         fields: ``(B, C, H, W)``.
+        total: ``(B, 1, H, W)`` fat and lean in g/cm2.
         body: ``(B, 1, H, W)`` bool.
         quantile: 0 to 1.
         pixel_spacing_mm: distance between rows and between columns.
@@ -81,11 +107,16 @@ def upper_envelope(
     """
     rows, columns = (max(1, round(_ENVELOPE_MM / 2.0 / spacing)) for spacing in pixel_spacing_mm)
     every = 2  # columns are half as far apart as rows
-    values = torch.where(body, fields, torch.full_like(fields, _OUTSIDE))
-    padded = F.pad(values, (columns, columns, rows, rows), value=_OUTSIDE)
-    windows = padded.unfold(2, 2 * rows + 1, 1).unfold(3, 2 * columns + 1, every)[..., ::every].flatten(4)
-    rank = round(quantile * (windows.shape[-1] - 1)) + 1
+
+    def windows(image: torch.Tensor) -> torch.Tensor:
+        padded = F.pad(image, (columns, columns, rows, rows), value=_OUTSIDE)
+        return padded.unfold(2, 2 * rows + 1, 1).unfold(3, 2 * columns + 1, every)[..., ::every].flatten(4)
+
+    values = windows(torch.where(body, fields, torch.full_like(fields, _OUTSIDE)))
+    thicker = windows(total) > _MUCH_THICKER * total[..., ::every, None]
+    values = values.masked_fill(thicker, _OUTSIDE)
+    rank = round(quantile * (values.shape[-1] - 1)) + 1
     envelope = F.interpolate(
-        windows.kthvalue(rank, dim=-1).values, size=fields.shape[-2:], mode="bilinear", align_corners=False
+        values.kthvalue(rank, dim=-1).values, size=fields.shape[-2:], mode="bilinear", align_corners=False
     )
     return torch.where(body, envelope.clamp_min(0.0), torch.zeros_like(envelope))

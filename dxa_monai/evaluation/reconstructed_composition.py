@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from dxa_monai.analysis.bone import decompose
+from dxa_monai.analysis.bone import find_and_decompose
 from dxa_monai.analysis.landmark_finder import find_landmarks
 from dxa_monai.analysis.regions import region_map_from_landmarks
 from dxa_monai.evaluation.agreement import agreement
@@ -77,7 +77,7 @@ def measured_composition(
         if average:
             values[MEAN] = average
         for name, image in images.items():
-            maps = decompose(image, scanner)[0].numpy()
+            maps = find_and_decompose(image, scanner)[1][0].numpy()
             values[name] = regional_totals(maps, region_map, area_cm2)
         for source, totals in values.items():
             records.append(about | {"source": source} | truth | {name: totals[name] for name in MEASURES})
@@ -143,7 +143,7 @@ def _raw(row: Mapping[str, Any]) -> torch.Tensor:
 
 def _regions(raw: torch.Tensor, scanner: ScannerModel) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
     """Areal densities ``(3, H, W)`` and region map ``(H, W)``; None where no whole body is found."""
-    areal = decompose(raw, scanner)[0].numpy()
+    areal = find_and_decompose(raw, scanner)[1][0].numpy()
     body = np.asarray(areal.any(axis=0))
     landmarks = find_landmarks(areal, body, PIXEL_SPACING_MM).landmarks
     return None if landmarks is None else (areal, region_map_from_landmarks(landmarks, body))

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.scan.format import SCAN_SHAPE
+
+if TYPE_CHECKING:
+    from dxa_monai.physics.acquisition import Acquisition
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -97,17 +97,40 @@ def test_envelope_is_the_quantile_around() -> None:
     fields = torch.full((1, 2, 40, 21), 30.0)
     fields[..., 8:13] = 0.0
     body = torch.ones(1, 1, 40, 21, dtype=torch.bool)
-    envelope = upper_envelope(fields, body, 0.77, SPACING_MM)
+    total = torch.full((1, 1, 40, 21), 15.0)
+    envelope = upper_envelope(fields, total, body, 0.77, SPACING_MM)
     assert envelope.shape == fields.shape
     torch.testing.assert_close(envelope[:, :, 10:30, 8:13], torch.full((1, 2, 20, 5), 30.0))
-    assert (upper_envelope(fields, body, 0.0, SPACING_MM)[:, :, 10:30, 8:13] == 0).all()
+    assert (upper_envelope(fields, total, body, 0.0, SPACING_MM)[:, :, 10:30, 8:13] == 0).all()
+
+
+def test_a_thin_arm_is_not_guessed_from_the_thick_trunk_beside_it() -> None:
+    fields = torch.full((1, 2, 40, 30), 5.0)
+    fields[..., 12:] = 300.0
+    total = torch.full((1, 1, 40, 30), 8.0)
+    total[..., 12:] = 25.0
+    body = torch.ones(1, 1, 40, 30, dtype=torch.bool)
+    arm = upper_envelope(fields, total, body, 0.95, SPACING_MM)[:, :, 10:30, 8:11]
+    torch.testing.assert_close(arm, torch.full_like(arm, 5.0))
+    same_thickness = upper_envelope(fields, torch.full_like(total, 25.0), body, 0.95, SPACING_MM)
+    assert (same_thickness[:, :, 10:30, 8:11] > 100.0).all()
+
+
+def test_touching_thighs_are_no_trunk_and_a_cut_off_body_has_none() -> None:
+    body = torch.zeros(1, 1, 150, 109, dtype=torch.bool)
+    body[..., 10:140, 25:85] = True
+    share = trunk_share(body, SPACING_MM)
+    assert (share[0, 0, 30:70, 45:65] == 1).all()
+    assert (share[0, 0, 85:140] == 0).all()
+    body[..., 140:, 25:85] = True
+    assert (trunk_share(body, SPACING_MM)[0, 0, 85:130, 45:65] == 1).all()
 
 
 def test_envelope_is_never_negative_and_zero_in_the_air() -> None:
     fields = torch.randn(2, 2, 30, 20, generator=torch.Generator().manual_seed(0)) - 2.0
     body = torch.zeros(2, 1, 30, 20, dtype=torch.bool)
     body[..., 5:25, 5:15] = True
-    envelope = upper_envelope(fields, body, 0.77, SPACING_MM)
+    envelope = upper_envelope(fields, torch.ones(2, 1, 30, 20), body, 0.77, SPACING_MM)
     assert (envelope >= 0).all()
     assert (envelope[~body.expand_as(envelope)] == 0).all()
     assert math.isfinite(float(envelope.sum()))

@@ -1,0 +1,83 @@
+"""Time and memory of the body-composition analysis on one core: raw scan in memory to report, without pictures.
+
+    python -m benchmarks.body_composition --manifest data/cohort/manifest.csv
+
+Processor time, so other programs on the machine hardly matter. The parts are timed by themselves; "whole" also flags,
+adds up the regions and writes the JSON report.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dxa_monai.analysis.bone import decompose, find_bone
+from dxa_monai.analysis.composition import analyse_scan
+from dxa_monai.analysis.inference import analyse_scans
+from dxa_monai.analysis.landmark_finder import find_landmarks
+from dxa_monai.analysis.scan_calibration import calibrate_with_scan
+from dxa_monai.physics.scanner_model import write_scanner_model
+from dxa_monai.scan.format import PIXEL_SPACING_MM, counts_to_unit
+from dxa_monai.scan.io import load_scan
+from dxa_monai.scan.manifest import read_manifest
+
+TARGET_PER_SECOND = 20.0
+
+
+def milliseconds(function: Callable[[torch.Tensor], object], scans: list[torch.Tensor]) -> float:
+    """Mean processor time of a call on each of the scans, after one that is not counted."""
+    function(scans[0])
+    start = time.process_time()
+    for scan in scans:
+        function(scan)
+    return 1e3 * (time.process_time() - start) / len(scans)
+
+
+def main() -> None:
+    """Print a line a part, then scans per second and the peak of memory."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--manifest", default="data/cohort/manifest.csv")
+    parser.add_argument("--scans", type=int, default=40)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = read_manifest(arguments.manifest)[: arguments.scans]
+    counts = [counts_to_unit(load_scan(row["scan"]).counts) for row in rows]
+    scans = [torch.from_numpy(np.moveaxis(image, -1, 0).copy()) for image in counts]
+    model = calibrate_with_scan(torch.stack(scans[:8]))
+    with torch.no_grad():
+        masks = {id(scan): find_bone(scan[None], model) for scan in scans}
+        maps = {id(scan): decompose(scan[None], model, masks[id(scan)])[0].numpy() for scan in scans}
+
+        def landmarks(scan: torch.Tensor) -> object:
+            return find_landmarks(maps[id(scan)], masks[id(scan)].body[0, 0].numpy(), PIXEL_SPACING_MM)
+
+        parts = {
+            "calibration with 8 scans, once a run": milliseconds(
+                lambda _: calibrate_with_scan(torch.stack(scans[:8])), scans[:2]
+            ),
+            "bone mask": milliseconds(lambda scan: find_bone(scan[None], model), scans),
+            "decomposition": milliseconds(lambda scan: decompose(scan[None], model, masks[id(scan)]), scans),
+            "landmarks": milliseconds(landmarks, scans),
+            "all in memory": milliseconds(lambda scan: analyse_scan(scan, model), scans),
+        }
+    with tempfile.TemporaryDirectory() as folder:
+        write_scanner_model(model, Path(folder) / "model.json")
+        start = time.process_time()
+        analyse_scans(rows, Path(folder) / "out", Path(folder) / "model.json", progress=False)
+        whole = 1e3 * (time.process_time() - start) / len(rows)
+    for name, spent in parts.items():
+        print(f"{name:38s} {spent:7.1f} ms")
+    print(f"{'whole: file in, report out, no picture':38s} {whole:7.1f} ms")
+    print(f"{1e3 / whole:.1f} scans/s on one core (asked for: {TARGET_PER_SECOND:g})")
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB, libraries included")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,309 @@
+"""Raw scans in; reports, landmarks, pictures and one table out.
+
+::
+
+    output_dir/
+      body_composition.csv       one row a scan
+      {scan_id}.json             regions, flags, landmarks, scanner, versions
+      {scan_id}.png              cut lines and labels
+      landmarks/{scan_id}.json   to be edited and passed back
+      scanner_model.json         where the scanner was calibrated from the scans themselves
+
+What is there and made from the same scan, scanner, landmarks and polygons is kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dxa_monai.analysis.bone import BoneSettings
+from dxa_monai.analysis.composition import BodyComposition, analyse_scan
+from dxa_monai.analysis.landmarks import Landmarks, read_landmarks, write_landmarks
+from dxa_monai.analysis.polygons import read_polygons
+from dxa_monai.analysis.report import (
+    FAILED,
+    TABLE_NAME,
+    as_points,
+    as_report,
+    check_scan_ids,
+    fingerprint,
+    identity,
+    read_report,
+    table_row,
+    write_composition_table,
+    write_report,
+)
+from dxa_monai.analysis.scan_calibration import calibrate_with_scan, side_by_side
+from dxa_monai.analysis.segments import Point
+from dxa_monai.errors import InputError
+from dxa_monai.files import output_folder
+from dxa_monai.physics.scanner_model import (
+    ScannerModel,
+    open_air,
+    photons_from_open_air,
+    read_scanner_model,
+    write_scanner_model,
+)
+from dxa_monai.scan.collect import collect_scans
+from dxa_monai.scan.format import PIXEL_SPACING_MM, SCAN_SHAPE, counts_to_unit
+from dxa_monai.scan.io import RawScan, load_scan
+from dxa_monai.scan.manifest import read_manifest
+
+CALIBRATIONS = ("run", "scan", "nominal")
+"""Without a scanner model: one is fitted to all scans of the run, or to every scan by itself, or none is fitted."""
+SCANNER_MODEL_NAME = "scanner_model.json"
+CALIBRATION_SCANS = 12
+_FEWEST_AIR_PIXELS, _FEWEST_BODY_PIXELS = 1000, 1500
+
+Draw = Callable[[BodyComposition, str, tuple[float, float], Mapping[str, Sequence[Point]], Path], Any]
+"""Writes a picture: analysis, title, pixel spacing in mm, polygons, path."""
+
+
+def collect_rows(source: str | Path) -> list[dict[str, Any]]:
+    """The scans of a file, folder or manifest as rows with ``scan``, ``scan_id`` and what a manifest knows.
+
+    Raises:
+        InputError: there is no such path, it holds no scan, the manifest is faulty, or two scans have one name.
+    """
+    if Path(source).suffix.lower() == ".csv":
+        rows = read_manifest(source)
+    else:
+        rows = [{"scan": entry["image"], "scan_id": entry["scan_id"]} for entry in collect_scans(source)]
+    check_scan_ids(rows)
+    return rows
+
+
+def analyse_scans(
+    rows: Sequence[Mapping[str, Any]],
+    output_dir: str | Path,
+    scanner_model: str | Path | None = None,
+    calibration: str = "run",
+    landmarks_dir: str | Path | None = None,
+    polygons_file: str | Path | None = None,
+    draw: Draw | None = None,
+    channels: Sequence[str] | None = None,
+    pixel_spacing_mm: Sequence[float] | None = None,
+    settings: BoneSettings | None = None,
+    device: str | torch.device = "cpu",
+    progress: bool = True,
+) -> Path:
+    """Analyse scans and write their reports.
+
+    Args:
+        rows: of :func:`collect_rows`.
+        output_dir: folder to write; what is there from the same inputs is kept.
+        scanner_model: file of a calibrated scanner; None: ``calibration`` says what is done.
+        calibration: one of ``CALIBRATIONS``. "run" takes all scans for scans of one scanner.
+        landmarks_dir: folder of edited ``{scan_id}.json``; scans without one have theirs found.
+        polygons_file: the user's own regions, the same for every scan.
+        draw: writes the picture of a scan; None: no pictures.
+        channels: order of the channels in the files; None: as the file declares.
+        pixel_spacing_mm: distance between rows and between columns; None: as the file declares.
+        settings: how bone is told from soft tissue.
+        device: where the maps are computed.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        Path of the table.
+
+    Raises:
+        InputError: an argument cannot be used; or, after everything else was written, scans that could not be read or
+            have no numbers (the first of them is told, all are listed on stderr).
+    """
+    if calibration not in CALIBRATIONS:
+        raise InputError(f"calibration: expected one of {', '.join(CALIBRATIONS)}, got '{calibration}'.")
+    folder = output_folder(output_dir)
+    if landmarks_dir is not None and not Path(landmarks_dir).is_dir():
+        raise InputError(f"{landmarks_dir}: expected a folder of landmarks, got no such folder.")
+
+    def load(path: str) -> RawScan:
+        return load_scan(path, channels, pixel_spacing_mm)
+
+    if polygons_file is not None:
+        _check_polygons(rows, polygons_file, load)
+    model = _model_of_run(rows, folder, scanner_model, calibration, load)
+    settings = BoneSettings() if settings is None else settings
+    job = _Job(folder, model, landmarks_dir, polygons_file, draw, settings, torch.device(device), load)
+    table, failed = [], []
+    for row in tqdm(rows, desc="analysing", unit="scan", disable=not progress):
+        try:
+            report = job.report(row)
+        except InputError as error:
+            failed.append(f"{row['scan_id']}: {error}")
+            table.append(identity(row) | {"flags": FAILED})
+            continue
+        table.append(table_row(report))
+        fatal = [flag["sentence"] for flag in report["flags"] if flag["fatal"]]
+        if fatal:
+            failed.append(f"{row['scan_id']}: {fatal[0]}")
+    path = folder / TABLE_NAME
+    write_composition_table(table, path, job.polygon_names)
+    print(f"Body composition of {len(rows) - len(failed)} of {len(rows)} scans: {path}")
+    if failed:
+        for sentence in failed:
+            print(sentence, file=sys.stderr)
+        raise InputError(
+            f"{path}: expected numbers of all {len(rows)} scans, got none of {len(failed)}, first {failed[0]}"
+        )
+    return path
+
+
+@dataclasses.dataclass
+class _Job:
+    """What is the same for every scan of a run."""
+
+    folder: Path
+    model: ScannerModel | None
+    landmarks_dir: str | Path | None
+    polygons_file: str | Path | None
+    draw: Draw | None
+    settings: BoneSettings
+    device: torch.device
+    load: Callable[[str], RawScan]
+    polygon_names: tuple[str, ...] = ()
+
+    def report(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Analyse one scan and write its files, unless they are there; its report."""
+        scan_id = str(row["scan_id"])
+        scan = self.load(row["scan"])
+        raw = _as_tensor(scan)
+        shape, spacing = (scan.counts.shape[0], scan.counts.shape[1]), scan.pixel_spacing_mm
+        polygons: dict[str, list[Point]] = {}
+        if self.polygons_file is not None:
+            polygons = read_polygons(self.polygons_file, shape, spacing)
+            self.polygon_names = tuple(polygons)
+        landmarks = self._given_landmarks(scan_id, shape)
+        model = _model_of_scan(raw, spacing) if self.model is None else self.model
+        inputs = fingerprint(row["scan"], model, spacing, landmarks, polygons, dataclasses.asdict(self.settings))
+        json_path, png_path = self.folder / f"{scan_id}.json", self.folder / f"{scan_id}.png"
+        earlier = read_report(json_path)
+        if earlier is not None and earlier["inputs_sha256"] == inputs and (self.draw is None or png_path.is_file()):
+            # The scan is the same; what a manifest says of the person may have changed.
+            return earlier | identity(row)
+        composition = analyse_scan(raw.to(self.device), model, spacing, landmarks, polygons, self.settings)
+        report = as_report(row, composition, model, inputs)
+        if landmarks is None and composition.landmarks is not None:
+            self._write_landmarks(composition.landmarks, scan_id, earlier)
+        if self.draw is not None:
+            self.draw(composition, _title(scan_id, composition), spacing, polygons, png_path)
+        write_report(report, json_path)
+        return report
+
+    def _given_landmarks(self, scan_id: str, shape: tuple[int, int]) -> Landmarks | None:
+        if self.landmarks_dir is None:
+            return None
+        path = Path(self.landmarks_dir) / f"{scan_id}.json"
+        return read_landmarks(path, shape) if path.is_file() else None
+
+    def _write_landmarks(self, landmarks: Landmarks, scan_id: str, earlier: Mapping[str, Any] | None) -> None:
+        """Write the landmarks found, but never over those that a person has edited."""
+        path = output_folder(self.folder / "landmarks") / f"{scan_id}.json"
+        if path.is_file():
+            there = read_landmarks(path)
+            points = as_points(there)
+            now = as_points(landmarks)
+            before = None if earlier is None or earlier["landmarks_given"] else earlier["landmarks"]
+            if points not in (now, before):
+                raise InputError(
+                    f"{path}: expected no landmarks or those found before, got edited ones; "
+                    f"use them with --landmarks {path.parent}, or move them away."
+                )
+        write_landmarks(landmarks, path)
+
+
+def _as_tensor(scan: RawScan) -> torch.Tensor:
+    return torch.from_numpy(np.moveaxis(counts_to_unit(scan.counts), -1, 0).copy())
+
+
+def _title(scan_id: str, composition: BodyComposition) -> str:
+    totals = composition.totals
+    if not totals:
+        return f"{scan_id}: no numbers ({', '.join(flag.name for flag in composition.flags if flag.fatal)})"
+    numbers = (
+        f"fat {totals['total_fat_g'] / 1000:.1f} kg ({totals['total_fat_percent']:.1f} %), lean "
+        f"{totals['total_lean_g'] / 1000:.1f} kg, BMC {totals['total_bmc_g']:.0f} g, "
+        f"BMD {totals['total_bmd_g_cm2']:.2f} g/cm2"
+    )
+    flags = ", ".join(flag.name for flag in composition.flags)
+    return f"{scan_id}: {numbers}" + (f"\n{flags}" if flags else "")
+
+
+def _check_polygons(rows: Sequence[Mapping[str, Any]], path: str | Path, load: Callable[[str], RawScan]) -> None:
+    """Refuse faulty polygons before the first scan is analysed, rather than once for every scan."""
+    for row in rows:
+        try:
+            scan = load(row["scan"])
+        except InputError:
+            continue
+        read_polygons(path, (scan.counts.shape[0], scan.counts.shape[1]), scan.pixel_spacing_mm)
+        return
+
+
+def _model_of_run(
+    rows: Sequence[Mapping[str, Any]],
+    folder: Path,
+    scanner_model: str | Path | None,
+    calibration: str,
+    load: Callable[[str], RawScan],
+) -> ScannerModel | None:
+    """The scanner of all scans; None: each has its own."""
+    if scanner_model is not None:
+        return read_scanner_model(scanner_model)
+    path = folder / SCANNER_MODEL_NAME
+    if calibration == "scan":
+        return None
+    if calibration == "run" and path.is_file():
+        return read_scanner_model(path)
+    scans, spacing = calibration_scans(rows, load)
+    if len(scans) == 0:
+        # Nothing here is a body in open air: every scan will be flagged, whatever the model.
+        return ScannerModel()
+    if calibration == "nominal":
+        nominal = ScannerModel()
+        return dataclasses.replace(nominal, photons_per_pixel=photons_from_open_air(side_by_side(scans), nominal))
+    model = calibrate_with_scan(scans, pixel_spacing_mm=spacing)
+    write_scanner_model(model, path)
+    return model
+
+
+def _model_of_scan(raw: torch.Tensor, pixel_spacing_mm: tuple[float, float]) -> ScannerModel:
+    if not _usable(raw):
+        return ScannerModel()
+    return calibrate_with_scan(raw, pixel_spacing_mm=pixel_spacing_mm)
+
+
+def calibration_scans(
+    rows: Sequence[Mapping[str, Any]], load: Callable[[str], RawScan]
+) -> tuple[torch.Tensor, tuple[float, float]]:
+    """Up to ``CALIBRATION_SCANS`` scans, evenly spread over the rows, that show a body in open air.
+
+    Returns:
+        ``(N, 6, H, W)`` in [0, 1]; N may be 0. And their pixel spacing in mm.
+    """
+    chosen: list[torch.Tensor] = []
+    spacing = PIXEL_SPACING_MM
+    for index in np.linspace(0, len(rows) - 1, min(len(rows), 2 * CALIBRATION_SCANS)).round().astype(int):
+        try:
+            scan = load(rows[index]["scan"])
+        except InputError:
+            continue  # it is told when its turn comes
+        raw = _as_tensor(scan)
+        if _usable(raw):
+            chosen.append(raw)
+            spacing = scan.pixel_spacing_mm
+        if len(chosen) == CALIBRATION_SCANS:
+            break
+    return (torch.stack(chosen) if chosen else torch.zeros(0, 6, *SCAN_SHAPE)), spacing
+
+
+def _usable(raw: torch.Tensor) -> bool:
+    air = int(open_air(raw).sum())
+    return air >= _FEWEST_AIR_PIXELS and raw[0].numel() - air >= _FEWEST_BODY_PIXELS

@@ -1,0 +1,241 @@
+"""What is doubtful about a scan, said in plain sentences, so that no wrong number passes in silence.
+
+A fatal flag means that the scan has no numbers: they would be those of something else than a body.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.ndimage import label, median_filter
+
+from dxa_monai.analysis.landmark_finder import FLAGS as LANDMARK_FLAGS
+from dxa_monai.analysis.landmark_finder import SMALLEST_BODY_CM2
+from dxa_monai.physics.scanner_model import ScannerModel, open_air
+from dxa_monai.scan.format import CHANNELS
+
+FloatArray = npt.NDArray[np.floating]
+BoolArray = npt.NDArray[np.bool_]
+
+EMPTY_CM2 = 50.0
+"""A silhouette smaller than this is nothing: a hand has about 150 cm2."""
+FEWEST_OPEN_AIR_PIXELS = 100
+LITTLE_OPEN_AIR_SHARE = 0.1
+"""A person of 200 kg leaves about a third of the field free."""
+STARVED_VARIANCE = 0.04
+"""Relative variance of the signal in an air channel, about that of 25 photons; behind the wheel's segments nothing is
+left then."""
+STARVED_SHARE, STARVED_FATAL_SHARE = 0.01, 0.25
+METAL_BONE_G_CM2 = 6.0
+"""Three times as much mineral as the densest pixels of healthy bone hold along the beam."""
+METAL_NEPERS = 9.5
+"""In the air segment's high-energy channel: more than 50 g/cm2 of tissue would have to lie there."""
+METAL_PIXELS = 3
+FAT_SHARE_RANGE = (-0.05, 1.0)
+"""Median share of fat in soft tissue: outside, R lies outside of what lean tissue and fat can give."""
+SOFT_G_CM2 = 3.0
+MOST_BONE_SHARE = 0.9
+"""Of the body's pixels; 0.5 to 0.7 are usual, the mask of bone is wide."""
+MISFIT_NEPERS = 1e-3
+"""Most of :func:`channel_misfit_nepers`. Calibrated models leave up to 0.35e-3; the nominal model of a scanner some kV
+and some of its filter away leaves 2.2e-3 to 10e-3, with errors of 7 to 15 kg of fat (60 virtual people, 6 scanners)."""
+_MISFIT_PIXELS = 3000
+_FEWEST_SOFT_PIXELS = 100
+_OUT_OF_FIELD = ("head_out_of_field", "feet_out_of_field", "left_arm_out_of_field", "right_arm_out_of_field")
+_EDGES: dict[str, tuple[Any, ...]] = {
+    "first row (head)": np.s_[0, :],
+    "last row (feet)": np.s_[-1, :],
+    "first column (patient's right)": np.s_[:, 0],
+    "last column (patient's left)": np.s_[:, -1],
+}
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Something doubtful.
+
+    Attributes:
+        name: for tables, one of ``NAMES``.
+        sentence: for people, with the figures that gave rise to it.
+        fatal: there are no numbers of this scan.
+    """
+
+    name: str
+    sentence: str
+    fatal: bool = False
+
+
+NAMES = (
+    "empty_scan",
+    "no_open_air",
+    "not_a_whole_body",
+    "little_open_air",
+    "limb_out_of_field",
+    "too_thick",
+    "metal",
+    "implausible_r",
+    "scanner_mismatch",
+    "landmarks_guessed",
+)
+"""Every flag; the first three are always fatal, ``too_thick`` and ``implausible_r`` may be."""
+
+
+def field_flags(raw: torch.Tensor, body: BoolArray, model: ScannerModel, pixel_area_cm2: float) -> list[Flag]:
+    """Judge what lies in the field, before anything is decomposed.
+
+    Args:
+        raw: ``(6, H, W)`` in [0, 1].
+        body: ``(H, W)`` bool.
+        model: the scanner.
+        pixel_area_cm2: area of one pixel.
+    """
+    flags = []
+    air = int(open_air(raw, model.full_scale_nepers).sum())
+    if air < FEWEST_OPEN_AIR_PIXELS:
+        sentence = f"Hardly a pixel shows open air ({air}), so the beam without a body is not known from this scan."
+        return [Flag("no_open_air", sentence, fatal=True)]
+    area = float(body.sum()) * pixel_area_cm2
+    if area < EMPTY_CM2:
+        return [Flag("empty_scan", f"The scan is empty: only {area:.0f} cm2 attenuate the beam.", fatal=True)]
+    if area < SMALLEST_BODY_CM2:
+        sentence = (
+            f"A silhouette of {area:.0f} cm2 is no whole body; a part of one, for example an arm, is not analysed."
+        )
+        return [Flag("not_a_whole_body", sentence, fatal=True)]
+    if air < LITTLE_OPEN_AIR_SHARE * body.size:
+        sentence = f"Only {100 * air / body.size:.0f} % of the field is open air, so parts of the body may lie outside."
+        flags.append(Flag("little_open_air", sentence))
+    edges = [name for name, edge in _EDGES.items() if body[edge].any()]
+    if edges:
+        sentence = f"The body reaches the image's {' and '.join(edges)}: what lies outside is not counted."
+        flags.append(Flag("limb_out_of_field", sentence))
+    return flags + _thick(raw, body, model)
+
+
+def _thick(raw: torch.Tensor, body: BoolArray, model: ScannerModel) -> list[Flag]:
+    channels = [CHANNELS.index("air_high"), CHANNELS.index("air_low")]
+    open_beam = model.variance_weights.sum(axis=0)[channels] / model.signal_weights.sum(axis=0)[channels] ** 2
+    nepers = raw[channels].double().cpu().numpy() * model.full_scale_nepers
+    # Signal and variance fall with the same attenuation, hardening of the beam apart.
+    variance = open_beam[:, None, None] / model.photons_per_pixel * np.exp(nepers)
+    starved = float((variance.max(axis=0) > STARVED_VARIANCE)[body].mean())
+    if starved < STARVED_SHARE:
+        return []
+    sentence = f"{100 * starved:.0f} % of the body is so thick that hardly a photon passes: its numbers are uncertain."
+    return [Flag("too_thick", sentence, fatal=starved > STARVED_FATAL_SHARE)]
+
+
+def tissue_flags(
+    raw: torch.Tensor, areal_density_g_cm2: FloatArray, body: BoolArray, bone: BoolArray, model: ScannerModel
+) -> list[Flag]:
+    """Judge what the decomposition found.
+
+    Args:
+        raw: ``(6, H, W)`` in [0, 1].
+        areal_density_g_cm2: ``(3, H, W)`` fat, lean and bone mineral.
+        body: ``(H, W)`` bool.
+        bone: ``(H, W)`` bool.
+        model: the scanner.
+    """
+    return [
+        *_metal(raw, areal_density_g_cm2, body, model),
+        *_soft_tissue(raw, areal_density_g_cm2, body, bone, model),
+    ]
+
+
+def _metal(raw: torch.Tensor, areal_density_g_cm2: FloatArray, body: BoolArray, model: ScannerModel) -> list[Flag]:
+    nepers = raw[CHANNELS.index("air_high")].double().cpu().numpy() * model.full_scale_nepers
+    # Along a column, where pixels are close together; photon noise alone does not reach so high in three of them.
+    mineral = median_filter(areal_density_g_cm2[2], (1, 3))
+    pieces, count = label(((mineral > METAL_BONE_G_CM2) | (nepers > METAL_NEPERS)) & body)
+    sizes = np.bincount(pieces.ravel())[1:] if count else np.zeros(0, dtype=int)
+    large = np.flatnonzero(sizes >= METAL_PIXELS) + 1
+    if large.size == 0:
+        return []
+    row, column = np.argwhere(pieces == large[np.argmax(sizes[large - 1])]).mean(axis=0)
+    sentence = (
+        f"{sizes[large - 1].sum()} pixels around row {row:.0f}, column {column:.0f} attenuate more than any bone, "
+        "as metal does: the numbers of their region are wrong."
+    )
+    return [Flag("metal", sentence)]
+
+
+def _soft_tissue(
+    raw: torch.Tensor, areal_density_g_cm2: FloatArray, body: BoolArray, bone: BoolArray, model: ScannerModel
+) -> list[Flag]:
+    soft = body & ~bone
+    fat, lean = areal_density_g_cm2[:2, soft].astype(np.float64)
+    thick = fat + lean > SOFT_G_CM2
+    if thick.sum() < _FEWEST_SOFT_PIXELS or bone.sum() > MOST_BONE_SHARE * body.sum():
+        sentence = (
+            f"R is that of bone in {100 * bone.sum() / body.sum():.0f} % of the body, "
+            "and there is too little soft tissue to tell fat from lean by."
+        )
+        return [Flag("implausible_r", sentence, fatal=True)]
+    flags = []
+    share = float(np.median(fat[thick] / (fat + lean)[thick]))
+    lowest, highest = FAT_SHARE_RANGE
+    if not lowest <= share <= highest:
+        sentence = (
+            f"R of soft tissue lies outside of what lean tissue and fat give on this scanner (median share of fat "
+            f"{100 * share:.0f} %): another scanner's calibration, or no living tissue."
+        )
+        flags.append(Flag("implausible_r", sentence, fatal=True))
+    misfit = channel_misfit_nepers(
+        raw, areal_density_g_cm2, soft & (areal_density_g_cm2.sum(axis=0) > SOFT_G_CM2), model
+    )
+    if misfit > MISFIT_NEPERS:
+        sentence = (
+            f"The six channels do not agree on the soft tissue ({misfit:.4f} nepers apart): the scanner's model "
+            "does not fit this scan, and fat and lean may be wrong by many kilograms."
+        )
+        flags.append(Flag("scanner_mismatch", sentence))
+    return flags
+
+
+def channel_misfit_nepers(
+    raw: torch.Tensor, areal_density_g_cm2: FloatArray, soft: BoolArray, model: ScannerModel
+) -> float:
+    """How far the six channels are from what two unknowns explain: rms over channels of the mean over soft pixels.
+
+    The mean is weighted by the inverse variance of the photons' noise, which averages out; what is left is a wrong
+    model of the scanner.
+
+    Args:
+        raw: ``(6, H, W)`` in [0, 1].
+        areal_density_g_cm2: ``(3, H, W)``.
+        soft: ``(H, W)`` bool, the pixels to compare.
+        model: the scanner.
+    """
+    values = raw.double().cpu().numpy()[:, soft].T * model.full_scale_nepers
+    attenuation, signal_weights, variance_weights = (
+        tensor.numpy() for tensor in model.tensors(torch.float64, torch.device("cpu"))
+    )
+    every = -(-len(values) // _MISFIT_PIXELS)
+    values, areal = values[::every], areal_density_g_cm2[:, soft].T[::every].astype(np.float64)
+    transmission = np.exp(-areal @ attenuation)
+    signal = transmission @ signal_weights
+    relative_variance = transmission @ variance_weights / signal**2
+    # The logarithm of a noisy signal lies above that of its mean by half of the relative variance.
+    difference = values - relative_variance / 2.0 + np.log(signal)
+    mean = (difference / relative_variance).sum(axis=0) / (1.0 / relative_variance).sum(axis=0)
+    return float(np.sqrt((mean**2).mean()))
+
+
+def landmark_flags(names: tuple[str, ...], found: bool) -> list[Flag]:
+    """What the search for landmarks says.
+
+    Args:
+        names: flags of :class:`dxa_monai.analysis.landmark_finder.LandmarkResult`.
+        found: whether there are landmarks at all.
+    """
+    said = "; ".join(LANDMARK_FLAGS[name] for name in names if name not in _OUT_OF_FIELD)
+    if not found:
+        return [
+            Flag("not_a_whole_body", f"No landmarks of a whole body were found: {said or 'not in the field'}.", True)
+        ]
+    return [Flag("landmarks_guessed", f"Look at the cut lines: {said}.")] if said else []

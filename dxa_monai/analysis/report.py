@@ -1,0 +1,174 @@
+"""The report of a scan as JSON, and of a run as one CSV table."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import dxa_monai
+from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES, BodyComposition
+from dxa_monai.analysis.landmarks import LANDMARK_NAMES, Landmarks
+from dxa_monai.analysis.segments import Point
+from dxa_monai.errors import InputError
+from dxa_monai.files import atomic_path
+from dxa_monai.physics.scanner_model import ScannerModel
+from dxa_monai.scan.csv_table import write_table
+
+TABLE_NAME = "body_composition.csv"
+UNITS = {name: name.rpartition("_")[2] if name.endswith(("_g", "_percent")) else "" for name in QUANTITIES} | {
+    "bone_area_cm2": "cm2",
+    "bmd_g_cm2": "g/cm2",
+    "fat_percent": "% of mass",
+}
+ID_COLUMNS = ("subject_id", "scan_id", "scan", "age_years", "sex", "height_cm", "mass_kg")
+"""What a manifest says about a scan and the table repeats."""
+FAILED = "failed"
+"""In the column ``flags`` of a scan that could not be read, or whose landmarks cannot be used."""
+_SIGNIFICANT_DIGITS = 6
+_KEYS = ("scan_id", "regions", "flags", "landmarks", "landmarks_given", "scanner", "inputs_sha256")
+_PACKAGES = ("torch", "numpy", "scipy", "xraydb")
+
+
+def fingerprint(
+    scan: str | Path,
+    model: ScannerModel,
+    pixel_spacing_mm: tuple[float, float],
+    landmarks: Landmarks | None,
+    polygons: Mapping[str, Sequence[Point]] | None,
+    settings: Mapping[str, Any],
+) -> str:
+    """Hash of all that a scan's numbers depend on; a report with the same one need not be made again.
+
+    Args:
+        scan: the scan's file, whose bytes count.
+        model: the scanner.
+        pixel_spacing_mm: (row, column).
+        landmarks: given by a person; None: they are found.
+        polygons: the user's regions.
+        settings: anything else, plain types.
+    """
+    given = [None if landmarks is None else [landmarks.point(name) for name in LANDMARK_NAMES], polygons]
+    about = [dxa_monai.__version__, model.as_dict(), pixel_spacing_mm, given, settings]
+    digest = hashlib.sha256(Path(scan).read_bytes())
+    digest.update(json.dumps(about, sort_keys=True).encode())
+    return digest.hexdigest()
+
+
+def as_report(
+    row: Mapping[str, Any], composition: BodyComposition, model: ScannerModel, hash_of_inputs: str
+) -> dict[str, Any]:
+    """The report of one scan as plain types.
+
+    Args:
+        row: of the scan; what it has of ``ID_COLUMNS`` is repeated.
+        composition: the analysis.
+        model: the scanner.
+        hash_of_inputs: of :func:`fingerprint`.
+    """
+    regions: dict[str, dict[str, float]] = {}
+    for name, value in composition.totals.items():
+        quantity = next(
+            quantity for quantity in sorted(QUANTITIES, key=len, reverse=True) if name.endswith(f"_{quantity}")
+        )
+        regions.setdefault(name.removesuffix(f"_{quantity}"), {})[quantity] = _rounded(value)
+    landmarks = composition.landmarks
+    return {
+        **identity(row),
+        "regions": regions,
+        "units": UNITS,
+        "flags": [{"name": flag.name, "sentence": flag.sentence, "fatal": flag.fatal} for flag in composition.flags],
+        "landmarks_given": composition.landmarks_given,
+        "landmarks": None if landmarks is None else as_points(landmarks),
+        "scanner": {
+            "calibration": "nominal scanner" if model.source == "nominal" else model.source,
+            "residual_nepers": _rounded(model.residual_nepers),
+            "photons_per_pixel": _rounded(model.photons_per_pixel),
+        },
+        "versions": versions(),
+        "inputs_sha256": hash_of_inputs,
+    }
+
+
+def identity(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``ID_COLUMNS`` is known of a scan; of its path, the file's name alone."""
+    known = {name: row[name] for name in ID_COLUMNS if name in row}
+    return known | {"scan": Path(row["scan"]).name}
+
+
+def as_points(landmarks: Landmarks) -> dict[str, list[float]]:
+    """Landmarks by name, [row, column], as exact as their file."""
+    return {name: [round(part, 3) for part in landmarks.point(name)] for name in LANDMARK_NAMES}
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Versions of this package and of those that the numbers come from."""
+    return {"dxa_monai": dxa_monai.__version__} | {name: importlib.metadata.version(name) for name in _PACKAGES}
+
+
+def write_report(report: Mapping[str, Any], path: Path) -> None:
+    """Write a report as JSON; it is whole or not there."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def read_report(path: Path) -> dict[str, Any] | None:
+    """A report of :func:`write_report`, or None if there is none or it is not one."""
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return report if isinstance(report, dict) and set(_KEYS) <= set(report) else None
+
+
+def table_row(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report as a row of the table: what identifies the scan, ``scanner``, ``flags``, ``{region}_{quantity}``."""
+    return {
+        **{name: report[name] for name in ID_COLUMNS if name in report},
+        "scanner": report["scanner"]["calibration"],
+        "flags": " ".join(flag["name"] for flag in report["flags"]),
+        **{
+            f"{region}_{quantity}": value
+            for region, quantities in report["regions"].items()
+            for quantity, value in quantities.items()
+        },
+    }
+
+
+def write_composition_table(rows: Iterable[Mapping[str, Any]], path: Path, polygons: Sequence[str] = ()) -> None:
+    """Write the table of a run: one row a scan, empty cells where a scan was refused.
+
+    Args:
+        rows: of :func:`table_row`, or with ``ID_COLUMNS`` and ``flags`` alone.
+        path: CSV file.
+        polygons: names of the user's regions.
+    """
+    rows = list(rows)
+    known = [name for name in ID_COLUMNS if any(name in row for row in rows)]
+    regions = [f"{region}_{quantity}" for region in (*REGION_NAMES, *polygons) for quantity in QUANTITIES]
+    write_table(path, [*known, "scanner", "flags", *regions], rows)
+
+
+def check_scan_ids(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse scans of the same name, since outputs are named after it.
+
+    Raises:
+        InputError: it names the first two.
+    """
+    first: dict[str, str] = {}
+    for row in rows:
+        earlier = first.setdefault(row["scan_id"], row["scan"])
+        if earlier != row["scan"]:
+            raise InputError(
+                f"{row['scan']}: expected a file name of its own for every scan, got that of {earlier}; "
+                "list the scans in a manifest with a scan_id each."
+            )
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_SIGNIFICANT_DIGITS}g}")

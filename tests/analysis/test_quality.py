@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from dxa_monai.analysis.bone import decompose, find_bone
+from dxa_monai.analysis.landmark_finder import FLAGS as LANDMARK_FLAGS
+from dxa_monai.analysis.quality import NAMES, Flag, channel_misfit_nepers, field_flags, landmark_flags, tissue_flags
+from dxa_monai.physics.acquisition import Acquisition
+from dxa_monai.physics.scanner_model import ScannerModel, calibrate_with_phantom
+from dxa_monai.physics.step_phantom import StepPhantom
+from dxa_monai.scan.format import SCAN_SHAPE, pixel_area_cm2
+
+ROWS, COLUMNS = SCAN_SHAPE
+BLOCK = (slice(20, 130), slice(25, 85))
+
+
+@pytest.fixture(scope="module")
+def model() -> ScannerModel:
+    return calibrate_with_phantom(StepPhantom().scan(Acquisition(), torch.Generator().manual_seed(0)))
+
+
+def block(fat: float = 5.0, lean: float = 10.0, bone: float = 0.0, where: tuple[slice, slice] = BLOCK) -> torch.Tensor:
+    areal = torch.zeros(1, 3, ROWS, COLUMNS)
+    areal[0, :, where[0], where[1]] = torch.tensor([fat, lean, bone])[:, None, None]
+    return areal
+
+
+def scan(areal: torch.Tensor) -> torch.Tensor:
+    counts = Acquisition().scan(areal, torch.Generator().manual_seed(1))[0]
+    return torch.from_numpy(counts.astype(np.float32) / 16383.0).movedim(-1, 0)
+
+
+def of_field(areal: torch.Tensor, model: ScannerModel) -> dict[str, Flag]:
+    raw = scan(areal)
+    body = find_bone(raw[None], model).body[0, 0].numpy()
+    return {flag.name: flag for flag in field_flags(raw, body, model, pixel_area_cm2())}
+
+
+def of_tissue(areal: torch.Tensor, model: ScannerModel, analysed_by: ScannerModel | None = None) -> dict[str, Flag]:
+    raw = scan(areal)
+    analysed_by = analysed_by or model
+    masks = find_bone(raw[None], analysed_by)
+    density = decompose(raw[None], analysed_by, masks)[0].numpy()
+    found = tissue_flags(raw, density, masks.body[0, 0].numpy(), masks.bone[0, 0].numpy(), analysed_by)
+    return {flag.name: flag for flag in found}
+
+
+def test_a_block_of_tissue_in_air_is_not_flagged(model: ScannerModel) -> None:
+    assert of_field(block(), model) == {}
+    assert of_tissue(block(), model) == {}
+
+
+def test_nothing_in_the_field(model: ScannerModel) -> None:
+    assert of_field(torch.zeros(1, 3, ROWS, COLUMNS), model)["empty_scan"].fatal
+
+
+def test_only_an_arm(model: ScannerModel) -> None:
+    flags = of_field(block(2.0, 4.0, where=(slice(40, 90), slice(50, 62))), model)
+    assert list(flags) == ["not_a_whole_body"]
+    assert flags["not_a_whole_body"].fatal
+
+
+def test_no_air_at_all(model: ScannerModel) -> None:
+    flags = of_field(block(where=(slice(0, ROWS), slice(0, COLUMNS))), model)
+    assert list(flags) == ["no_open_air"]
+    assert flags["no_open_air"].fatal
+
+
+def test_little_air_is_said_but_not_fatal(model: ScannerModel) -> None:
+    flags = of_field(block(where=(slice(0, ROWS), slice(0, 100))), model)
+    assert {"little_open_air", "limb_out_of_field"} == set(flags)
+    assert not any(flag.fatal for flag in flags.values())
+
+
+@pytest.mark.parametrize(
+    ("where", "edge"),
+    [
+        ((slice(20, 130), slice(0, 60)), "patient's right"),
+        ((slice(20, 130), slice(60, COLUMNS)), "patient's left"),
+        ((slice(0, 120), slice(25, 85)), "head"),
+        ((slice(30, ROWS), slice(25, 85)), "feet"),
+    ],
+)
+def test_the_edge_that_a_limb_crosses_is_named(where: tuple[slice, slice], edge: str, model: ScannerModel) -> None:
+    flags = of_field(block(where=where), model)
+    assert list(flags) == ["limb_out_of_field"]
+    assert edge in flags["limb_out_of_field"].sentence
+
+
+def test_thick_is_a_warning_in_places_and_fatal_everywhere(model: ScannerModel) -> None:
+    in_places = block()
+    in_places[0, 1, 60:70, 40:60] = 55.0
+    flags = of_field(in_places, model)
+    assert list(flags) == ["too_thick"]
+    assert not flags["too_thick"].fatal
+    assert of_field(block(0.0, 60.0), model)["too_thick"].fatal
+
+
+def test_metal_is_placed_and_bone_is_not_metal(model: ScannerModel) -> None:
+    with_bone = block()
+    with_bone[0, 2, 70:100, 50:56] = 2.5
+    assert "metal" not in of_tissue(with_bone, model)
+    with_metal = with_bone.clone()
+    with_metal[0, 2, 80:83, 60:64] = 12.0
+    assert "row 81, column 6" in of_tissue(with_metal, model)["metal"].sentence
+
+
+@pytest.mark.parametrize(("fat", "lean", "gain"), [(14.0, 1.0, 0.96), (0.5, 14.5, 1.04)])
+def test_r_beyond_fat_or_beyond_lean_has_no_numbers(fat: float, lean: float, gain: float, model: ScannerModel) -> None:
+    raw = scan(block(fat, lean))
+    raw[[1, 3, 5]] *= gain
+    masks = find_bone(raw[None], model)
+    density = decompose(raw[None], model, masks)[0].numpy()
+    found = tissue_flags(raw, density, masks.body[0, 0].numpy(), masks.bone[0, 0].numpy(), model)
+    flags = {flag.name: flag for flag in found}
+    assert flags["implausible_r"].fatal
+
+
+def test_another_scanner_is_noticed_by_channels_that_disagree(model: ScannerModel) -> None:
+    nominal = dataclasses.replace(ScannerModel(), photons_per_pixel=model.photons_per_pixel)
+    assert "scanner_mismatch" in of_tissue(block(), model, nominal)
+
+
+def test_misfit_does_not_grow_with_noise(model: ScannerModel) -> None:
+    soft = np.zeros(SCAN_SHAPE, dtype=bool)
+    soft[BLOCK] = True
+    areal = block()
+    few = dataclasses.replace(Acquisition(), photons_per_pixel=3e5)
+    counts = few.scan(areal, torch.Generator().manual_seed(3))[0]
+    raw = torch.from_numpy(counts.astype(np.float32) / 16383.0).movedim(-1, 0)
+    of_few = dataclasses.replace(model, photons_per_pixel=3e5)
+    assert channel_misfit_nepers(raw, areal[0].numpy(), soft, of_few) < 1e-3
+
+
+def test_landmark_flags_are_told_in_words_and_missing_landmarks_are_fatal() -> None:
+    (guessed,) = landmark_flags(("neck_guessed", "feet_out_of_field"), found=True)
+    assert guessed.name == "landmarks_guessed"
+    assert not guessed.fatal
+    assert LANDMARK_FLAGS["neck_guessed"] in guessed.sentence
+    assert landmark_flags(("feet_out_of_field",), found=True) == []  # told by the body's edge already
+    (missing,) = landmark_flags(("no_head",), found=False)
+    assert (missing.name, missing.fatal) == ("not_a_whole_body", True)
+    assert {guessed.name, missing.name} <= set(NAMES)

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from mlflow import MlflowClient
+from monai.bundle import run
+
+from dxa_monai.errors import told_in_one_sentence
+from dxa_monai.physics.acquisition import Acquisition
+from dxa_monai.physics.scanner_model import read_scanner_model
+from dxa_monai.physics.step_phantom import StepPhantom
+from dxa_monai.scan.format import unit_to_counts
+from dxa_monai.scan.io import RawScan, save_scan
+from tests.analysis.cohort import cohort_manifest, cohort_rows
+
+BUNDLE = Path(__file__).parents[2] / "bundles" / "dxa_body_composition"
+
+
+def _config(*names: str) -> list[str]:
+    return [str(BUNDLE / "configs" / name) for name in names]
+
+
+def test_phantom_in_model_out_and_the_model_serves_inference(tmp_path: Path) -> None:
+    phantom = StepPhantom().scan(Acquisition(), torch.Generator().manual_seed(0))
+    save_scan(RawScan(unit_to_counts(np.moveaxis(phantom.numpy(), 0, -1))), tmp_path / "phantom.npy")
+    model = tmp_path / "model.json"
+    run(config_file=_config("calibrate.json"), phantom_scan=str(tmp_path / "phantom.npy"), output=str(model))
+    assert read_scanner_model(model).source == "phantom"
+    scan = cohort_rows()[0]
+    run(
+        config_file=_config("inference.json"),
+        input=scan["scan"],
+        output_dir=str(tmp_path / "out"),
+        scanner_model=str(model),
+        pictures=False,
+    )
+    (row,) = csv.DictReader((tmp_path / "out" / "body_composition.csv").open())
+    assert (row["scan_id"], row["scanner"]) == (scan["scan_id"], "phantom")
+    assert float(row["total_mass_g"]) == pytest.approx(1000.0 * scan["mass_kg"], rel=0.01)
+    assert not list((tmp_path / "out").glob("*.png"))
+
+
+def test_the_command_line_tells_bad_scans_and_exits_with_1(tmp_path: Path) -> None:
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    good = Path(cohort_rows()[0]["scan"])
+    (scans / "good.npy").write_bytes(good.read_bytes())
+    (scans / "bad.npy").write_bytes(good.read_bytes()[:1000])
+    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", _config("inference.json")[0]]
+    arguments = ["--input", str(scans), "--output_dir", str(tmp_path / "out")]
+    done = subprocess.run(command + arguments, capture_output=True, text=True, cwd=BUNDLE.parents[1])
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "bad.npy: expected a whole .npy file" in done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "body_composition.csv",
+        "good.json",
+        "good.png",
+        "landmarks",
+        "scanner_model.json",
+    }
+
+
+def test_evaluation_is_tracked(tmp_path: Path) -> None:
+    run(
+        config_file=_config("evaluate.json", "mlflow_evaluation.json"),
+        bundle_root=str(tmp_path),
+        dataset_dir=str(cohort_manifest().parent),
+        output_dir=str(tmp_path / "out"),
+        scanners=1,
+        calibrations=["phantom"],
+        workers=0,
+        resamples=20,
+    )
+    table = pd.read_csv(tmp_path / "out" / "agreement.csv").set_index(["group", "measure"])
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/runs/mlflow.db")
+    (tracked,) = client.search_runs([client.get_experiment_by_name("dxa_body_composition").experiment_id])
+    assert tracked.info.status == "FINISHED"
+    assert tracked.data.params["scans"] == "4"
+    expected = table.loc[("all", "total_fat_g"), "rmse"]
+    assert tracked.data.metrics["phantom/total_fat_g_rmse"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_missing_manifest_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps the error, the sentence is what counts
+        run(
+            config_file=_config("evaluate.json"),
+            dataset_dir=str(tmp_path / "nowhere"),
+            output_dir=str(tmp_path / "out"),
+        )
+    sentence = told_in_one_sentence(caught.value)
+    assert sentence is not None
+    assert "manifest.csv: expected a CSV file, got no such file" in sentence
+
+
+def test_metadata_belongs_to_the_bundle() -> None:
+    metadata = json.loads((BUNDLE / "configs" / "metadata.json").read_text())
+    assert metadata["name"] == BUNDLE.name
+    assert metadata["version"] in metadata["changelog"]
+    assert (BUNDLE / "LICENSE").read_text() == (BUNDLE.parents[1] / "LICENSE").read_text()
