@@ -16,6 +16,8 @@ from monai.data import DataLoader, Dataset
 from monai.transforms import Compose, EnsureTyped, LoadImaged
 from tqdm import tqdm
 
+from dxa_monai.analysis.inference import calibration_scans
+from dxa_monai.analysis.scan_calibration import calibrate_with_scan
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.reconstructed_composition import (
     format_table_2,
@@ -220,8 +222,8 @@ def evaluate_reconstruction(
         params: what MLflow should know of the data and the code.
         training_rows: manifest rows that the arms were trained on, for the linear baseline; none leaves it out.
         components: principal components of the linear baseline.
-        scanner_model: file of the calibrated scanner that analyses body composition; None: the nominal one, whose
-            composition is comparable between images but may be off the truth.
+        scanner_model: file of the calibrated scanner that analyses body composition; None: calibrated with some of the
+            training scans, or, if these do not do (a line says so), the nominal one.
         composition: whether to analyse body composition (about 0.1 s an image on one core).
 
     Returns:
@@ -242,7 +244,7 @@ def evaluate_reconstruction(
         tables = {"table_1": table_1(quality, seed=seed), "arm_differences": arm_differences(quality, seed=seed)}
         written = {"per_scan": quality} | tables
         if composition:
-            scanner = ScannerModel() if scanner_model is None else read_scanner_model(scanner_model)
+            scanner = _scanner(training_rows or rows, scanner_model)
             measured = measured_composition(rows, training_rows, networks, scanner, principal, device)
             if len(measured):
                 written |= {"composition_per_scan": measured, "table_2": table_2(measured, seed=seed)}
@@ -271,6 +273,20 @@ def evaluate_reconstruction(
         print(f"No table 2: a whole body was found in none of the {len(rows)} scans.")
     print(f"Tables and figure: {folder}")
     return files
+
+
+def _scanner(rows: Sequence[Mapping[str, Any]], path: str | Path | None) -> ScannerModel:
+    if path is not None:
+        return read_scanner_model(path)
+    scans, spacing = calibration_scans(rows, load_scan)
+    try:
+        if len(scans):
+            return calibrate_with_scan(scans, pixel_spacing_mm=spacing)
+        reason = "no scan shows a body in open air"
+    except InputError as error:
+        reason = str(error)
+    print(f"Body composition is analysed as of the nominal scanner, uncalibrated: {reason}")
+    return ScannerModel()
 
 
 def _principal(rows: Sequence[Mapping[str, Any]], mean_image: torch.Tensor, components: int) -> LinearPath | None:
