@@ -39,8 +39,8 @@ LOCAL_CHANGES = (
 """anny's local shape changes that a Phenotype may use, -1 .. 1 each, 0 = none; about +-0.3 is a natural range."""
 
 # anny's own mapping of age in years to its age parameter (data/shape_calibration of anny 0.6.2).
-_AGE_YEARS = (16.0, 18.0, 64.0, 110.0)
-_ANNY_AGE = (0.67, 0.77, 0.83, 1.0)
+_AGE_YEARS = (4.0, 11.0, 16.0, 18.0, 64.0, 110.0)
+_ANNY_AGE = (0.215, 0.415, 0.67, 0.77, 0.83, 1.0)
 
 # anny's internal surfaces, by the labels of its texture segmentation.
 _CAVITIES = (
@@ -55,7 +55,7 @@ _MAX_STEPS = 50
 
 @dataclass(frozen=True)
 class Phenotype:
-    """anny's parameters of one adult.
+    """anny's parameters of one person.
 
     Attributes:
         sex: "F" or "M".
@@ -77,13 +77,13 @@ class Phenotype:
 
 
 def anny_age(age_years: float) -> float:
-    """anny's age parameter of an adult: 0.77 at 18 years, 0.83 at 64, 1.0 at 110, linear between.
+    """anny's age parameter: 0.215 at 4 years, 0.77 at 18, 0.83 at 64, 1.0 at 110, with its own knots between.
 
     Raises:
-        InputError: younger than 16 or older than 110 years.
+        InputError: younger than 4 or older than 110 years.
     """
     if not _AGE_YEARS[0] <= age_years <= _AGE_YEARS[-1]:
-        raise InputError(f"age_years: expected 16 .. 110, got {age_years}.")
+        raise InputError(f"age_years: expected 4 .. 110, got {age_years}.")
     return float(np.interp(age_years, _AGE_YEARS, _ANNY_AGE))
 
 

@@ -127,14 +127,14 @@ class BodyModel:
 
         Args:
             sex: "F" or "M".
-            age_years: 16 .. 110.
+            age_years: 4 .. 110.
             height_cm: stature.
             volume_l: volume of the body.
             muscle, proportions, local_changes: see :class:`Phenotype`.
 
         Raises:
             UnreachableBody: stature or volume outside what the model can do for this build.
-            InputError: unknown sex or local change, age outside 16 .. 110, stature or volume not positive.
+            InputError: unknown sex or local change, age outside 4 .. 110, stature or volume not positive.
         """
         if not (height_cm > 0.0 and volume_l > 0.0):
             raise InputError(f"solve: expected a stature and a volume above 0, got {height_cm} cm and {volume_l} l.")

@@ -6,9 +6,11 @@ area, c the cortical thickness and rho densities of mineral::
     shell = min(sum of c A, T),   mineral = rho_cortical shell + rho_trabecular (T - shell)
 
 Cortical thickness and trabecular density by group are this project's assumptions within the ranges of anatomy (long
-bones' shafts 2-7 mm, vertebrae and flat bones below 1 mm; quantitative CT of lumbar vertebrae 0.15-0.2 g/cm3 in young
-adults), adjusted so that men and women of average size hold about 2.7 and 2.1 kg, shared between head, arms, trunk and
-legs as in whole-body reports (about 19, 14, 30 and 37 %).
+bones' shafts 2-8 mm, vertebrae and flat bones up to about 1 mm, the base of the skull thinner than its vault;
+quantitative CT of lumbar vertebrae 0.15-0.2 g/cm3 in young adults), adjusted so that the men and women of
+:mod:`dxa_monai.phantom.population` hold about 2.7 and 2.1 kg on bone areas of about 2250 and 1850 cm2, with areal peaks
+of about 4 g/cm2 in the skull. Head, arms, trunk and legs share it as 17, 13, 33 and 37 % (whole-body reports: about 19,
+14, 30 and 37 %). ``docs/cohort.md`` holds the means against published ones.
 """
 
 from __future__ import annotations
@@ -30,8 +32,8 @@ class Material(NamedTuple):
     """What a bone is made of.
 
     Attributes:
-        cortical_mm: thickness of compact bone; for long bones at their ends.
-        shaft_mm: thickness of compact bone in the middle of a long bone.
+        cortical_mm: thickness of compact bone; for long bones at their ends, for the skull at its base.
+        shaft_mm: thickness of compact bone in the middle of a long bone, in the vault of the skull.
         trabecular_g_cm3: mineral in the volume inside the compact bone, marrow included.
     """
 
@@ -41,30 +43,33 @@ class Material(NamedTuple):
 
 
 MATERIALS: dict[str, Material] = {
-    "skull": Material(1.7, 1.7, 0.22),
-    "jaw": Material(2.0, 2.0, 0.35),
-    "cervical_spine": Material(0.6, 0.6, 0.25),
-    "thoracic_spine": Material(0.65, 0.65, 0.22),
-    "lumbar_spine": Material(0.65, 0.65, 0.22),
-    "ribs": Material(0.85, 0.85, 0.20),
-    "sternum": Material(0.6, 0.6, 0.15),
-    "scapula": Material(0.9, 0.9, 0.18),
-    "clavicle": Material(1.5, 2.3, 0.20),
-    "pelvis": Material(1.0, 1.0, 0.17),
-    "sacrum": Material(0.5, 0.5, 0.12),
-    "humerus": Material(2.0, 5.8, 0.25),
-    "radius": Material(1.7, 3.9, 0.30),
-    "ulna": Material(1.7, 3.9, 0.30),
-    "hand": Material(1.2, 1.5, 0.40),
-    "femur": Material(1.9, 7.1, 0.26),
-    "patella": Material(1.0, 1.0, 0.25),
-    "tibia": Material(1.7, 6.0, 0.21),
-    "fibula": Material(0.8, 2.2, 0.14),
-    "foot": Material(1.1, 1.1, 0.30),
+    "skull": Material(1.1, 1.65, 0.19),
+    "jaw": Material(2.0, 2.0, 0.32),
+    "cervical_spine": Material(0.72, 0.72, 0.29),
+    "thoracic_spine": Material(0.75, 0.75, 0.24),
+    "lumbar_spine": Material(0.78, 0.78, 0.25),
+    "ribs": Material(1.04, 1.04, 0.24),
+    "sternum": Material(0.72, 0.72, 0.2),
+    "scapula": Material(1.08, 1.08, 0.24),
+    "clavicle": Material(1.8, 2.76, 0.27),
+    "pelvis": Material(1.4, 1.4, 0.22),
+    "sacrum": Material(0.9, 0.9, 0.2),
+    "humerus": Material(2.56, 7.42, 0.36),
+    "radius": Material(2.21, 5.07, 0.44),
+    "ulna": Material(2.21, 5.07, 0.44),
+    "hand": Material(1.56, 1.95, 0.59),
+    "femur": Material(2.22, 8.31, 0.35),
+    "patella": Material(1.2, 1.2, 0.33),
+    "tibia": Material(1.99, 7.02, 0.28),
+    "fibula": Material(0.96, 2.64, 0.19),
+    "foot": Material(1.32, 1.32, 0.4),
 }
 """By bone group."""
 
 _SHAFT = ("clavicle", "humerus", "radius", "ulna", "femur", "tibia", "fibula")
+_VARYING = (*_SHAFT, "skull")
+_BASE_TO_VAULT = (0.38, 0.55)
+"""Along the skull, as share of its height from below: face and base end and the vault begins between these two."""
 _SHAFT_BEGINS = (0.10, 0.34)
 """Along a long bone, as share of its length from either end: compact bone thickens between these two."""
 _THICKNESS_STEPS = 4
@@ -119,9 +124,9 @@ def _shells(skeleton: Skeleton) -> tuple[_Shell, ...]:
     shells = []
     for group, name in enumerate(BONE_GROUPS):
         material = MATERIALS[name]
-        steps = range(_THICKNESS_STEPS + 1) if name in _SHAFT else range(1)
+        steps = range(_THICKNESS_STEPS + 1) if name in _VARYING else range(1)
         for step in steps:
-            chosen = (group_of_face == group) & ((shaft_step == step) | (name not in _SHAFT))
+            chosen = (group_of_face == group) & ((shaft_step == step) | (name not in _VARYING))
             faces = skeleton.faces[chosen]
             share = step / _THICKNESS_STEPS
             thickness_mm = (1.0 - share) * material.cortical_mm + share * material.shaft_mm
@@ -131,11 +136,15 @@ def _shells(skeleton: Skeleton) -> tuple[_Shell, ...]:
 
 
 def _shaft_share(skeleton: Skeleton) -> FloatArray:
-    """``(F,)`` 0 at the ends of a bone, 1 along its shaft."""
+    """``(F,)`` 0 at the ends of a bone, 1 along its shaft; 0 at the base of the skull, 1 in its vault."""
     share = np.empty(len(skeleton.faces))
     for bone in range(len(skeleton.bone_names)):
         rows = skeleton.bone_of_face == bone
         centres = skeleton.vertices_m[skeleton.faces[rows]].mean(axis=1)
+        if skeleton.bone_names[bone] == "skull":
+            height = (centres[:, 2] - centres[:, 2].min()) / np.ptp(centres[:, 2])
+            share[rows] = np.interp(height, _BASE_TO_VAULT, [0.0, 1.0])
+            continue
         axis = np.linalg.svd(centres - centres.mean(axis=0), full_matrices=False)[2][0]
         along = centres @ axis
         from_end = np.minimum(along - along.min(), along.max() - along) / np.ptp(along)

@@ -56,6 +56,7 @@ def generate_cohort(
     save_meshes: bool = True,
     acquisition: Acquisition | None = None,
     progress: bool = True,
+    children_share: float = 0.0,
 ) -> Path:
     """Simulate ``count`` people and write them to ``output_dir``; what is already there is kept.
 
@@ -67,6 +68,8 @@ def generate_cohort(
         save_meshes: also write the T-pose meshes.
         acquisition: the scanner; default: the default ``Acquisition``.
         progress: show a progress bar on stderr.
+        children_share: share of children of 6 to 17 years, 0 to 1; the others are adults. The adults of a cohort with
+            children are those of the cohort without.
 
     Returns:
         Path of the manifest.
@@ -81,14 +84,18 @@ def generate_cohort(
     _check_integer("seed", seed, 0)
     workers = (os.cpu_count() or 1) if workers is None else workers
     _check_integer("workers", workers, 1)
+    if isinstance(children_share, bool) or not isinstance(children_share, int | float) or not 0 <= children_share <= 1:
+        raise InputError(f"children_share: expected a number from 0 to 1, got {children_share!r}.")
     acquisition = Acquisition() if acquisition is None else acquisition
     folder = output_folder(output_dir)
-    settings = {
+    settings: dict[str, Any] = {
         "dxa_monai": dxa_monai.__version__,
         "seed": seed,
         "save_meshes": save_meshes,
         "acquisition": acquisition.as_dict(),
     }
+    if children_share:
+        settings["children_share"] = float(children_share)
     _claim(folder, settings, count)
 
     waiting = [index for index in range(count) if _finished_person(folder, index, seed) is None]
@@ -97,7 +104,7 @@ def generate_cohort(
     if waiting:
         for name in ("scans", "truth", *(["meshes"] if save_meshes else [])):
             output_folder(folder / name)
-        arguments = (folder, seed, save_meshes, acquisition)
+        arguments = (folder, seed, save_meshes, acquisition, float(children_share))
         done = run_in_processes(_make_person, waiting, arguments, min(workers, len(waiting)))
         try:
             with tqdm(total=count, initial=count - len(waiting), unit=" people", disable=not progress) as bar:
@@ -116,10 +123,12 @@ def _simulator(acquisition: Acquisition) -> Simulator:
     return Simulator(acquisition)
 
 
-def _make_person(index: int, folder: Path, seed: int, save_meshes: bool, acquisition: Acquisition) -> None:
+def _make_person(
+    index: int, folder: Path, seed: int, save_meshes: bool, acquisition: Acquisition, children_share: float
+) -> None:
     """What a worker does for one person."""
     simulator = _simulator(acquisition)
-    write_person(simulator.simulate_person(index, seed), simulator.model.faces, folder, save_meshes)
+    write_person(simulator.simulate_person(index, seed, children_share), simulator.model.faces, folder, save_meshes)
 
 
 def write_person(record: PersonRecord, faces: Any, folder: Path, save_mesh: bool) -> dict[str, Any]:

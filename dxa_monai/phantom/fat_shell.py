@@ -30,6 +30,12 @@ DEEPEST_SHARE = {"trunk": 0.75, "head": 0.35, "arm": 0.75, "leg": 0.75}
 """Greatest depth relative to the distance from the skin to the middle of the part."""
 BREAST_SHARE = 0.6
 """Fat of a woman's breast that she has also at weight 0: its depth relative to how far it stands out (assumption)."""
+BREAST_LEVELS = (0.30, 0.45, 0.80, 0.95)
+"""Between the middle two of these levels of the trunk heavy breasts hang, down to the first and up to the last."""
+BREAST_REACH_M = 0.03
+"""Where the skin lies this far from the same person's at weight 0, the way there counts instead of the normal."""
+BREAST_DEPTH = 1.6
+"""Depth of a heavy breast over the way to weight 0, since some breast is left there (assumption)."""
 _SMOOTHING_STEPS = 8
 _SOLVER_STEPS = 8
 _VOLUME_TOLERANCE = 2e-4  # of the fat; the rest goes into intramuscular fat
@@ -60,12 +66,15 @@ class FatShell:
         self._vertices_m = body.vertices_m
         self._normals = mesh.vertex_normals(body.vertices_m, model.faces)
         growth = np.einsum("vi,vi->v", body.vertices_m - body.lean_vertices_m, self._normals)
+        self._inwards = -self._normals
         part = [_kind(name) for name in PART_NAMES]
         layer = np.array([LAYER_M[kind] for kind in part])[model.vertex_part]
         growth_share = np.array([GROWTH_SHARE[kind] for kind in part])[model.vertex_part]
         deepest_share = np.array([DEEPEST_SHARE[kind] for kind in part])[model.vertex_part]
         middle_distance, beyond_limb = _distance_to_middle(body, model, axes)
 
+        if person.sex == "F":
+            growth, self._inwards = _through_the_breast(body, model, axes, self._normals, growth, smoothing)
         depth = np.maximum(growth, 0.0) * growth_share + layer
         if person.sex == "F":
             depth += _breast_depth(body, model, axes)
@@ -83,7 +92,7 @@ class FatShell:
     def inner_vertices_m(self, factor: float) -> FloatArray:
         """``(V, 3)`` inner surface where the depth of fat is ``factor`` times the body's own, before saturation."""
         depth = self._deepest_m * np.tanh(factor * self._depth_m / self._deepest_m)
-        return self._vertices_m - depth[:, None] * self._normals
+        return self._vertices_m + depth[:, None] * self._inwards
 
     def volume_l(self, factor: float) -> float:
         """Volume between the skin and the inner surface."""
@@ -139,6 +148,35 @@ def _breast_depth(body: PosedBody, model: BodyModel, axes: TrunkAxes) -> FloatAr
     standing_out = np.interp(level, level[midline][order], front[midline][order]) - front
     chest = trunk & (level > 0.45) & (level < 0.95) & (np.abs(left) < axes.shoulder_half_width_m)
     return np.where(chest, BREAST_SHARE * np.maximum(standing_out, 0.0), 0.0)
+
+
+def _through_the_breast(
+    body: PosedBody,
+    model: BodyModel,
+    axes: TrunkAxes,
+    normals: FloatArray,
+    growth: FloatArray,
+    smoothing: scipy.sparse.csr_matrix,
+) -> tuple[FloatArray, FloatArray]:
+    """Growth ``(V,)`` and direction inwards ``(V, 3)`` with a heavy breast counted as fat right to the chest wall.
+
+    A breast that hangs to the front and the side has skin that faces down and outwards: along its normal there is no
+    chest wall, and its tissue would be taken for muscle. The way to the same person at weight 0 leads there.
+    """
+    left, level = axes.coordinates(body.vertices_m[:, 0], body.vertices_m[:, 2])
+    on_chest = (model.vertex_part == PART_NAMES.index("trunk")) & (np.abs(left) < 1.6 * axes.shoulder_half_width_m)
+    in_front = np.clip((axes.depth_m(0.6) + 0.05 - body.vertices_m[:, 1]) / 0.04, 0.0, 1.0)
+    weight = np.interp(level, BREAST_LEVELS, [0.0, 1.0, 1.0, 0.0]) * on_chest * in_front
+    towards = body.lean_vertices_m - body.vertices_m
+    reach = np.linalg.norm(towards, axis=1)
+    weight = weight * np.clip(reach / BREAST_REACH_M, 0.0, 1.0)
+    inwards = weight[:, None] * towards / np.maximum(reach, 1e-6)[:, None] - (1.0 - weight)[:, None] * normals
+    for _ in range(_SMOOTHING_STEPS):
+        inwards = smoothing @ inwards
+    # Away from the breast the direction stays the normal, to the last digit.
+    near = (smoothing @ weight) > 0.0
+    inwards = np.where(near[:, None], inwards / np.linalg.norm(inwards, axis=1, keepdims=True), -normals)
+    return (1.0 - weight) * growth + BREAST_DEPTH * weight * reach, inwards
 
 
 def _distance_to_middle(body: PosedBody, model: BodyModel, axes: TrunkAxes) -> tuple[FloatArray, FloatArray]:

@@ -19,7 +19,7 @@ HAND_SCALE = 0.58
 """Bones of the hand across their axes, against the rest of the frame: the source's hand is large for its stature."""
 FOOT_SCALE = 0.85
 """The same for the foot."""
-FOREARM_SCALE = 0.86
+FOREARM_SCALE = 0.93
 """The same for radius and ulna."""
 PATELLA_SHIFT = 0.007
 """The kneecap lies this much further back than at rest, in metres at size 1: the skin of a slim knee is close."""

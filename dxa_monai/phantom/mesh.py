@@ -1,10 +1,11 @@
-"""Triangle meshes as plain arrays: holes and their caps, normals, volume, area, smoothing, a binary PLY writer.
+"""Triangle meshes as plain arrays: holes and their caps, normals, volume, area, smoothing, binary PLY files.
 
 Vertices are ``(V, 3)`` floats, faces ``(F, 3)`` int64 indices whose corners run counter-clockwise seen from outside.
 """
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numba
@@ -157,3 +158,23 @@ def write_ply(path: str | Path, vertices: FloatArray, faces: IntArray) -> None:
         stream.write(header.encode("ascii"))
         stream.write(np.ascontiguousarray(vertices, dtype="<f4").tobytes())
         stream.write(records.tobytes())
+
+
+def read_ply_vertices(path: str | Path) -> npt.NDArray[np.float32]:
+    """The vertices ``(V, 3)`` of a file that :func:`write_ply` wrote.
+
+    Raises:
+        InputError: the file cannot be read, was not written by :func:`write_ply` or is cut off.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: expected a mesh file, got '{error}'.") from error
+    found = re.match(
+        rb"ply\nformat binary_little_endian 1\.0\nelement vertex (\d+)\n[a-z0-9_ \n]*?end_header\n", content
+    )
+    begin = found.end() if found else 0
+    if not found or len(content) < begin + 12 * int(found[1]):
+        raise InputError(f"{path}: expected a whole mesh of the cohort generator, got {len(content)} other bytes.")
+    return np.frombuffer(content, dtype="<f4", count=3 * int(found[1]), offset=begin).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""The adult population that the virtual cohort is drawn from.
+"""The population that the virtual cohort is drawn from: adults, and children if asked for.
 
 Composition must not be a function of body shape, or every model that sees the shape would look unrealistically good.
 So fat fraction, visceral fat, bone, muscle, fat distribution and skeletal size each follow body size and age only as
@@ -8,11 +8,13 @@ far as published studies say, and each carries an independent residual.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy.special import ndtr, ndtri
+
+from dxa_monai.phantom.children import draw_child, is_child
 
 Sex = Literal["F", "M"]
 FAT_REGIONS = ("head", "upper_trunk", "android", "gynoid", "arms", "legs")
@@ -51,7 +53,9 @@ COEFFICIENTS: dict[str, Coefficient] = {
     "fat_per_inverse_bmi": Coefficient(-8.48, -8.48 + 0.39, _GALLAGHER),
     "fat_per_year": Coefficient(0.00079, 0.00079 + 0.0005, _GALLAGHER),
     "fat_residual_sd": Coefficient(
-        0.037, 0.037, _GALLAGHER + " (its own error is 0.04 to 0.057 with measurement error)"
+        0.041,
+        0.039,
+        "tuned to the scatter about BMI, age and sex in NHANES (3.5 % of mass); Gallagher's is 0.04 to 0.057",
     ),
     "fat_minimum": Coefficient(0.14, 0.08, "NHANES DXX_J: lowest values seen, a little widened"),
     "fat_maximum": Coefficient(0.57, 0.50, "NHANES DXX_J: highest values seen, a little widened"),
@@ -68,7 +72,11 @@ COEFFICIENTS: dict[str, Coefficient] = {
     ),
     "bone_loss_per_year": Coefficient(0.0065, 0.0025, "Looker 2012: total body loses less than the hip"),
     "bone_per_log_bmi": Coefficient(0.10, 0.10, "assumption: weak loading effect"),
+    "bone_mean": Coefficient(1.005, 1.03, "tuned, with the materials of bone_mineral, to 2.1 / 2.7 kg BMC of adults"),
     "bone_residual_sd": Coefficient(0.10, 0.10, "NHANES total-body BMD: sd about 0.10 to 0.12 of the mean at one age"),
+    "frame_mean": Coefficient(
+        0.98, 0.935, "tuned to the bone areas that BMC and BMD of NHANES imply, 1.9 / 2.25 times 1000 cm2"
+    ),
     "frame_sd": Coefficient(0.03, 0.03, "assumption: width of the skeleton at a given stature"),
     "muscle_centre": Coefficient(0.45, 0.50, "assumption: place in the range that the shape model allows at this BMI"),
     "muscle_per_sd_lean": Coefficient(0.08, 0.08, "assumption: shape shows leanness in part"),
@@ -141,11 +149,12 @@ LOCAL_CHANGES_SD: dict[str, float] = {
 }
 """anny's local changes of shape and their independent standard deviations (assumption), cut at +-0.5."""
 LOCAL_CHANGE_LIMIT = 0.5
+_CHILD_STREAM = 2
 
 
 @dataclass(frozen=True)
 class Person:
-    """One virtual adult: what the population says before a body is made of it.
+    """One virtual person: what the population says before a body is made of it.
 
     ``mass_kg`` and ``fat_fraction`` (of mass) are targets; what a body really holds is summed from its maps.
     """
@@ -178,6 +187,8 @@ class Person:
     lung_air_l: float
     texture_amplitude: float
     """Standard deviation of the local fat and lean exchange, relative to the fat there."""
+    cortical_scale: float = 1.0
+    """Thickness of compact bone relative to an adult's."""
 
     @property
     def bmi_kg_m2(self) -> float:
@@ -194,14 +205,34 @@ def visit_count(index: int, seed: int) -> int:
     return 2 if generator.random() < COEFFICIENTS["second_visit_share"].women else 1
 
 
-def sample_person(index: int, seed: int, attempt: int = 0) -> Person:
-    """Draw one adult (18 to 89 years); the same three numbers give the same person, whoever else is drawn.
+def sample_person(index: int, seed: int, attempt: int = 0, children_share: float = 0.0) -> Person:
+    """Draw one person; the same numbers give the same person, whoever else is drawn.
+
+    Adults are 18 to 89 years old, children 6 to 17. An adult is the same adult whatever the share of children.
 
     Args:
         index: place in the cohort, from 0.
         seed: the cohort's seed.
         attempt: raised by one when the body of the last attempt could not be made or scanned.
+        children_share: probability of a child, 0 to 1.
     """
+    adult = _sample_adult(index, seed, attempt)
+    return _child_in_place_of(adult) if is_child(index, seed, children_share) else adult
+
+
+def _child_in_place_of(adult: Person) -> Person:
+    """A child of the same sex, with the adult's local shape, distribution of fat and texture."""
+    rng = adult.generator(_CHILD_STREAM)
+    child = draw_child(adult.sex, rng)._asdict()
+    shape_bmi, fat_residual = child.pop("shape_bmi_kg_m2"), child.pop("fat_residual")
+    c = {name: coefficient.of(adult.sex) for name, coefficient in COEFFICIENTS.items()}
+    place = (
+        c["muscle_centre"] - c["muscle_per_sd_lean"] * fat_residual + c["muscle_residual_sd"] * rng.standard_normal()
+    )
+    return replace(adult, **child, muscle=_muscle_limit(c, shape_bmi) * float(np.clip(place, 0.0, 1.0)))
+
+
+def _sample_adult(index: int, seed: int, attempt: int) -> Person:
     rng = np.random.default_rng(np.random.SeedSequence([seed, index, attempt]))
     sex: Sex = "F" if rng.random() < COEFFICIENTS["woman_share"].women else "M"
     c = {name: coefficient.of(sex) for name, coefficient in COEFFICIENTS.items()}
@@ -227,7 +258,7 @@ def sample_person(index: int, seed: int, attempt: int = 0) -> Person:
     )
     visceral = min(float(visceral), c["visceral_share_of_fat_maximum"] * fat_fraction * mass_kg)
 
-    bone = 1.0 - c["bone_loss_per_year"] * max(age - c["bone_loss_from_age_years"], 0.0)
+    bone = c["bone_mean"] - c["bone_loss_per_year"] * max(age - c["bone_loss_from_age_years"], 0.0)
     bone += c["bone_per_log_bmi"] * np.log(bmi / c["bmi_median_kg_m2"])
     bone *= 1.0 + c["bone_residual_sd"] * _within(next(z), -3.0, 3.0)
 
@@ -252,7 +283,7 @@ def sample_person(index: int, seed: int, attempt: int = 0) -> Person:
         visceral_fat_kg=visceral,
         intramuscular_share=c["intramuscular_share"] * float(np.exp(c["intramuscular_log_sd"] * next(z))),
         bmd_scale=float(bone),
-        frame_scale=1.0 + c["frame_sd"] * _within(next(z), -3.0, 3.0),
+        frame_scale=c["frame_mean"] + c["frame_sd"] * _within(next(z), -3.0, 3.0),
         muscle=muscle,
         proportions=float(np.clip(0.5 + c["proportions_sd"] * next(z), 0.0, 1.0)),
         local_changes=tuple(

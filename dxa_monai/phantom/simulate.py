@@ -73,8 +73,11 @@ class Simulator:
         self.model = BodyModel() if model is None else model
         self.smoothing = mesh.smoothing_matrix(self.model.faces, len(self.model.vertex_part))
 
-    def simulate_person(self, index: int, seed: int) -> PersonRecord:
+    def simulate_person(self, index: int, seed: int, children_share: float = 0.0) -> PersonRecord:
         """Person ``index`` of cohort ``seed``, with one or two visits. The same numbers give the same bytes.
+
+        ``children_share`` is the probability of a child instead of an adult
+        (:func:`dxa_monai.phantom.population.sample_person`).
 
         A body that does not fit the field is put on the table again; if that does not help, or if the body model cannot
         make the body, the person is refused and another one drawn in the same place. Both are counted.
@@ -85,7 +88,7 @@ class Simulator:
         refused: Counter[str] = Counter()
         reposed = 0
         for attempt in range(PERSON_ATTEMPTS):
-            person = sample_person(index, seed, attempt)
+            person = sample_person(index, seed, attempt, children_share)
             try:
                 phenotype = self.phenotype(person)
             except UnreachableBody:
@@ -133,7 +136,7 @@ class Simulator:
             self.model,
             self.smoothing,
             frame,
-            bone_mineral_map(skeleton, frame),
+            bone_mineral_map(skeleton, frame, cortical_scale=person.cortical_scale),
             bone_volume_map(skeleton, frame),
         )
         noise = torch.Generator().manual_seed(int(person.generator(_FIRST_VISIT_STREAM + visit).integers(2**62)))

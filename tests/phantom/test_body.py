@@ -100,7 +100,7 @@ def test_impossible_bodies_are_unreachable(body_model: BodyModel, height_cm: flo
     "wrong",
     [
         {"sex": "female"},
-        {"age_years": 12},
+        {"age_years": 3},
         {"height_cm": float("nan")},
         {"volume_l": -3.0},
         {"local_changes": (("nose-hump-incr", 0.2),)},

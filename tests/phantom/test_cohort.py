@@ -269,7 +269,7 @@ def test_a_person_who_does_not_fit_is_reposed_then_refused_and_counted(
 
 
 def test_an_unreachable_person_is_refused_and_counted(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    def giant_first(index: int, seed: int, attempt: int = 0) -> Person:
+    def giant_first(index: int, seed: int, attempt: int = 0, children_share: float = 0.0) -> Person:
         person = sample_person(index, seed, attempt)
         return replace(person, mass_kg=400.0) if attempt == 0 else person
 
@@ -285,3 +285,16 @@ def test_contact_sheet_is_a_picture_and_repeats(folder: Path, tmp_path: Path) ->
         assert min(image.size) > 500
         assert np.asarray(image.convert("L")).std() > 20
     assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.5, "half", True])
+def test_a_share_of_children_out_of_range_is_refused(tmp_path: Path, wrong: object) -> None:
+    with pytest.raises(InputError, match="children_share: expected a number from 0 to 1"):
+        generate_cohort(1, tmp_path, SEED, progress=False, children_share=wrong)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_share_of_children_is_refused(folder: Path) -> None:
+    assert "children_share" not in json.loads((folder / "cohort.json").read_text())
+    with pytest.raises(InputError, match="same children_share"):
+        generate_cohort(COUNT, folder, SEED, progress=False, children_share=0.3)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import trimesh
@@ -116,3 +118,22 @@ def test_ply_refuses_wrong_shapes(tmp_path) -> None:
     with pytest.raises(InputError, match=r"expected vertices \(V, 3\)"):
         mesh.write_ply(tmp_path / "x.ply", np.zeros((4, 2)), np.zeros((1, 3), dtype=np.int64))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_vertices_of_a_mesh_file_are_read_back(tmp_path: Path) -> None:
+    vertices = np.random.default_rng(0).standard_normal((7, 3))
+    mesh.write_ply(tmp_path / "a.ply", vertices, np.array([[0, 1, 2], [2, 3, 6]]))
+    np.testing.assert_array_equal(mesh.read_ply_vertices(tmp_path / "a.ply"), vertices.astype(np.float32))
+
+
+@pytest.mark.parametrize("content", [b"", b"solid something", None])
+def test_a_mesh_file_that_is_none_is_told(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "a.ply"
+    if content is None:  # cut off
+        mesh.write_ply(path, np.zeros((7, 3)), np.array([[0, 1, 2]]))
+        content = path.read_bytes()[:160]
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.ply: expected a whole mesh"):
+        mesh.read_ply_vertices(path)
+    with pytest.raises(InputError, match="expected a mesh file"):
+        mesh.read_ply_vertices(tmp_path / "missing.ply")
