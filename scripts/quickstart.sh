@@ -19,7 +19,7 @@ for arm in no_dxa dxa_masked; do
     fi
 done
 
-# 3. Both arms on the people that neither has seen: the paper's table 1 and figure 2.
+# 3. Both arms on the people that neither has seen: the paper's tables 1 and 2 and figure 2.
 $run "['$bundle/evaluate.json','$bundle/mlflow_evaluation.json']" --dataset_dir data/cohort \
     --arms "{'no_dxa': 'runs/quickstart/no_dxa/best.pt', 'dxa_masked': 'runs/quickstart/dxa_masked/best.pt'}" \
     --output_dir runs/quickstart/table_1

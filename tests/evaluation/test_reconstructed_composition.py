@@ -1,4 +1,4 @@
-"""Table 2: a perfect reconstruction agrees with its scan, a mean image does not, and the ceiling is the analysis' own."""
+"""Table 2: a perfect reconstruction agrees with its scan, a mean image does not; the ceiling is the analysis' own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The composition loss: zero for the scan itself, rises with composition errors, blind to what is outside of the body."""
+"""The composition loss: zero for the scan itself, rises with composition errors, blind outside of the body."""
 
 from __future__ import annotations
 
