@@ -102,12 +102,16 @@ def _spread(rows: list[dict[str, Any]], people: int) -> list[dict[str, Any]]:
     return [ranked[index] for index in chosen]
 
 
+_ADULT_YEARS = 18.0
+
+
 def _bmi(row: dict[str, Any]) -> float:
     return float(row["mass_kg"]) / (float(row["height_cm"]) / 100.0) ** 2
 
 
 def _label(row: dict[str, Any]) -> str:
-    sex = {"F": "woman", "M": "man"}.get(str(row["sex"]), str(row["sex"]))
+    child = float(row["age_years"]) < _ADULT_YEARS
+    sex = {"F": "girl" if child else "woman", "M": "boy" if child else "man"}.get(str(row["sex"]), str(row["sex"]))
     return (
         f"{row['subject_id']}\n{sex}, {float(row['age_years']):.0f} y\n{float(row['height_cm']):.0f} cm, "
         f"{float(row['mass_kg']):.0f} kg\nBMI {_bmi(row):.1f}\n{float(row['total_fat_percent']):.1f} % fat"

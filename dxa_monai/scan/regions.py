@@ -63,8 +63,9 @@ def android_gynoid(region_map: Array) -> tuple[FloatArray, FloatArray]:
 
     Android: the trunk from the pelvis line (upper edge of the pelvis) upwards by 20 % of the distance to the neck line
     (lower edge of the head), between the arms' cuts. Gynoid: trunk and legs between the arms from 1.5 android heights
-    below the pelvis line down by two android heights. So defined in the studies with GE Lunar scanners [1]. All edges
-    run parallel to the pelvis line, a straight line fitted to the pixels' edges.
+    below the pelvis line down by two android heights. The proportions are those known of GE Lunar's software, as used
+    in [1]; they are from memory and not checked against the maker's manual. All edges run parallel to the pelvis line,
+    a straight line fitted to the pixels' edges.
 
     A row is about 13 mm high, a seventh of the android region, so the regions are not masks: a pixel that an edge
     passes through belongs to them in part.
