@@ -53,7 +53,7 @@ from dxa_monai.physics.scanner_model import (
     write_scanner_model,
 )
 from dxa_monai.scan.collect import collect_scans
-from dxa_monai.scan.format import PIXEL_SPACING_MM, SCAN_SHAPE, counts_to_unit
+from dxa_monai.scan.format import PIXEL_SPACING_MM, SCAN_SHAPE, channels_first
 from dxa_monai.scan.io import RawScan, load_scan
 from dxa_monai.scan.manifest import read_manifest
 
@@ -220,7 +220,7 @@ class _Job:
 
 
 def _as_tensor(scan: RawScan) -> torch.Tensor:
-    return torch.from_numpy(np.moveaxis(counts_to_unit(scan.counts), -1, 0).copy())
+    return torch.from_numpy(channels_first(scan.counts))
 
 
 def _title(scan_id: str, composition: BodyComposition) -> str:

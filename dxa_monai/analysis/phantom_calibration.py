@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import output_folder
 from dxa_monai.physics.scanner_model import ScannerModel, calibrate_with_phantom, write_scanner_model
-from dxa_monai.scan.format import counts_to_unit
+from dxa_monai.scan.format import channels_first
 from dxa_monai.scan.io import load_scan
 
 
@@ -29,7 +28,7 @@ def calibrate_scanner(
         InputError: the scan cannot be read or does not show the phantom, or the folder cannot be written to.
     """
     counts = load_scan(phantom_scan, channels).counts
-    raw = torch.from_numpy(np.moveaxis(counts_to_unit(counts), -1, 0).copy())
+    raw = torch.from_numpy(channels_first(counts))
     try:
         model = calibrate_with_phantom(raw)
     except InputError as error:

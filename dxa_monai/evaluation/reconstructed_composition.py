@@ -11,6 +11,7 @@ everything.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,18 @@ import torch
 from tqdm import tqdm
 
 from dxa_monai.analysis.bone import find_and_decompose
+from dxa_monai.analysis.inference import calibration_scans
 from dxa_monai.analysis.landmark_finder import find_landmarks
 from dxa_monai.analysis.regions import region_map_from_landmarks
+from dxa_monai.analysis.scan_calibration import calibrate_with_scan
+from dxa_monai.errors import InputError
 from dxa_monai.evaluation.agreement import agreement
 from dxa_monai.evaluation.composition import MEASURES_13
+from dxa_monai.evaluation.linear_baseline import baseline_name, linear_reconstruction
 from dxa_monai.networks.linear_path import LinearPath
 from dxa_monai.networks.vae import DXAVAE
-from dxa_monai.physics.scanner_model import ScannerModel
-from dxa_monai.scan.format import PIXEL_SPACING_MM, counts_to_unit, pixel_area_cm2
+from dxa_monai.physics.scanner_model import ScannerModel, read_scanner_model
+from dxa_monai.scan.format import PIXEL_SPACING_MM, channels_first, pixel_area_cm2
 from dxa_monai.scan.io import load_scan
 from dxa_monai.scan.regions import regional_totals
 
@@ -34,6 +39,25 @@ MEASURES = (*MEASURES_13, "total_fat_percent")
 ORIGINAL, MEAN, CEILING = "scan", "training_mean", "scan_against_truth"
 _MEAN_SCANS = 100
 """So many training scans make their mean: its standard error is a tenth of the spread between people."""
+
+
+def scanner_of(rows: Sequence[Mapping[str, Any]], path: str | Path | None) -> ScannerModel:
+    """The scanner that analyses: from its file, or calibrated with some of the rows' scans, or nominal, which is said.
+
+    Raises:
+        InputError: the file is no scanner model.
+    """
+    if path is not None:
+        return read_scanner_model(path)
+    scans, spacing = calibration_scans(rows, load_scan)
+    try:
+        if len(scans):
+            return calibrate_with_scan(scans, pixel_spacing_mm=spacing)
+        reason = "no scan shows a body in open air"
+    except InputError as error:
+        reason = str(error)
+    print(f"Body composition is analysed as of the nominal scanner, uncalibrated: {reason}")
+    return ScannerModel()
 
 
 def measured_composition(
@@ -61,6 +85,8 @@ def measured_composition(
     """
     area_cm2 = pixel_area_cm2()
     records = []
+    mean_image = next(iter(networks.values())).mean_image.detach().cpu()
+    principal = None if principal is None else principal.cpu()
     average = _training_mean(training_rows, scanner)
     for row in tqdm(rows, desc="body composition", unit="scan"):
         raw = _raw(row)
@@ -68,7 +94,9 @@ def measured_composition(
         if found is None:
             continue
         areal, region_map = found
-        images = {} if principal is None else {_name(principal): _linear(principal, next(iter(networks.values())), raw)}
+        images = (
+            {} if principal is None else {baseline_name(principal): linear_reconstruction(principal, mean_image, raw)}
+        )
         with torch.no_grad():
             images |= {arm: network.reconstruct(raw.to(device)).cpu() for arm, network in networks.items()}
         about = {"scan_id": row["scan_id"], "subject_id": row["subject_id"]}
@@ -137,8 +165,7 @@ def table_2_as_metrics(table: pd.DataFrame) -> dict[str, float]:
 
 def _raw(row: Mapping[str, Any]) -> torch.Tensor:
     """``(1, 6, H, W)`` in [0, 1]."""
-    counts = load_scan(row["scan"]).counts
-    return torch.from_numpy(np.moveaxis(counts_to_unit(counts), -1, 0).copy())[None]
+    return torch.from_numpy(channels_first(load_scan(row["scan"]).counts))[None]
 
 
 def _regions(raw: torch.Tensor, scanner: ScannerModel) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
@@ -156,13 +183,3 @@ def _training_mean(rows: Sequence[Mapping[str, Any]], scanner: ScannerModel) -> 
     found = [_regions(_raw(row), scanner) for row in rows[::step]]
     totals = [regional_totals(*each, area_cm2) for each in found if each is not None]
     return {name: float(np.mean([total[name] for total in totals])) for name in MEASURES if totals}
-
-
-def _name(principal: LinearPath) -> str:
-    return f"principal_components_{len(principal.deviations)}"
-
-
-def _linear(principal: LinearPath, network: DXAVAE, raw: torch.Tensor) -> torch.Tensor:
-    mean_image = network.mean_image.detach().cpu()
-    principal = principal.cpu()
-    return (principal.decode(principal.encode(raw - mean_image)) + mean_image).clamp(0.0, 1.0)

@@ -16,12 +16,12 @@ from monai.data import DataLoader, Dataset
 from monai.transforms import Compose, EnsureTyped, LoadImaged
 from tqdm import tqdm
 
-from dxa_monai.analysis.inference import calibration_scans
-from dxa_monai.analysis.scan_calibration import calibrate_with_scan
 from dxa_monai.errors import InputError
+from dxa_monai.evaluation.linear_baseline import baseline_name, linear_baseline, linear_reconstruction
 from dxa_monai.evaluation.reconstructed_composition import (
     format_table_2,
     measured_composition,
+    scanner_of,
     table_2,
     table_2_as_metrics,
 )
@@ -33,18 +33,13 @@ from dxa_monai.metrics.scan_metric import FUNCTIONS as METRICS
 from dxa_monai.networks.checkpoint import load_vae
 from dxa_monai.networks.linear_path import LinearPath
 from dxa_monai.networks.vae import DXAVAE
-from dxa_monai.physics.scanner_model import ScannerModel, read_scanner_model
-from dxa_monai.scan.format import counts_to_unit
+from dxa_monai.scan.format import channels_first
 from dxa_monai.scan.io import load_scan
 from dxa_monai.scan.manifest import as_datalist
 from dxa_monai.scan.reader import RawDXAReader
-from dxa_monai.scan.statistics import principal_components
 
 MEAN_IMAGE_ARM = "mean_image"
 """Name of the baseline that answers every scan with the mean image of the training split."""
-
-PRINCIPAL_ARM = "principal_components"
-"""Start of the name of the linear baseline, which the number of components follows."""
 
 
 def per_scan_quality(
@@ -92,8 +87,7 @@ def per_scan_quality(
             target = batch["image"].to(device)
             predictions = {MEAN_IMAGE_ARM: mean_image.expand_as(target)}
             if principal is not None:
-                linear = principal.decode(principal.encode(target - mean_image)) + mean_image
-                predictions[f"{PRINCIPAL_ARM}_{len(principal.deviations)}"] = linear.clamp(0.0, 1.0)
+                predictions[baseline_name(principal)] = linear_reconstruction(principal, mean_image, target)
             predictions |= {arm: network.reconstruct(target) for arm, network in networks.items()}
             for arm, prediction in predictions.items():
                 values = {name: metric(prediction, target).tolist() for name, metric in METRICS.items()}
@@ -239,12 +233,12 @@ def evaluate_reconstruction(
     networks = {arm: load_vae(path) for arm, path in arms.items()}
     about = dict(params or {}) | {"arms": arms}
     with mlflow_run(tracking_uri, experiment, "table_1", about, enabled=bool(tracking_uri)) as run:
-        principal = _principal(training_rows, common_mean_image(networks), components)
+        principal = linear_baseline(training_rows, common_mean_image(networks), components)
         quality = per_scan_quality(rows, networks, batch_size, num_workers, device, principal)
         tables = {"table_1": table_1(quality, seed=seed), "arm_differences": arm_differences(quality, seed=seed)}
         written = {"per_scan": quality} | tables
         if composition:
-            scanner = _scanner(training_rows or rows, scanner_model)
+            scanner = scanner_of(training_rows or rows, scanner_model)
             measured = measured_composition(rows, training_rows, networks, scanner, principal, device)
             if len(measured):
                 written |= {"composition_per_scan": measured, "table_2": table_2(measured, seed=seed)}
@@ -275,28 +269,6 @@ def evaluate_reconstruction(
     return files
 
 
-def _scanner(rows: Sequence[Mapping[str, Any]], path: str | Path | None) -> ScannerModel:
-    if path is not None:
-        return read_scanner_model(path)
-    scans, spacing = calibration_scans(rows, load_scan)
-    try:
-        if len(scans):
-            return calibrate_with_scan(scans, pixel_spacing_mm=spacing)
-        reason = "no scan shows a body in open air"
-    except InputError as error:
-        reason = str(error)
-    print(f"Body composition is analysed as of the nominal scanner, uncalibrated: {reason}")
-    return ScannerModel()
-
-
-def _principal(rows: Sequence[Mapping[str, Any]], mean_image: torch.Tensor, components: int) -> LinearPath | None:
-    if not rows or components == 0:
-        return None
-    path = LinearPath(components, (mean_image.shape[0], mean_image.shape[1], mean_image.shape[2]))
-    path.set_components(*principal_components(rows, mean_image, components))
-    return path
-
-
 def table_as_metrics(table: pd.DataFrame) -> dict[str, float]:
     """Table 1 as numbers for a tracker: ``{arm}/{metric}``, with ``_low`` and ``_high`` where the interval is known."""
     columns = [column for column in table.columns if column not in ("arm", "people", "scans")]
@@ -313,7 +285,7 @@ def _draw_representative(
 ) -> None:
     chosen = representative_scan(quality, next(iter(networks)))
     scan = next(row["scan"] for row in rows if row["scan_id"] == chosen)
-    target = torch.from_numpy(np.moveaxis(counts_to_unit(load_scan(scan).counts), -1, 0).copy())
+    target = torch.from_numpy(channels_first(load_scan(scan).counts))
     with torch.no_grad():
         made = {arm: network.reconstruct(target[None].to(device))[0] for arm, network in networks.items()}
     comparison_figure(target.numpy(), {arm: image.cpu().numpy() for arm, image in made.items()}, path)

@@ -11,11 +11,13 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 
+from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
 from dxa_monai.losses.dxa import DXALoss, noise_floor
 from dxa_monai.physics.acquisition import Acquisition
-from dxa_monai.scan.format import counts_to_unit
+from dxa_monai.scan.format import channels_first
 from dxa_monai.scan.io import load_scan
+from dxa_monai.scan.truth import load_truth
 
 NAME = "noise_floor.json"
 _COHORT = "cohort.json"
@@ -35,17 +37,20 @@ def write_noise_floor(
         rows: manifest rows; the first ``scans`` of them that have a ``truth`` are taken.
         manifest: the cohort's manifest, beside which its ``cohort.json`` says how it was scanned.
         scans: how many.
+
+    Raises:
+        InputError: a scan, its truth or ``cohort.json`` cannot be used.
     """
     cohort = Path(manifest).parent / _COHORT
     known = [row for row in rows if "truth" in row][:scans]
     if idist.get_rank() != 0 or not known or not cohort.exists():
         return
-    acquisition = Acquisition.from_dict(json.loads(cohort.read_text(encoding="utf-8"))["acquisition"])
-    areal = []
-    for row in known:
-        with np.load(row["truth"], allow_pickle=False) as stored:
-            areal.append(stored["areal_density_g_cm2"].astype(np.float32))
-    noisy = np.stack([np.moveaxis(counts_to_unit(load_scan(row["scan"]).counts), -1, 0) for row in known])
+    try:
+        acquisition = Acquisition.from_dict(json.loads(cohort.read_text(encoding="utf-8"))["acquisition"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{cohort}: expected how a virtual cohort was scanned, got {error!r}.") from error
+    areal = [load_truth(row).areal_density_g_cm2 for row in known]
+    noisy = np.stack([channels_first(load_scan(row["scan"]).counts) for row in known])
     with torch.no_grad():
         noise_free = acquisition.forward(torch.from_numpy(np.stack(areal))).clamp(0.0, 1.0)
     device = loss.raw_layer_weights.device

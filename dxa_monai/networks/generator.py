@@ -44,7 +44,7 @@ class DXAGenerator(nn.Module):
 
     With ``dense_shape`` a fully connected layer turns the whole latent map into ``channels[0]`` maps of that shape, and
     the units of the other channels follow. Convolutions alone learn very slowly where bodies of different size have
-    their edges (about 5 dB behind after a minute on two cores); every cell of a dense layer knows its place.
+    their edges (about 5 dB behind after a minute of one core); every cell of a dense layer knows its place.
 
     Args:
         latent_channels: channels of the latent map.

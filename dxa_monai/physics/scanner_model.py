@@ -26,7 +26,7 @@ from dxa_monai.physics.attenuation import BODY_MATERIALS, MATERIALS, mass_attenu
 from dxa_monai.physics.beam_model import ENERGY_KEV, KVP_RANGE, PRIOR_SD, BeamParameters, WheelSegments, channel_weights
 from dxa_monai.physics.calibration import MASK_THRESHOLD_NEPERS, body_mask
 from dxa_monai.physics.step_phantom import PHANTOM_MATERIALS, StepPhantom
-from dxa_monai.scan.format import FULL_SCALE_NEPERS
+from dxa_monai.scan.format import FULL_SCALE_COUNTS, FULL_SCALE_NEPERS
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -203,7 +203,7 @@ def photons_from_open_air(raw: torch.Tensor, model: ScannerModel) -> float:
     nepers = raw[2:, air].double().numpy() * model.full_scale_nepers
     expected = model.variance_weights.sum(axis=0)[2:] / model.signal_weights.sum(axis=0)[2:] ** 2
     # One count of 14 bits is as wide as the noise of a few million photons.
-    rounding = (model.full_scale_nepers / 16383.0) ** 2 / 12.0
+    rounding = (model.full_scale_nepers / FULL_SCALE_COUNTS) ** 2 / 12.0
     measured = np.maximum(nepers.var(axis=1, ddof=1) - rounding, 1e-12)
     return float(np.exp(np.mean(np.log(expected / measured))))
 

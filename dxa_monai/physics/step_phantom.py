@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dxa_monai.scan.format import SCAN_SHAPE
+from dxa_monai.scan.format import SCAN_SHAPE, channels_first
 
 if TYPE_CHECKING:
     from dxa_monai.physics.acquisition import Acquisition
@@ -79,7 +79,7 @@ class StepPhantom:
     def scan(self, acquisition: Acquisition, generator: torch.Generator) -> torch.Tensor:
         """Simulated raw scan ``(6, H, W)`` of the phantom in [0, 1], noise and 14 bits included."""
         counts = acquisition.scan(self.areal_density(), generator, PHANTOM_MATERIALS)[0]
-        return torch.from_numpy(counts.astype(np.float32)).movedim(-1, 0) / 16383.0
+        return torch.from_numpy(channels_first(counts))
 
     def patch_statistics(self, nepers: torch.Tensor) -> tuple[FloatArray, FloatArray]:
         """Log attenuation of each patch, and in the last row of the open air around them.

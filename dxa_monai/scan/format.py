@@ -50,6 +50,11 @@ def counts_to_unit(counts: Array) -> npt.NDArray[np.float32]:
     return (np.asarray(counts, dtype=np.float64) / FULL_SCALE_COUNTS).astype(np.float32)
 
 
+def channels_first(counts: Array) -> npt.NDArray[np.float32]:
+    """A scan as networks and physics take it: counts ``(H, W, 6)`` as contiguous float32 ``(6, H, W)`` in [0, 1]."""
+    return np.ascontiguousarray(np.moveaxis(counts_to_unit(counts), -1, 0))
+
+
 def unit_to_counts(unit: Array) -> npt.NDArray[np.uint16]:
     """Finite values in [0, 1] as counts: ``unit * 16383``, rounded to the nearest count and clipped to 0..16383."""
     counts = np.rint(np.asarray(unit, dtype=np.float64) * FULL_SCALE_COUNTS)

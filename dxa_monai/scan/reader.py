@@ -13,7 +13,7 @@ from monai.data import ImageReader
 from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, ensure_tuple
 
 from dxa_monai.errors import InputError
-from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE, channel_index, counts_to_unit
+from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE, channel_index, channels_first
 from dxa_monai.scan.io import FILE_ENDINGS, checked_spacing, load_scan
 
 
@@ -86,4 +86,4 @@ class RawDXAReader(ImageReader):
             "channels": CHANNELS,
             ImageMetaKey.FILENAME_OR_OBJ: str(paths[0]),
         }
-        return np.ascontiguousarray(np.moveaxis(counts_to_unit(scan.counts), -1, 0)), metadata
+        return channels_first(scan.counts), metadata

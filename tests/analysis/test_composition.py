@@ -11,12 +11,12 @@ from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES, BodyComposi
 from dxa_monai.analysis.landmarks import Landmarks
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.agreement import dice
-from dxa_monai.evaluation.perturbed import load_truth
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.physics.scanner_model import ScannerModel, calibrate_with_phantom
 from dxa_monai.physics.step_phantom import StepPhantom
 from dxa_monai.scan.format import SCAN_SHAPE, pixel_area_cm2
 from dxa_monai.scan.regions import regional_totals
+from dxa_monai.scan.truth import load_truth
 from tests.analysis.cohort import cohort_rows, raw_scan
 
 

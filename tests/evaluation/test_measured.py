@@ -7,9 +7,9 @@ import pytest
 
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.measured import bmi_class, measure_cohort
-from dxa_monai.evaluation.perturbed import load_truth
 from dxa_monai.scan.format import pixel_area_cm2
 from dxa_monai.scan.regions import regional_totals
+from dxa_monai.scan.truth import load_truth
 from tests.analysis.cohort import cohort_rows
 
 

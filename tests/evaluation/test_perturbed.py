@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from dxa_monai.errors import InputError
-from dxa_monai.evaluation.perturbed import assign_scanners, draw_scanners, load_truth, rescan
+from dxa_monai.evaluation.perturbed import assign_scanners, draw_scanners, rescan
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.scan.format import counts_to_unit
 from dxa_monai.scan.io import load_scan
+from dxa_monai.scan.truth import load_truth
 from tests.analysis.cohort import cohort_rows
 
 

@@ -18,7 +18,8 @@ def _cohort(folder: Path, photons_per_pixel: float) -> list[dict[str, str]]:
     areal[:, 40:110, 30:80] = np.array([4.0, 12.0, 0.3])[:, None, None]
     counts = acquisition.scan(torch.from_numpy(areal)[None], torch.Generator().manual_seed(0))[0]
     folder.mkdir()
-    np.savez(folder / "truth.npz", areal_density_g_cm2=areal)
+    regions = np.zeros(areal.shape[1:], dtype=np.uint8)
+    np.savez(folder / "truth.npz", areal_density_g_cm2=areal, region_map=regions, pixel_spacing_mm=[13.0, 6.06])
     save_scan(RawScan(counts), folder / "scan.npy")
     (folder / "cohort.json").write_text(json.dumps({"acquisition": acquisition.as_dict()}))
     return [{"scan_id": "a", "scan": str(folder / "scan.npy"), "truth": str(folder / "truth.npz")}]
