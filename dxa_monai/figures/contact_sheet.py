@@ -14,6 +14,7 @@ from dxa_monai.files import atomic_path
 from dxa_monai.scan.format import Array, counts_to_unit
 from dxa_monai.scan.io import load_scan
 from dxa_monai.scan.manifest import read_manifest
+from dxa_monai.scan.truth import load_truth
 
 _PANELS = (
     ("low energy", 0.0, None, "gray", "of full scale"),
@@ -50,8 +51,7 @@ def write_contact_sheet(manifest_path: str | Path, path: str | Path, people: int
     if not rows:
         raise InputError(f"{manifest_path}: expected scans with truth maps, got none.")
     images = [_images(row) for row in rows]
-    with np.load(rows[0]["truth"], allow_pickle=False) as truth:
-        row_mm, column_mm = truth["pixel_spacing_mm"]
+    row_mm, column_mm = load_truth(rows[0]).pixel_spacing_mm
 
     height, width = 2.35, 0.86
     figure = Figure(figsize=(width * len(_PANELS) + 1.6, height * len(rows) + 1.1), facecolor="white")
@@ -121,8 +121,7 @@ def _label(row: dict[str, Any]) -> str:
 def _images(row: dict[str, Any]) -> list[Array]:
     """The six panels of a scan, each ``(H, W)``; R is NaN outside the body."""
     raw = counts_to_unit(load_scan(row["scan"]).counts)
-    with np.load(row["truth"], allow_pickle=False) as truth:
-        fat, lean, bone = truth["areal_density_g_cm2"]
+    fat, lean, bone = load_truth(row).areal_density_g_cm2
     high, low = raw[..., 0], raw[..., 1]
     body = fat + lean + bone > _BODY_THICKNESS_G_CM2
     ratio = np.divide(low, high, out=np.full_like(low, np.nan), where=body)

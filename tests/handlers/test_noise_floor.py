@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from dxa_monai.errors import InputError
 from dxa_monai.handlers.noise_floor import write_noise_floor
 from dxa_monai.losses.dxa import VIEWS, DXALoss
 from dxa_monai.losses.vgg import VGGFeatures
@@ -39,6 +40,16 @@ def test_fewer_photons_raise_every_view_s_floor(tmp_path: Path, loss: DXALoss) -
         floors.append(json.loads((folder / "noise_floor.json").read_text())["floor"])
     assert set(floors[0]) == set(VIEWS)
     assert all(floors[1][view] > floors[0][view] > 0 for view in VIEWS)
+
+
+@pytest.mark.parametrize(("name", "content"), [("cohort.json", "{}"), ("cohort.json", "[1"), ("truth.npz", "no zip")])
+def test_a_broken_cohort_is_told_with_its_path(tmp_path: Path, loss: DXALoss, name: str, content: str) -> None:
+    folder = tmp_path / "cohort"
+    rows = _cohort(folder, 3e6)
+    (folder / name).write_text(content)
+    with pytest.raises(InputError, match=f"{name}: expected"):
+        write_noise_floor(folder, loss, rows, folder / "manifest.csv")
+    assert not (folder / "noise_floor.json").exists()
 
 
 def test_scans_without_truth_have_no_floor(tmp_path: Path, loss: DXALoss) -> None:
