@@ -70,7 +70,7 @@ def agreement(
     sums = np.stack([np.bincount(person, weights=column) for column in columns], axis=1)
     people = len(sums)
     estimate = _statistics(sums.sum(axis=0, keepdims=True), centre)
-    drawn = _statistics(_resampled(people, resamples, seed) @ sums, centre)
+    drawn = _statistics(resampled_people(people, resamples, seed) @ sums, centre)
     tail = (1.0 - confidence) / 2.0
     result = {"people": float(people), "scans": float(first.size), "truth_mean": float(centre)}
     for name in STATISTICS:
@@ -98,7 +98,7 @@ def _statistics(sums: FloatArray, centre: float) -> dict[str, FloatArray]:
 
 
 @lru_cache(maxsize=32)
-def _resampled(people: int, resamples: int, seed: int) -> FloatArray:
+def resampled_people(people: int, resamples: int, seed: int) -> FloatArray:
     """``(R, P)`` how often each person is drawn."""
     generator = np.random.default_rng(seed)
     counts: FloatArray = generator.multinomial(people, np.full(people, 1.0 / people), size=resamples).astype(np.float64)
@@ -134,7 +134,7 @@ def precision_cv_percent(
     if not squares:
         return {"people": 0.0, "cv_percent": np.nan, "cv_percent_low": np.nan, "cv_percent_high": np.nan}
     each = np.array(squares)
-    drawn = 100.0 * np.sqrt(_resampled(len(each), resamples, seed) @ each / len(each))
+    drawn = 100.0 * np.sqrt(resampled_people(len(each), resamples, seed) @ each / len(each))
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(drawn, [tail, 1.0 - tail])
     return {

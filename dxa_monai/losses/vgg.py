@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import nn
 
 from dxa_monai.errors import InputError
 from dxa_monai.networks.checkpoint import describe_mismatch, load_tensors
+from dxa_monai.networks.imagenet import download_state_dict
 
 _WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """Output channels of the 3x3 convolutions in the five blocks of VGG-16 [1]_; a 2x2 max pool ends each block."""
@@ -188,15 +188,7 @@ def _download_imagenet() -> dict[str, Any]:
     # Imported here: torchvision takes a second to import and only this choice of weights needs it.
     from torchvision.models import VGG16_Weights
 
-    entry = VGG16_Weights.IMAGENET1K_V1
-    try:
-        return dict(entry.get_state_dict(progress=False, check_hash=True, weights_only=True))
-    except (OSError, RuntimeError, pickle.UnpicklingError) as error:  # URLError is an OSError
-        reason = getattr(error, "reason", error)
-        raise InputError(
-            f"weights: expected to download ImageNet's VGG-16, got '{reason}'; fetch {entry.url} where there is a "
-            f'network and give the path of the file, or choose weights="random".'
-        ) from error
+    return download_state_dict(VGG16_Weights.IMAGENET1K_V1, "VGG-16", 'or choose weights="random"')
 
 
 def _calibration_images() -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
+from dxa_monai.networks.pseudo_dxa import PseudoDXA
+from dxa_monai.networks.regressor import AnthropometryRegressor
 from dxa_monai.networks.vae import DXAVAE
 
-_KEYS = {"architecture", "state", "extra"}
+CHECKPOINT_KEYS = {"architecture", "state", "extra"}
+"""What a file by :func:`save_network` holds."""
 _NAMED_TENSORS = 3
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 class SavableNetwork(Protocol):
@@ -67,13 +71,25 @@ def load_vae(path: str | Path, map_location: str | torch.device = "cpu") -> DXAV
     Raises:
         InputError: no such file, not a checkpoint of this project, or not one of a DXAVAE.
     """
-    content = _read(path, map_location)
-    try:
-        network = DXAVAE(**content["architecture"])
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: expected the architecture of a DXAVAE, got '{error}'.") from error
-    _load_state(network, content["state"], path)
-    return network.to(map_location).eval()
+    return _built_as_the_file_says(DXAVAE, path, map_location)
+
+
+def load_regressor(path: str | Path, map_location: str | torch.device = "cpu") -> AnthropometryRegressor:
+    """The :class:`AnthropometryRegressor` of a file by :func:`save_network`, as :func:`load_vae` does it.
+
+    Raises:
+        InputError: no such file, not a checkpoint of this project, or not one of an AnthropometryRegressor.
+    """
+    return _built_as_the_file_says(AnthropometryRegressor, path, map_location)
+
+
+def load_pseudo_dxa(path: str | Path, map_location: str | torch.device = "cpu") -> PseudoDXA:
+    """The :class:`PseudoDXA` of a file by :func:`save_network`, as :func:`load_vae` does it.
+
+    Raises:
+        InputError: no such file, not a checkpoint of this project, or not one of a PseudoDXA.
+    """
+    return _built_as_the_file_says(PseudoDXA, path, map_location)
 
 
 def load_tensors(path: str | Path, map_location: str | torch.device = "cpu") -> Any:
@@ -107,19 +123,29 @@ def describe_mismatch(expected: dict[str, torch.Tensor], got: dict[str, Any]) ->
     return ", ".join(parts) or None
 
 
+def _built_as_the_file_says(kind: type[_Network], path: str | Path, map_location: str | torch.device) -> _Network:
+    content = _read(path, map_location)
+    try:
+        network = kind(**content["architecture"])
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{path}: expected the architecture of a {kind.__name__}, got '{error}'.") from error
+    _load_state(network, content["state"], path)
+    return network.to(map_location).eval()
+
+
 def _read(path: str | Path, map_location: str | torch.device) -> dict[str, Any]:
     content = load_tensors(path, map_location)
     if (
         not isinstance(content, dict)
-        or set(content) != _KEYS
-        or not all(isinstance(content[key], dict) for key in _KEYS)
+        or set(content) != CHECKPOINT_KEYS
+        or not all(isinstance(content[key], dict) for key in CHECKPOINT_KEYS)
     ):
         got = (
             f"a dict of {_first([str(key) for key in content])}"
             if isinstance(content, dict)
             else type(content).__name__
         )
-        raise InputError(f"{path}: expected a checkpoint with {', '.join(sorted(_KEYS))}, got {got}.")
+        raise InputError(f"{path}: expected a checkpoint with {', '.join(sorted(CHECKPOINT_KEYS))}, got {got}.")
     return content
 
 

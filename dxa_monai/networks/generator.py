@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dxa_monai.networks.encoder import centred_padding
+from dxa_monai.networks.trunk import centred_padding
 from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE
 
 INITIAL_PRELU_SLOPE = 0.5

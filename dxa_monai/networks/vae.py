@@ -6,12 +6,9 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from dxa_monai.errors import InputError
 from dxa_monai.networks.encoder import DXAEncoder
-from dxa_monai.networks.generator import DXAGenerator
-from dxa_monai.networks.linear_path import LinearPath
+from dxa_monai.networks.scan_decoder import ScanDecoder
 from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE
 
 
@@ -26,7 +23,7 @@ class VAEOutput(NamedTuple):
     """``(B, latent_channels, *latent_shape)``."""
 
 
-class DXAVAE(nn.Module):
+class DXAVAE(ScanDecoder):
     """Encoder, reparameterised latent map, generator of the difference from the mean scan (paper section "DXA-VAE").
 
     The network works on normalised scans: with the mean image m and the scalar standard deviation s of
@@ -62,9 +59,6 @@ class DXAVAE(nn.Module):
         InputError: sizes that do not fit together, as the encoder and the generator say.
     """
 
-    mean_image: torch.Tensor
-    standard_deviation: torch.Tensor
-
     def __init__(
         self,
         in_channels: int = len(CHANNELS),
@@ -82,8 +76,6 @@ class DXAVAE(nn.Module):
         linear_channels: int = 0,
     ) -> None:
         super().__init__()
-        if not 0 <= linear_channels <= latent_channels:
-            raise InputError(f"linear_channels: expected 0 to {latent_channels}, got {linear_channels}.")
         self.encoder = DXAEncoder(
             in_channels,
             spatial_shape,
@@ -95,25 +87,21 @@ class DXAVAE(nn.Module):
             heads,
             norm,
         )
-        self.generator = DXAGenerator(
+        self.build_decoder(
+            in_channels,
+            spatial_shape,
             latent_channels,
             latent_shape,
             generator_channels,
-            in_channels,
-            spatial_shape,
             generator_kernel_sizes,
             generator_dense_shape,
+            linear_channels,
         )
-        nn.init.zeros_(self.generator.to_scan.weight)
-        self.linear_codes = linear_channels * int(latent_shape[0]) * int(latent_shape[1])
-        self.linear_path = LinearPath(self.linear_codes, (in_channels, int(spatial_shape[0]), int(spatial_shape[1])))
         # The codes start as they are: what the trunk adds to them begins at zero.
         head_outputs = linear_channels if heads == "conv" else self.linear_codes
         with torch.no_grad():
             for parameter in self.encoder.mu_head.parameters():
                 parameter[:head_outputs] = 0.0
-        self.register_buffer("mean_image", torch.zeros(in_channels, *spatial_shape))
-        self.register_buffer("standard_deviation", torch.ones(()))
         self._architecture = {
             "in_channels": in_channels,
             "spatial_shape": list(spatial_shape),
@@ -135,46 +123,6 @@ class DXAVAE(nn.Module):
         """The constructor's arguments as plain types: ``DXAVAE(**architecture)`` makes an equal network."""
         return dict(self._architecture)
 
-    @torch.jit.unused
-    def set_mean_image(self, mean_image: torch.Tensor) -> None:
-        """Set the image, ``(in_channels, H, W)``, that the generator's output is added to.
-
-        Raises:
-            InputError: another shape, or values that are not finite.
-        """
-        if mean_image.shape != self.mean_image.shape or not torch.isfinite(mean_image).all():
-            raise InputError(
-                f"mean_image: expected finite values of shape {tuple(self.mean_image.shape)}, "
-                f"got shape {tuple(mean_image.shape)} with {int((~torch.isfinite(mean_image)).sum())} others."
-            )
-        self.mean_image.copy_(mean_image)
-
-    @torch.jit.unused
-    def set_normalisation(self, mean_image: torch.Tensor, standard_deviation: float) -> None:
-        """Set the mean image and the scalar standard deviation (of training scans about it) of the normalisation.
-
-        Raises:
-            InputError: as :meth:`set_mean_image`, or a standard deviation that is not positive and finite.
-        """
-        if not 0.0 < float(standard_deviation) < float("inf"):
-            raise InputError(f"standard_deviation: expected a positive number, got {float(standard_deviation)}.")
-        self.set_mean_image(mean_image)
-        self.standard_deviation.fill_(float(standard_deviation))
-
-    @torch.jit.unused
-    def set_linear_path(self, components: torch.Tensor, deviations: torch.Tensor) -> None:
-        """Set the principal components of the training scans; call :meth:`set_normalisation` first.
-
-        Args:
-            components: ``(K, in_channels, H, W)``, K = ``linear_channels`` x cells of the latent map; orthonormal, as
-                :func:`dxa_monai.scan.statistics.principal_components` gives them.
-            deviations: ``(K,)`` standard deviations of the scans along them, in the unit of the scans.
-
-        Raises:
-            InputError: other shapes, or a deviation that is not positive.
-        """
-        self.linear_path.set_components(components, deviations / self.standard_deviation.to(deviations))
-
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mu and log-variance, each ``(B, latent_channels, *latent_shape)``, of scans ``(B, in_channels, H, W)``."""
         normalised = (x - self.mean_image) / self.standard_deviation
@@ -183,13 +131,6 @@ class DXAVAE(nn.Module):
             others = mu.flatten(1).shape[1] - self.linear_codes
             mu = mu + F.pad(self.linear_path.encode(normalised), (0, others)).reshape(mu.shape)
         return mu, log_variance
-
-    def decode(self, z: torch.Tensor) -> torch.Tensor:
-        """Scans ``(B, in_channels, H, W)``, not clamped, of latent maps ``(B, latent_channels, *latent_shape)``."""
-        normalised = self.generator(z)
-        if self.linear_codes > 0:
-            normalised = normalised + self.linear_path.decode(z.flatten(1)[:, : self.linear_codes])
-        return self.mean_image + self.standard_deviation * normalised
 
     def forward(self, x: torch.Tensor) -> VAEOutput:
         """Reconstruct scans ``(B, in_channels, H, W)`` in [0, 1], from a sample in training mode and from mu otherwise.

@@ -19,27 +19,12 @@ from dxa_monai.errors import InputError
 from dxa_monai.phantom import mesh
 from dxa_monai.phantom.mesh import FloatArray, IntArray
 from dxa_monai.phantom.surface import PART_NAMES
+from dxa_monai.scan.measures import ANTHROPOMETRY_15
 
 if TYPE_CHECKING:
     from dxa_monai.phantom.body import BodyModel, PosedBody
 
-MEASURES = (
-    "bicep_left_circumference_cm",
-    "bicep_right_circumference_cm",
-    "calf_left_circumference_cm",
-    "calf_right_circumference_cm",
-    "hip_circumference_cm",
-    "thigh_left_circumference_cm",
-    "thigh_right_circumference_cm",
-    "waist_circumference_cm",
-    "whole_body_surface_area_cm2",
-    "arm_left_volume_l",
-    "arm_right_volume_l",
-    "leg_left_volume_l",
-    "leg_right_volume_l",
-    "torso_volume_l",
-    "total_volume_l",
-)
+MEASURES = ANTHROPOMETRY_15
 """Names and order of the measures."""
 
 _BICEP_LEVEL = 0.5

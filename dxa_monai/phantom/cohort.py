@@ -36,10 +36,10 @@ from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.phantom.mesh import write_ply
 from dxa_monai.phantom.population import sample_person
 from dxa_monai.phantom.simulate import PersonRecord, Simulator
-from dxa_monai.phantom.worker_pool import run_in_processes
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.manifest import write_manifest
+from dxa_monai.worker_pool import run_in_processes
 
 MANIFEST_NAME = "manifest.csv"
 COHORT_NAME = "cohort.json"

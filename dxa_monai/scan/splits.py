@@ -182,6 +182,30 @@ def read_split(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]] |
     return split
 
 
+def check_new_people(rows: Iterable[Mapping[str, Any]], weights: str | os.PathLike[str]) -> None:
+    """Refuse people whom pretrained weights have seen, by the ``split.csv`` beside the weights.
+
+    Where there is none (weights without a file, or a file that came alone) nothing can be checked; a printed line says
+    so for a file.
+
+    Raises:
+        InputError: a person is in both; the first is named.
+    """
+    path = Path(weights)
+    if not path.is_file():
+        return
+    if not (path.parent / SPLIT_FILE_NAME).is_file():
+        print(f"{path}: no {SPLIT_FILE_NAME} beside it, so nobody can tell which people it has seen")
+        return
+    seen = {row["subject_id"] for part in read_split(path.parent).values() for row in part}
+    known = sorted({row["subject_id"] for row in rows} & seen)
+    if known:
+        raise InputError(
+            f"{path}: expected weights pretrained on other people, got subject '{known[0]}' in both "
+            f"({len(known)} in all); make the cohort with another --seed."
+        )
+
+
 def _checked_fractions(fractions: Sequence[float]) -> tuple[float, ...]:
     shares = tuple(float(value) for value in fractions)
     if (

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from dxa_monai.errors import InputError
-from dxa_monai.networks.encoder import INITIAL_LOG_VARIANCE, DXAEncoder, centred_padding
+from dxa_monai.networks.encoder import INITIAL_LOG_VARIANCE, DXAEncoder
+from dxa_monai.networks.trunk import centred_padding
 
 TINY = {"block_config": (1, 1, 1, 1), "growth_rate": 8, "init_features": 8, "latent_channels": 3}
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait
 from typing import Any
 
-from dxa_monai.errors import InputError
+from dxa_monai.errors import InputError, TrainingError
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -34,7 +34,7 @@ def run_in_processes(
         workers: number of processes.
 
     Raises:
-        InputError: raised by ``task``, passed on.
+        InputError, TrainingError: raised by ``task``, passed on.
         RuntimeError: any other failure of ``task`` (the message names the item) or a process that died.
     """
     executor = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
@@ -44,7 +44,7 @@ def run_in_processes(
         for future in as_completed(futures):
             try:
                 future.result()
-            except InputError:
+            except (InputError, TrainingError):
                 raise
             except BrokenProcessPool as error:
                 raise RuntimeError(

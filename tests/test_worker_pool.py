@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dxa_monai.errors import InputError
-from dxa_monai.phantom.worker_pool import run_in_processes
+from dxa_monai.worker_pool import run_in_processes
 
 
 def note(item: int, folder: Path) -> None:

@@ -1,0 +1,148 @@
+"""Measures that several arms predict, each trained with several seeds, against the truth: tables and differences.
+
+The interval of a number is over people (the cluster bootstrap of :mod:`dxa_monai.evaluation.agreement`), the squared
+error of a scan being the mean over seeds; how far the seeds lie apart is told beside it. Arms are compared in the same
+draws of people, so that what makes a person hard for all arms does not blur their difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dxa_monai.evaluation.agreement import resampled_people
+
+FloatArray = npt.NDArray[np.float64]
+
+MEAN_OF_MEASURES = "mean_of_measures"
+"""Row of the mean of R2 over all measures; their RMSEs have different units and no mean."""
+STATISTICS = ("r2", "rmse")
+
+
+def arm_table(
+    predictions: pd.DataFrame, by: Sequence[str], confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """R2 and RMSE of every arm and measure.
+
+    Args:
+        predictions: one row a scan, measure, seed and arm: ``scan_id, subject_id, measure, truth, predicted, seed`` and
+            the columns ``by``. Every arm and seed has the same scans.
+        by: columns that tell arms apart.
+        confidence: coverage of the intervals.
+        resamples: number of bootstrap samples.
+        seed: of the resampling.
+
+    Returns:
+        One row an arm and measure, and one of ``MEAN_OF_MEASURES``: ``by``, ``measure, people, scans, seeds``, R2 and
+        RMSE with ``_low``, ``_high`` and ``_seed_sd`` (NaN with one seed).
+    """
+    tables = []
+    for key, group in predictions.groupby(list(by), sort=False):
+        arm = _Arm(group)
+        table = arm.statistics(resamples, seed)
+        named = dict(zip(by, key, strict=True))
+        for index, measure in enumerate((*arm.measures, MEAN_OF_MEASURES)):
+            row: dict[str, Any] = named | {"measure": measure, "people": arm.people, "scans": arm.scans}
+            row["seeds"] = len(arm.errors)
+            for name in STATISTICS:
+                row |= _interval(name, table[name][:, index], confidence)
+                row[f"{name}_seed_sd"] = _spread(arm.of_each_seed(name)[:, index])
+            tables.append(row)
+    return pd.DataFrame(tables)
+
+
+def arm_differences(
+    predictions: pd.DataFrame, by: Sequence[str], confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """Every later arm minus every earlier one.
+
+    Args:
+        predictions: as for :func:`arm_table`.
+        by: likewise; arms are compared with all others, so filter what should not be.
+        confidence: coverage of the intervals.
+        resamples: number of bootstrap samples.
+        seed: of the resampling.
+
+    Returns:
+        One row a pair of arms and measure: ``by``, ``minus_{by}``, ``measure``, and R2 and RMSE with ``_low`` and
+        ``_high``.
+    """
+    arms = {key: _Arm(group) for key, group in predictions.groupby(list(by), sort=False)}
+    drawn = {key: arm.statistics(resamples, seed) for key, arm in arms.items()}
+    rows = []
+    for earlier, later in combinations(arms, 2):
+        if arms[earlier].scan_ids != arms[later].scan_ids:
+            raise ValueError(f"predictions: expected the same scans of {earlier} and {later}.")
+        named = dict(zip(by, later, strict=True)) | dict(zip((f"minus_{name}" for name in by), earlier, strict=True))
+        for index, measure in enumerate((*arms[later].measures, MEAN_OF_MEASURES)):
+            row: dict[str, Any] = named | {"measure": measure}
+            for name in STATISTICS:
+                row |= _interval(name, drawn[later][name][:, index] - drawn[earlier][name][:, index], confidence)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+class _Arm:
+    """Sums over each person of what R2 and RMSE need."""
+
+    def __init__(self, group: pd.DataFrame) -> None:
+        wide = group.pivot(index=["scan_id", "subject_id"], columns=["seed", "measure"], values="predicted")
+        truth = group.drop_duplicates(["scan_id", "measure"]).pivot(
+            index=["scan_id", "subject_id"], columns="measure", values="truth"
+        )
+        self.measures = list(dict.fromkeys(group["measure"]))
+        self.scan_ids = list(wide.index.get_level_values("scan_id"))
+        self.scans = len(wide)
+        values = truth[self.measures].to_numpy(dtype=np.float64)
+        _, person = np.unique(wide.index.get_level_values("subject_id").astype(str), return_inverse=True)
+        self.people = int(person.max()) + 1
+        moved = values - values.mean(axis=0)  # far from 0, squares would lose digits
+        self.truth = np.stack([_by_person(person, each) for each in (np.ones_like(moved), moved, moved**2)])
+        seeds = list(dict.fromkeys(group["seed"]))
+        self.errors = np.stack(
+            [_by_person(person, np.square(wide[seed][self.measures].to_numpy() - values)) for seed in seeds]
+        )
+
+    def statistics(self, resamples: int, seed: int) -> dict[str, FloatArray]:
+        """Row 0: of all people; the others: of people drawn. Columns: measures, then their mean."""
+        weights = np.vstack([np.ones(self.people), resampled_people(self.people, resamples, seed)])
+        return _r2_and_rmse(np.einsum("rp,kpm->krm", weights, self.truth), weights @ self.errors.mean(axis=0))
+
+    def of_each_seed(self, name: str) -> FloatArray:
+        """``(S, M + 1)``."""
+        truth = self.truth.sum(axis=1)[:, None]
+        return np.concatenate([_r2_and_rmse(truth, errors.sum(axis=0)[None])[name] for errors in self.errors])
+
+
+def _by_person(person: npt.NDArray[np.int64], values: FloatArray) -> FloatArray:
+    """``(P, M)`` sums of ``(N, M)``."""
+    sums = np.zeros((int(person.max()) + 1, values.shape[1]))
+    np.add.at(sums, person, values)
+    return sums
+
+
+def _r2_and_rmse(truth: FloatArray, squared_error: FloatArray) -> dict[str, FloatArray]:
+    count, total, squares = truth
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = squares - total**2 / count
+        r2 = np.where(spread > 0.0, 1.0 - squared_error / spread, np.nan)
+        rmse = np.sqrt(squared_error / count)
+    none = np.full((len(rmse), 1), np.nan)
+    return {"r2": np.hstack([r2, r2.mean(axis=1, keepdims=True)]), "rmse": np.hstack([rmse, none])}
+
+
+def _interval(name: str, values: FloatArray, confidence: float) -> dict[str, float]:
+    """The estimate stands first; draws in which it is not defined do not count."""
+    drawn = values[1:][np.isfinite(values[1:])]
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(drawn, [tail, 1.0 - tail]) if drawn.size else (np.nan, np.nan)
+    return {name: float(values[0]), f"{name}_low": float(low), f"{name}_high": float(high)}
+
+
+def _spread(values: FloatArray) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else float("nan")

@@ -1,0 +1,68 @@
+"""Measures of every scan as one CSV table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+from monai.utils.enums import CommonKeys
+from tqdm import tqdm
+
+from dxa_monai.files import output_folder
+from dxa_monai.scan.csv_table import write_table
+
+TABLE_NAME = "anthropometry.csv"
+_SIGNIFICANT_DIGITS = 6
+
+
+class MeasuresWriter:
+    """Write ``anthropometry.csv``: one row a scan, ``scan_id, scan`` and a column for each measure, in its unit.
+
+    The batch holds ``scan_id`` and ``relative``, as :func:`dxa_monai.scan.collect.collect_scans` gives them; the
+    network's output is ``(B, M)``. The table is written when all scans are done, whole or not at all.
+
+    Args:
+        output_dir: gets the table.
+        measures: names of the columns, in the order of the network's output.
+
+    Raises:
+        InputError: the folder cannot be written to.
+    """
+
+    def __init__(self, output_dir: str | Path, measures: Sequence[str]) -> None:
+        self.path = output_folder(output_dir) / TABLE_NAME
+        self.measures = tuple(measures)
+        self._rows: list[dict[str, Any]] = []
+        self._bar: tqdm | None = None
+
+    def attach(self, engine: Engine) -> None:
+        """Follow an evaluator."""
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.add)
+        engine.add_event_handler(Events.COMPLETED, self.finish)
+
+    def start(self, engine: Engine) -> None:
+        """Show a progress bar."""
+        self._rows = []
+        self._bar = tqdm(total=engine.state.epoch_length, desc="measuring", unit="batch")
+
+    def add(self, engine: Engine) -> None:
+        """Keep the measures of a batch."""
+        batch: Any = engine.state.batch
+        output: Any = engine.state.output
+        for index, values in enumerate(output[CommonKeys.PRED].detach().double().cpu().tolist()):
+            shown = {
+                name: f"{value:.{_SIGNIFICANT_DIGITS}g}" for name, value in zip(self.measures, values, strict=True)
+            }
+            self._rows.append({"scan_id": batch["scan_id"][index], "scan": batch["relative"][index]} | shown)
+        if self._bar is not None:
+            self._bar.update()
+
+    def finish(self, engine: Engine) -> None:
+        """Write the table and say where it lies."""
+        if self._bar is not None:
+            self._bar.close()
+        write_table(self.path, ("scan_id", "scan", *self.measures), self._rows)
+        print(f"Measures of {len(self._rows)} scans: {self.path}")

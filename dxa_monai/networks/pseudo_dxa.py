@@ -1,0 +1,175 @@
+"""Pseudo-DXA: points of a body's surface to its raw scan, by a mesh encoder and the generator of the DXA-VAE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+
+from dxa_monai.errors import InputError
+from dxa_monai.networks.pointnet import PointNetEncoder
+from dxa_monai.networks.pointnet2 import PointNet2Encoder
+from dxa_monai.networks.scan_decoder import ScanDecoder
+from dxa_monai.networks.vae import DXAVAE, VAEOutput
+from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE
+
+ENCODERS: dict[str, type[PointNet2Encoder] | type[PointNetEncoder]] = {
+    "pointnet2": PointNet2Encoder,
+    "pointnet": PointNetEncoder,
+}
+
+
+class PseudoDXA(ScanDecoder):
+    """Mesh encoder, reparameterised latent map, generator of the difference from the mean scan (paper section 4.3).
+
+    From the latent map on this is the :class:`DXAVAE`, so that a trained VAE's generator, mean image, standard
+    deviation and linear path fit (:func:`dxa_monai.networks.generator_weights.initialise_generator`). With a random
+    generator training starts exactly at the mean image, as there. With ``linear_channels`` the codes of the principal
+    components start at zero, too: the encoder has to predict them as it does the other codes.
+
+    In training mode z is drawn as mu + exp(log_variance / 2) * noise, in evaluation mode z = mu.
+
+    Args:
+        encoder: ``kind``, a name in ``ENCODERS``, and arguments of it, except those of the latent map; None:
+            ``pointnet2`` with its defaults.
+        out_channels: channels of a scan.
+        spatial_shape: rows and columns of a scan.
+        latent_channels: channels of the latent map.
+        latent_shape: rows and columns of the latent map.
+        generator_channels: see :class:`DXAVAE`.
+        generator_kernel_sizes: see :class:`DXAVAE`.
+        generator_dense_shape: see :class:`DXAVAE`.
+        linear_channels: see :class:`DXAVAE`.
+
+    Raises:
+        InputError: an unknown kind of encoder or argument of it, or sizes that do not fit together.
+    """
+
+    def __init__(
+        self,
+        encoder: Mapping[str, Any] | None = None,
+        out_channels: int = len(CHANNELS),
+        spatial_shape: Sequence[int] = SCAN_SHAPE,
+        latent_channels: int = 512,
+        latent_shape: Sequence[int] = (5, 4),
+        generator_channels: Sequence[int] = (512, 256, 128, 64, 32),
+        generator_kernel_sizes: Sequence[int] = (2, 4, 8),
+        generator_dense_shape: Sequence[int] | None = None,
+        linear_channels: int = 0,
+    ) -> None:
+        super().__init__()
+        arguments = {"kind": "pointnet2"} if encoder is None else dict(encoder)
+        kind = arguments.pop("kind", None)
+        if kind not in ENCODERS:
+            raise InputError(f"encoder: expected a kind among {', '.join(ENCODERS)}, got '{kind}'.")
+        try:
+            self.encoder = ENCODERS[kind](latent_channels=latent_channels, latent_shape=latent_shape, **arguments)
+        except TypeError as error:
+            raise InputError(f"encoder: expected arguments of {ENCODERS[kind].__name__}, got '{error}'.") from error
+        self.build_decoder(
+            out_channels,
+            spatial_shape,
+            latent_channels,
+            latent_shape,
+            generator_channels,
+            generator_kernel_sizes,
+            generator_dense_shape,
+            linear_channels,
+        )
+        # Codes of principal components multiply large images: they start at their mean.
+        with torch.no_grad():
+            for parameter in self.encoder.head.mu.parameters():
+                parameter[: self.linear_codes] = 0.0
+        self._generator_frozen = False
+        encoder_architecture = self.encoder.architecture()
+        del encoder_architecture["latent_channels"], encoder_architecture["latent_shape"]
+        self._architecture = {
+            "encoder": {"kind": kind, **encoder_architecture},
+            "out_channels": out_channels,
+            "spatial_shape": [int(size) for size in spatial_shape],
+            "latent_channels": latent_channels,
+            "latent_shape": [int(size) for size in latent_shape],
+            "generator_channels": list(generator_channels),
+            "generator_kernel_sizes": list(generator_kernel_sizes),
+            "generator_dense_shape": None if generator_dense_shape is None else list(generator_dense_shape),
+            "linear_channels": linear_channels,
+        }
+
+    @classmethod
+    def like(cls, vae: DXAVAE, encoder: Mapping[str, Any] | None = None) -> PseudoDXA:
+        """A network with a random generator of the architecture that ``vae`` has; ``encoder`` as of the constructor."""
+        of_vae = vae.architecture()
+        shared = {name: of_vae[name] for name in _SHARED_ARGUMENTS}
+        return cls(encoder, out_channels=of_vae["in_channels"], **shared)
+
+    def architecture(self) -> dict[str, Any]:
+        """The constructor's arguments as plain types: ``PseudoDXA(**architecture)`` makes an equal network."""
+        return deepcopy(self._architecture)
+
+    def freeze_generator(self, frozen: bool = True) -> None:
+        """Keep the generator as it is and in evaluation mode, also after :meth:`train`; or set it free again.
+
+        Gradients still pass through it to the encoder. An optimiser skips frozen weights, so it may hold them all.
+        """
+        self._generator_frozen = frozen
+        self.generator.requires_grad_(not frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> PseudoDXA:
+        """Training mode for all but a frozen generator."""
+        super().train(mode)
+        if self._generator_frozen:
+            self.generator.eval()
+        return self
+
+    def encode(self, points: torch.Tensor, lengths: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mu and log-variance, each ``(B, latent_channels, *latent_shape)``; arguments as of :meth:`forward`."""
+        mu, log_variance = self.encoder(points, lengths)
+        return mu, log_variance
+
+    def forward(self, points: torch.Tensor, lengths: torch.Tensor | None = None) -> VAEOutput:
+        """Scans, not clamped, of points of bodies, from a sample in training mode and from mu otherwise.
+
+        The noise comes from torch's global generator: seed it (MONAI's ``set_determinism``) for a repeatable run.
+
+        Args:
+            points: ``(B, F, P)``: x, y, z in metres and, with ``in_features`` 6 (the default), the unit normal.
+            lengths: ``(B,)`` points of each body, where they differ.
+
+        Raises:
+            InputError: another shape, lengths out of range, or PyTorch3D is not installed.
+        """
+        mu, log_variance = self.encode(points, lengths)
+        z = mu
+        if self.training:
+            z = mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu)
+        return VAEOutput(self.decode(z), mu, log_variance)
+
+    def predict(self, points: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """Scans ``(B, out_channels, H, W)`` from mu, clamped to [0, 1]; arguments as of :meth:`forward`."""
+        mu, _ = self.encode(points, lengths)
+        return self.decode(mu).clamp(0.0, 1.0)
+
+    @property
+    def has_transforms(self) -> bool:
+        """Whether the encoder has transforms to keep near rotations."""
+        return isinstance(self.encoder, PointNetEncoder)
+
+    def orthogonality_penalty(self) -> torch.Tensor:
+        """That of a PointNet's transforms in the last forward pass, a scalar; 0 for an encoder without any."""
+        if isinstance(self.encoder, PointNetEncoder):
+            return self.encoder.orthogonality_penalty()
+        return self.standard_deviation.new_zeros(())
+
+
+_SHARED_ARGUMENTS = (
+    "spatial_shape",
+    "latent_channels",
+    "latent_shape",
+    "generator_channels",
+    "generator_kernel_sizes",
+    "generator_dense_shape",
+    "linear_channels",
+)

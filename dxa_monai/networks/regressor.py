@@ -1,0 +1,140 @@
+"""Raw scan to measures of the body: the encoder's trunk, pooled, with a small head (paper section 4.2)."""
+
+# No ``from __future__ import annotations`` here, so that TorchScript can read the annotations.
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from dxa_monai.errors import InputError
+from dxa_monai.networks.trunk import DXATrunk
+from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE
+from dxa_monai.scan.measures import ANTHROPOMETRY_15
+
+
+class AnthropometryRegressor(nn.Module):
+    """Measures of a body, in their own units, from a raw scan.
+
+    The scan is normalised by a mean image and a scalar standard deviation, as in the VAE; the trunk's map is averaged
+    over ``pooled_shape`` cells; a linear head gives standardised measures, and means and standard deviations of the
+    training people turn them into centimetres, square centimetres and litres. The head starts at zero, so that training
+    starts at the mean of the training people. All statistics are buffers and belong to the checkpoint.
+
+    Args:
+        measures: names of the measures, units included.
+        in_channels: channels of a scan.
+        spatial_shape: rows and columns of a scan.
+        map_shape: see :class:`DXATrunk`.
+        block_config: see :class:`DXATrunk`.
+        growth_rate: see :class:`DXATrunk`.
+        init_features: see :class:`DXATrunk`.
+        norm: see :class:`DXATrunk`.
+        pooled_shape: rows and columns of the map that the head sees; (1, 1) is the average over the scan.
+        dropout: share of the pooled features that is dropped in training.
+
+    Raises:
+        InputError: no measure, a pooled map larger than the trunk's, or as :class:`DXATrunk`.
+    """
+
+    mean_image: torch.Tensor
+    standard_deviation: torch.Tensor
+    measure_mean: torch.Tensor
+    measure_standard_deviation: torch.Tensor
+
+    def __init__(
+        self,
+        measures: Sequence[str] = ANTHROPOMETRY_15,
+        in_channels: int = len(CHANNELS),
+        spatial_shape: Sequence[int] = SCAN_SHAPE,
+        map_shape: Sequence[int] | None = (5, 4),
+        block_config: Sequence[int] = (6, 12, 24, 16),
+        growth_rate: int = 32,
+        init_features: int = 64,
+        norm: str | Sequence[Any] = "batch",
+        pooled_shape: Sequence[int] = (1, 1),
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if not measures:
+            raise InputError("measures: expected at least one, got none.")
+        self.measures = tuple(str(name) for name in measures)
+        self.trunk = DXATrunk(in_channels, spatial_shape, map_shape, block_config, growth_rate, init_features, norm)
+        rows, columns = (int(size) for size in pooled_shape)
+        if not (1 <= rows <= self.trunk.feature_shape[0] and 1 <= columns <= self.trunk.feature_shape[1]):
+            raise InputError(
+                f"pooled_shape: expected at most the trunk's {self.trunk.feature_shape[0]} x "
+                f"{self.trunk.feature_shape[1]}, got {rows} x {columns}."
+            )
+        self.pool = nn.AdaptiveAvgPool2d((rows, columns))
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(self.trunk.feature_channels * rows * columns, len(measures))
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.frozen = False
+        self.register_buffer("mean_image", torch.zeros(in_channels, *spatial_shape))
+        self.register_buffer("standard_deviation", torch.ones(()))
+        self.register_buffer("measure_mean", torch.zeros(len(measures)))
+        self.register_buffer("measure_standard_deviation", torch.ones(len(measures)))
+        self._architecture = {
+            "measures": list(measures),
+            "in_channels": in_channels,
+            "spatial_shape": list(spatial_shape),
+            "map_shape": None if map_shape is None else list(map_shape),
+            "block_config": list(block_config),
+            "growth_rate": growth_rate,
+            "init_features": init_features,
+            "norm": norm if isinstance(norm, str) else list(norm),
+            "pooled_shape": [rows, columns],
+            "dropout": dropout,
+        }
+
+    @torch.jit.unused
+    def architecture(self) -> dict[str, Any]:
+        """The constructor's arguments as plain types."""
+        return dict(self._architecture)
+
+    @torch.jit.unused
+    def set_normalisation(self, mean_image: torch.Tensor, standard_deviation: float) -> None:
+        """Set the mean scan ``(in_channels, H, W)`` and the standard deviation about it.
+
+        Raises:
+            InputError: another shape, or a standard deviation that is not positive.
+        """
+        if mean_image.shape != self.mean_image.shape or not float(standard_deviation) > 0.0:
+            raise InputError(
+                f"mean_image: expected shape {tuple(self.mean_image.shape)} and a positive standard deviation, "
+                f"got {tuple(mean_image.shape)} and {float(standard_deviation)}."
+            )
+        self.mean_image.copy_(mean_image)
+        self.standard_deviation.fill_(float(standard_deviation))
+
+    @torch.jit.unused
+    def set_measure_statistics(self, mean: torch.Tensor, standard_deviation: torch.Tensor) -> None:
+        """Set mean and standard deviation, ``(M,)`` each, of the measures over the training split."""
+        self.measure_mean.copy_(mean)
+        self.measure_standard_deviation.copy_(standard_deviation)
+
+    @torch.jit.unused
+    def freeze_trunk(self) -> None:
+        """Train the head and the 1x1 convolution in front, which ImageNet has no weights for, and nothing else.
+
+        The DenseNet stays in evaluation mode: its batch statistics are those it was trained with.
+        """
+        self.frozen = True
+        self.trunk.trunk.requires_grad_(False)
+        self.train(self.training)
+
+    @torch.jit.unused
+    def train(self, mode: bool = True) -> "AnthropometryRegressor":
+        """As in torch, but a frozen trunk stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen:
+            self.trunk.trunk.eval()
+        return self
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Measures ``(B, M)``, in their units, of scans ``(B, in_channels, H, W)`` in [0, 1]."""
+        features = self.trunk.features((x - self.mean_image) / self.standard_deviation)
+        standardised = self.head(self.dropout(self.pool(features).flatten(1)))
+        return self.measure_mean + self.measure_standard_deviation * standardised

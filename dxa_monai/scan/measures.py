@@ -1,0 +1,117 @@
+"""What a manifest knows of people beside their scans: the measures that a network learns to read from a scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from dxa_monai.errors import InputError
+from dxa_monai.scan.manifest import Row, as_datalist
+
+ANTHROPOMETRY_15 = (
+    "bicep_left_circumference_cm",
+    "bicep_right_circumference_cm",
+    "calf_left_circumference_cm",
+    "calf_right_circumference_cm",
+    "hip_circumference_cm",
+    "thigh_left_circumference_cm",
+    "thigh_right_circumference_cm",
+    "waist_circumference_cm",
+    "whole_body_surface_area_cm2",
+    "arm_left_volume_l",
+    "arm_right_volume_l",
+    "leg_left_volume_l",
+    "leg_right_volume_l",
+    "torso_volume_l",
+    "total_volume_l",
+)
+"""The paper's 15 measures (arXiv 2206.06663, table 3) as columns of the manifest."""
+
+_UNITS = {"cm": "cm", "cm2": "cm²", "l": "litres", "kg": "kg", "g": "g"}
+
+
+def measure_label(measure: str) -> str:
+    """A column name for people: ``waist_circumference_cm`` is "waist circumference (cm)"."""
+    words = measure.split("_")
+    unit = _UNITS.get(words[-1])
+    return " ".join(words) if unit is None else f"{' '.join(words[:-1])} ({unit})"
+
+
+def as_labelled_datalist(rows: Iterable[Mapping[str, Any]], measures: Sequence[str]) -> list[dict[str, Any]]:
+    """Manifest rows as a MONAI data list with the measures: ``image, scan_id, subject_id, label``.
+
+    Args:
+        rows: manifest rows.
+        measures: columns of the manifest.
+
+    Returns:
+        One dictionary a row; ``label`` is float32 ``(M,)`` in the order of ``measures``, in the columns' units.
+
+    Raises:
+        InputError: a row lacks a measure, or it is no number.
+    """
+    rows = list(rows)
+    return [
+        item | {"label": values.astype(np.float32)}
+        for item, values in zip(as_datalist(rows), measure_table(rows, measures), strict=True)
+    ]
+
+
+def measure_table(rows: Iterable[Mapping[str, Any]], measures: Sequence[str]) -> np.ndarray:
+    """The measures of manifest rows, float64 ``(N, M)``.
+
+    Raises:
+        InputError: a row lacks a measure, or it is no number.
+    """
+    rows = list(rows)
+    if not measures:
+        raise InputError("measures: expected at least one column of the manifest, got none.")
+    for measure in measures:
+        lacking = [row["scan_id"] for row in rows if not isinstance(row.get(measure), (int, float))]
+        if lacking:
+            raise InputError(
+                f"manifest: expected a number in column {measure} for every scan, "
+                f"got none for scan '{lacking[0]}' ({len(lacking)} of {len(rows)} scans)."
+            )
+    return np.array([[float(row[measure]) for measure in measures] for row in rows]).reshape(len(rows), len(measures))
+
+
+def measure_statistics(rows: Iterable[Mapping[str, Any]], measures: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of the measures over scans, float32 ``(M,)`` each, for standardised targets.
+
+    Raises:
+        InputError: as :func:`measure_table`, or a measure is the same in all scans.
+    """
+    table = measure_table(rows, measures)
+    deviation = table.std(axis=0, ddof=1) if len(table) > 1 else np.zeros(len(measures))
+    for measure, value in zip(measures, deviation, strict=True):
+        if not value > 0.0:
+            raise InputError(
+                f"training split: expected people of different {measure}, got {len(table)} scans of the same."
+            )
+    return torch.from_numpy(table.mean(axis=0)).float(), torch.from_numpy(deviation).float()
+
+
+def first_pairs(rows: Iterable[Mapping[str, Any]], count: int, seed: int) -> list[Row]:
+    """The first ``count`` scans of people in a random order, for a learning curve; fewer are part of more.
+
+    Args:
+        rows: manifest rows.
+        count: scans to keep; 0 keeps all.
+        seed: of the order of people.
+
+    Raises:
+        InputError: there are fewer scans than ``count``.
+    """
+    scans_of: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: (row["subject_id"], row["scan_id"])):
+        scans_of.setdefault(row["subject_id"], []).append(dict(row))
+    people = sorted(scans_of)
+    order = np.random.default_rng(seed).permutation(len(people))
+    chosen = [row for index in order for row in scans_of[people[index]]]
+    if count < 0 or count > len(chosen):
+        raise InputError(f"training_pairs: expected 0 (all) to {len(chosen)}, got {count}.")
+    return chosen[:count] if count else chosen

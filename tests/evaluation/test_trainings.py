@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dxa_monai.errors import InputError, TrainingError
+from dxa_monai.evaluation.trainings import LOG_FILE, run_trainings
+
+CONFIG = {
+    "imports": [
+        "$from dxa_monai.errors import InputError",
+        "$from dxa_monai.handlers.run_folder import finish_run",
+        "$import os",
+    ],
+    "output_dir": "",
+    "number": 1,
+    "run": [
+        "$print('number', 12 // @number)",
+        "$finish_run(@output_dir, number=@number, process=os.getpid())",
+    ],
+}
+
+
+def _config(folder: Path) -> list[str]:
+    (folder / "train.json").write_text(json.dumps(CONFIG))
+    return [str(folder / "train.json")]
+
+
+def _settings(folder: Path, *numbers: int) -> list[dict[str, Any]]:
+    return [{"number": number, "output_dir": str(folder / f"run{number}")} for number in numbers]
+
+
+def test_each_training_has_its_folder_log_and_settings_and_is_done_once(tmp_path: Path) -> None:
+    files = _config(tmp_path)
+    run_trainings(files, _settings(tmp_path, 1, 2), workers=2, progress=False)
+    before = {path: path.read_text() for path in tmp_path.rglob("finished.json")}
+    assert sorted(json.loads(text)["number"] for text in before.values()) == [1, 2]
+    assert "number 6" in (tmp_path / "run2" / LOG_FILE).read_text()
+    run_trainings(files, _settings(tmp_path, 1, 2, 3), workers=1, progress=False)
+    assert all(path.read_text() == text for path, text in before.items())
+    assert (tmp_path / "run3" / "finished.json").exists()
+
+
+def test_a_failure_names_the_log(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=rf"run0/{LOG_FILE}: .*"):
+        run_trainings(_config(tmp_path), _settings(tmp_path, 0), workers=1, progress=False)
+    assert not (tmp_path / "run0" / "finished.json").exists()
+
+
+def test_one_folder_for_two_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a folder of its own"):
+        run_trainings(_config(tmp_path), _settings(tmp_path, 1, 1), workers=1, progress=False)
