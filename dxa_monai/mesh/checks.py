@@ -1,0 +1,157 @@
+"""Defects of a body scan: which make a wrong number, and are refused, and which do no harm.
+
+A mesh is used here by points spread evenly over its surface, with the surface's normals. So
+
+* **refused** are what puts points where no person is (other bodies, a floor, a doubled surface), leaves a part of the
+  person without points (large holes, a bust), turns normals inwards, or has the person lie, stand on the head or face
+  another way than stated;
+* **harmless** are holes of up to 5 % of the surface in all (soles, scalp and armpits of most scanners), faces without
+  area, up to 1 % of doubled or wrongly wound faces, small pieces inside the body's own extent (eyes, teeth) and unused
+  vertices. A mesh need not be watertight, because no volume is taken from it.
+
+Everything but the person's wholeness and posture can be mended (:mod:`dxa_monai.mesh.repair`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+import numpy as np
+
+from dxa_monai.errors import InputError
+from dxa_monai.mesh.io import BodyMesh
+from dxa_monai.mesh.posture import (
+    MAX_SHIN_GIRTH,
+    MAX_TILT_DEGREES,
+    MAX_TURN_DEGREES,
+    MIN_CENTRE,
+    MIN_TOES,
+    SKIN_AREA,
+    Posture,
+    measure_posture,
+)
+from dxa_monai.mesh.repair import SurfaceState, repaired, survey
+
+MAX_OTHER_PIECES = 0.02
+"""Largest share of the area outside the largest piece: about a hand."""
+
+MAX_OUTREACH_M = 0.02
+"""How far other pieces may reach beyond the largest one, because they move the floor and the measured height."""
+
+MAX_WRONG_FACES = 0.01
+"""Largest share of the area in doubled faces, and in wrongly wound ones."""
+
+MAX_HOLES = 0.05
+"""Largest area of all holes together, by the area of the surface."""
+
+DEFECTS = ("pieces", "doubled", "winding", "inside_out", "holes", "whole", "upright", "facing")
+"""Names under which a defect can be accepted, in the order in which they are looked for."""
+
+
+@dataclass(frozen=True)
+class Defect:
+    """Something about a mesh that would make a wrong number.
+
+    Attributes:
+        name: one of ``DEFECTS``.
+        expected, found: the two halves of the sentence about it.
+        mendable: whether ``repair`` can mend it.
+        advice: what the user may have stated wrongly, for the end of the sentence.
+    """
+
+    name: str
+    expected: str
+    found: str
+    mendable: bool
+    advice: str = ""
+
+
+def checked(mesh: BodyMesh, repair: bool = False, accept: str | Collection[str] = ()) -> BodyMesh:
+    """The mesh if it can stand for a person; with ``repair`` after mending it, ``mends`` saying how.
+
+    Args:
+        mesh: a loaded mesh.
+        repair: drop doubled faces, faces without area and other bodies, turn faces outwards and close small holes.
+            The vertices keep their numbers.
+        accept: name or names out of ``DEFECTS`` that are let through, where the user knows better.
+
+    Raises:
+        InputError: the first defect that makes a wrong number, naming ``repair`` or, where that does not help, the
+            name under which to accept it; or an unknown name in ``accept``.
+    """
+    accepted = {accept} if isinstance(accept, str) else set(accept)
+    unknown = sorted(accepted - set(DEFECTS))
+    if unknown:
+        raise InputError(f"accept: expected names out of {', '.join(DEFECTS)}, got {', '.join(unknown)}.")
+    if repair:
+        mesh = repaired(mesh, others=_has_other_bodies(survey(mesh)), max_holes=MAX_HOLES)
+    for defect in find_defects(mesh):
+        if defect.name in accepted:
+            continue
+        way_out = "mend it with repair" if defect.mendable and not repair else f"accept it with accept='{defect.name}'"
+        way_out = f"{defect.advice} or {way_out}" if defect.advice else way_out
+        raise InputError(f"{mesh.source}: expected {defect.expected}, got {defect.found}: {way_out}.")
+    return mesh
+
+
+def find_defects(mesh: BodyMesh) -> list[Defect]:
+    """All defects of a mesh that make a wrong number, in the order of ``DEFECTS``."""
+    state = survey(mesh)
+    found: list[Defect] = []
+    if _has_other_bodies(state):
+        share, reach = state.other_pieces_share, state.other_pieces_outreach_m
+        found.append(
+            Defect(
+                "pieces",
+                "one body",
+                f"{state.piece_count} separate pieces ({share:.1%} of the surface and {100 * reach:.0f} cm "
+                "of the extent outside the largest)",
+                mendable=True,
+            )
+        )
+    if state.doubled_share > MAX_WRONG_FACES:
+        found.append(Defect("doubled", "every face once", f"{state.doubled_share:.1%} of the surface twice", True))
+    if state.disagreeing_share > MAX_WRONG_FACES:
+        against = f"{state.disagreeing_share:.1%} of the surface wound against the rest"
+        found.append(Defect("winding", "faces wound one way", against, mendable=True))
+    if state.volume_m3 < 0.0:
+        found.append(Defect("inside_out", "faces that point outwards", "a surface turned inside out", True))
+    if state.holes_share > MAX_HOLES:
+        holes = f"holes of {state.holes_share:.1%} of its area"
+        found.append(Defect("holes", f"a surface with holes of at most {MAX_HOLES:.0%}", holes, mendable=False))
+    posture = _posture_defect(measure_posture(mesh), mesh)
+    return [*found, posture] if posture else found
+
+
+def _has_other_bodies(state: SurfaceState) -> bool:
+    return state.other_pieces_share > MAX_OTHER_PIECES or state.other_pieces_outreach_m > MAX_OUTREACH_M
+
+
+def _posture_defect(posture: Posture, mesh: BodyMesh) -> Defect | None:
+    """The first thing about the posture that cannot be right: later ones follow from it."""
+    extents = np.diff(mesh.bounds_m, axis=0)[0]
+    axes = f"up_axis '{mesh.up_axis}' and facing '{mesh.facing}'"
+    skin_by_length = posture.skin_area * (extents[2] / extents.max()) ** 2
+    upright, front = "a person with the head up", "a person seen from the front"
+    other_up, other_facing = "state another up_axis", "state another facing"
+    if posture.tilt_degrees > MAX_TILT_DEGREES and SKIN_AREA[0] < skin_by_length < SKIN_AREA[1]:
+        lying = f"a long axis {posture.tilt_degrees:.0f} degrees off that with {axes}"
+        return Defect("upright", upright, lying, mendable=False, advice=other_up)
+    if not SKIN_AREA[0] <= posture.skin_area <= SKIN_AREA[1]:
+        expected = f"a whole person with {SKIN_AREA[0]} to {SKIN_AREA[1]} statures squared of skin"
+        return Defect("whole", expected, f"{posture.skin_area:.2f} (a bust has more)", mendable=False)
+    if posture.turn_degrees > MAX_TURN_DEGREES:
+        turn = f"one turned by {posture.turn_degrees:.0f} degrees with {axes}"
+        return Defect("facing", front, turn, mendable=False, advice=other_facing)
+    if posture.centre < MIN_CENTRE:
+        return Defect("upright", upright, f"one upside down with {axes}", mendable=False, advice=other_up)
+    if posture.shin_girth > MAX_SHIN_GIRTH:
+        shins = f"{posture.shin_girth:.2f} (a bust without legs)"
+        return Defect("whole", f"shins of at most {MAX_SHIN_GIRTH} statures around", shins, mendable=False)
+    if posture.toes < -MIN_TOES:
+        return Defect("facing", front, f"toes that point backwards with {axes}", mendable=False, advice=other_facing)
+    if not posture.toes > MIN_TOES:
+        feet = "a lower end without toes that point forwards (a bust without legs or feet)"
+        return Defect("whole", "a person with feet", feet, mendable=False)
+    return None

@@ -1,0 +1,82 @@
+"""The header of a PLY file against the bytes that follow it.
+
+Turk G. The PLY Polygon File Format. Stanford University, 1994.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dxa_monai.errors import InputError
+from dxa_monai.mesh.limits import check_element_count, check_text_size
+
+_MAX_HEADER_BYTES = 65536
+_TYPE_BYTES = {
+    **dict.fromkeys(("char", "uchar", "int8", "uint8"), 1),
+    **dict.fromkeys(("short", "ushort", "int16", "uint16"), 2),
+    **dict.fromkeys(("int", "uint", "int32", "uint32", "float", "float32"), 4),
+    **dict.fromkeys(("double", "float64", "int64", "uint64"), 8),
+}
+_FORMATS = ("ascii", "binary_little_endian", "binary_big_endian")
+
+
+def check_ply_header(path: Path, content: bytes) -> None:
+    """Refuse a PLY file whose header announces more than the file holds, before anything is made room for.
+
+    A binary file needs at least each element's fixed properties and the empty lists' lengths; a text file at least a
+    line an element.
+
+    Raises:
+        InputError: no PLY header, one that cannot be read, too many elements, or fewer bytes or lines than announced.
+    """
+    head, separator, _ = content[:_MAX_HEADER_BYTES].partition(b"end_header")
+    line_end = content.find(b"\n", len(head))
+    if not head.startswith(b"ply") or not separator or line_end < 0:
+        raise InputError(f"{path}: expected a PLY file (ply ... end_header), got {_beginning(content)}.")
+    body_bytes = len(content) - line_end - 1
+    elements, form = _read_header(path, head.decode("ascii", "replace").splitlines()[1:])
+    for name, count, _ in elements:
+        check_element_count(path, count, f"elements '{name}'")
+    if form == "ascii":
+        check_text_size(path, len(content))
+        announced, found, unit = sum(count for _, count, _ in elements), content.count(b"\n", line_end + 1) + 1, "lines"
+        check_element_count(path, found // 2, "pairs of lines")
+    else:
+        announced, found, unit = sum(count * size for _, count, size in elements), body_bytes, "bytes"
+    if found < announced:
+        counts = ", ".join(f"{count} {name}" for name, count, _ in elements)
+        raise InputError(
+            f"{path}: expected at least {announced} {unit} after the header for its {counts}, got {found}: "
+            "the file is cut off."
+        )
+
+
+def _read_header(path: Path, lines: list[str]) -> tuple[list[tuple[str, int, int]], str]:
+    """Each element's name, count and smallest size in bytes, and the file's format."""
+    elements: list[tuple[str, int, int]] = []
+    form = ""
+    for line in lines:
+        fields = line.split()
+        try:
+            if not fields or fields[0] in ("comment", "obj_info"):
+                continue
+            if fields[0] == "format" and fields[1] in _FORMATS:
+                form = fields[1]
+            elif fields[0] == "element" and int(fields[2]) >= 0:
+                elements.append((fields[1], int(fields[2]), 0))
+            elif fields[0] == "property":
+                # A list costs at least its length field; trimesh reads it as such.
+                name, count, size = elements[-1]
+                kind = fields[2] if fields[1] == "list" else fields[1]
+                elements[-1] = (name, count, size + _TYPE_BYTES[kind])
+            else:
+                raise ValueError
+        except (ValueError, IndexError, KeyError):
+            raise InputError(f"{path}: expected a PLY header line, got '{line[:60].strip()}'.") from None
+    if not form:
+        raise InputError(f"{path}: expected a PLY format of {', '.join(_FORMATS)}, got a header without one.")
+    return elements, form
+
+
+def _beginning(content: bytes) -> str:
+    return ascii(content[:12].decode("latin-1")) if content else "an empty file"
