@@ -43,7 +43,7 @@ def agreement(
     a resample is a row of counts times those sums.
 
     Args:
-        measured: ``(N,)``.
+        measured: ``(N,)``, or ``(S, N)`` by networks of S seeds: d and d^2 are then means over seeds.
         truth: ``(N,)``.
         subject_ids: ``(N,)`` whose scan it is.
         confidence: nominal coverage.
@@ -57,22 +57,23 @@ def agreement(
     Raises:
         ValueError: there is no scan, the lengths differ, or a value is not finite.
     """
-    first, second = np.asarray(measured, dtype=np.float64), np.asarray(truth, dtype=np.float64)
+    first, second = np.atleast_2d(np.asarray(measured, dtype=np.float64)), np.asarray(truth, dtype=np.float64)
     _, person = np.unique([str(subject) for subject in subject_ids], return_inverse=True)
-    if not (first.ndim == 1 and first.size and first.shape == second.shape == person.shape):
+    if not (first.ndim == 2 and first.size and first.shape[1:] == second.shape == person.shape):
         raise ValueError(f"measured: expected as many as truth and subjects, got {first.shape}, {second.shape}.")
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise ValueError("measured: expected finite numbers.")
-    difference = first - second
+    error = first - second
+    difference, square = error.mean(axis=0), np.square(error).mean(axis=0)
     centre = second.mean()  # far from 0, squares would lose digits
     moved = second - centre
-    columns = (np.ones_like(moved), difference, difference**2, moved, moved**2)
+    columns = (np.ones_like(moved), difference, square, moved, moved**2)
     sums = np.stack([np.bincount(person, weights=column) for column in columns], axis=1)
     people = len(sums)
     estimate = _statistics(sums.sum(axis=0, keepdims=True), centre)
     drawn = _statistics(resampled_people(people, resamples, seed) @ sums, centre)
     tail = (1.0 - confidence) / 2.0
-    result = {"people": float(people), "scans": float(first.size), "truth_mean": float(centre)}
+    result = {"people": float(people), "scans": float(second.size), "truth_mean": float(centre)}
     for name in STATISTICS:
         defined = drawn[name][np.isfinite(drawn[name])]  # a few people may all be drawn as one
         low, high = np.quantile(defined, [tail, 1.0 - tail]) if people > 1 and defined.size else (np.nan, np.nan)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.metrics import r2_score
 from tqdm import tqdm
 
 from dxa_monai.analysis.bone import find_and_decompose
@@ -63,7 +64,7 @@ def scanner_of(rows: Sequence[Mapping[str, Any]], path: str | Path | None) -> Sc
 def measured_composition(
     rows: Sequence[Mapping[str, Any]],
     training_rows: Sequence[Mapping[str, Any]],
-    networks: Mapping[str, DXAVAE],
+    networks: Mapping[str, Sequence[DXAVAE]],
     scanner: ScannerModel,
     principal: LinearPath | None = None,
     device: str | torch.device = "cpu",
@@ -73,19 +74,19 @@ def measured_composition(
     Args:
         rows: manifest rows of the people held out.
         training_rows: manifest rows of the training people.
-        networks: trained networks by the name of their arm.
+        networks: trained networks, one a seed, by the name of their arm.
         scanner: the calibrated scanner.
         principal: principal components of the training scans, the linear baseline.
         device: where the networks are.
 
     Returns:
-        One row a scan and source (``ORIGINAL``, ``MEAN``, the baseline, each arm), columns ``scan_id, subject_id,
-        source``, the ``MEASURES``, and ``true_{measure}`` where the manifest has it. Scans in which no whole body is
+        One row a scan, source (``ORIGINAL``, ``MEAN``, the baseline, each arm) and seed: ``scan_id, subject_id, source,
+        seed``, the ``MEASURES``, and ``true_{measure}`` where the manifest has it. Scans in which no whole body is
         found are left out; without training scans, so is ``MEAN``.
     """
     area_cm2 = pixel_area_cm2()
     records = []
-    mean_image = next(iter(networks.values())).mean_image.detach().cpu()
+    mean_image = next(iter(networks.values()))[0].mean_image.detach().cpu()
     principal = None if principal is None else principal.cpu()
     average = _training_mean(training_rows, scanner)
     for row in tqdm(rows, desc="body composition", unit="scan"):
@@ -94,22 +95,26 @@ def measured_composition(
         if found is None:
             continue
         areal, region_map = found
-        images = (
-            {} if principal is None else {baseline_name(principal): linear_reconstruction(principal, mean_image, raw)}
-        )
+        images: dict[tuple[str, int], torch.Tensor] = {}
+        if principal is not None:
+            images[baseline_name(principal), 0] = linear_reconstruction(principal, mean_image, raw)
         with torch.no_grad():
-            images |= {arm: network.reconstruct(raw.to(device)).cpu() for arm, network in networks.items()}
+            for arm, of_seeds in networks.items():
+                for place, network in enumerate(of_seeds):
+                    images[arm, place] = network.reconstruct(raw.to(device)).cpu()
         about = {"scan_id": row["scan_id"], "subject_id": row["subject_id"]}
         truth = {f"true_{name}": row[name] for name in MEASURES if name in row}
-        values = {ORIGINAL: regional_totals(areal, region_map, area_cm2)}
+        values = {(ORIGINAL, 0): regional_totals(areal, region_map, area_cm2)}
         if average:
-            values[MEAN] = average
-        for name, image in images.items():
+            values[MEAN, 0] = average
+        for key, image in images.items():
             maps = find_and_decompose(image, scanner)[1][0].numpy()
-            values[name] = regional_totals(maps, region_map, area_cm2)
-        for source, totals in values.items():
-            records.append(about | {"source": source} | truth | {name: totals[name] for name in MEASURES})
-    return pd.DataFrame.from_records(records, columns=None if records else ["scan_id", "subject_id", "source"])
+            values[key] = regional_totals(maps, region_map, area_cm2)
+        for (source, place), totals in values.items():
+            records.append(
+                about | {"source": source, "seed": place} | truth | {name: totals[name] for name in MEASURES}
+            )
+    return pd.DataFrame.from_records(records, columns=None if records else ["scan_id", "subject_id", "source", "seed"])
 
 
 def table_2(measured: pd.DataFrame, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
@@ -121,23 +126,27 @@ def table_2(measured: pd.DataFrame, confidence: float = 0.95, seed: int = 0) -> 
         seed: of the bootstrap.
 
     Returns:
-        One row a source and measure: ``source, measure, people, scans, truth_mean`` (of what it is compared with) and
-        R2, RMSE, bias with ``_low`` and ``_high``. The rows of ``CEILING`` compare the scans with the truth, all others
-        with the scans.
+        One row a source and measure: ``source, measure, seeds, people, scans, truth_mean`` (of what it is compared
+        with), R2, RMSE, bias with ``_low`` and ``_high``, and ``r2_seed_sd``, how far the seeds lie apart. The rows of
+        ``CEILING`` compare the scans with the truth, all others with the scans.
     """
     original = measured[measured["source"] == ORIGINAL].set_index("scan_id")
     tables = []
     for source, group in measured.groupby("source", sort=False):
-        reference = original.loc[group["scan_id"]]
+        first = group[group["seed"] == group["seed"].iloc[0]]
+        reference = original.loc[first["scan_id"]]
         for name in MEASURES:
             if source == ORIGINAL:
                 if f"true_{name}" not in group:
                     continue
-                wanted, label = group[f"true_{name}"].to_numpy(), CEILING
+                wanted, label = first[f"true_{name}"].to_numpy(), CEILING
             else:
                 wanted, label = reference[name].to_numpy(), str(source)
-            statistics = agreement(group[name].to_numpy(), wanted, list(group["subject_id"]), confidence, seed=seed)
-            tables.append({"source": label, "measure": name} | statistics)
+            wide = group.pivot(index="seed", columns="scan_id", values=name)[first["scan_id"]].to_numpy()
+            statistics = agreement(wide, wanted, list(first["subject_id"]), confidence, seed=seed)
+            spread = float(np.std([r2_score(wanted, each) for each in wide], ddof=1)) if len(wide) > 1 else np.nan
+            about = {"source": label, "measure": name, "seeds": len(wide)}
+            tables.append(about | statistics | {"r2_seed_sd": spread})
     return pd.DataFrame(tables)
 
 

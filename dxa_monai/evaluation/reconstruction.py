@@ -6,10 +6,10 @@ Leong et al., "Quantitative Imaging Principles Improves Medical Image Learning",
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from monai.data import DataLoader, Dataset
@@ -17,6 +17,7 @@ from monai.transforms import Compose, EnsureTyped, LoadImaged
 from tqdm import tqdm
 
 from dxa_monai.errors import InputError
+from dxa_monai.evaluation.image_quality_tables import arm_differences, format_table, table_1, table_as_metrics
 from dxa_monai.evaluation.linear_baseline import baseline_name, linear_baseline, linear_reconstruction
 from dxa_monai.evaluation.reconstructed_composition import (
     format_table_2,
@@ -28,7 +29,6 @@ from dxa_monai.evaluation.reconstructed_composition import (
 from dxa_monai.figures.reconstruction import comparison_figure
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.handlers.tracking import mlflow_run
-from dxa_monai.metrics.bootstrap import bootstrap_interval, paired_difference_interval
 from dxa_monai.metrics.scan_metric import FUNCTIONS as METRICS
 from dxa_monai.networks.checkpoint import load_vae
 from dxa_monai.networks.linear_path import LinearPath
@@ -40,11 +40,13 @@ from dxa_monai.scan.reader import RawDXAReader
 
 MEAN_IMAGE_ARM = "mean_image"
 """Name of the baseline that answers every scan with the mean image of the training split."""
+Networks = Mapping[str, Sequence[DXAVAE]]
+"""Trained networks, one a seed, by the name of their arm."""
 
 
 def per_scan_quality(
     rows: Sequence[Mapping[str, Any]],
-    networks: Mapping[str, DXAVAE],
+    networks: Networks,
     batch_size: int = 8,
     num_workers: int = 0,
     device: str | torch.device = "cpu",
@@ -57,14 +59,14 @@ def per_scan_quality(
 
     Args:
         rows: manifest rows of the people held out.
-        networks: trained networks by the name of their arm.
+        networks: trained networks, one a seed, by the name of their arm.
         batch_size: scans in one pass.
         num_workers: processes that read scans.
         device: where to compute.
         principal: principal components of the training scans; None leaves the linear baseline out.
 
     Returns:
-        One row a scan and arm: ``scan_id, subject_id, arm, psnr_db, ssim, nmae``.
+        One row a scan, arm and seed: ``scan_id, subject_id, arm, seed, psnr_db, ssim, nmae``.
 
     Raises:
         InputError: the networks' mean images differ.
@@ -78,36 +80,37 @@ def per_scan_quality(
         batch_size=batch_size,
         num_workers=num_workers,
     )
-    for module in (*networks.values(), principal):
+    for module in (*chain(*networks.values()), principal):
         if module is not None:
             module.to(device).eval()
     records = []
     with torch.no_grad():
         for batch in tqdm(loader, desc="evaluating", unit="batch"):
             target = batch["image"].to(device)
-            predictions = {MEAN_IMAGE_ARM: mean_image.expand_as(target)}
+            predictions = {(MEAN_IMAGE_ARM, 0): mean_image.expand_as(target)}
             if principal is not None:
-                predictions[baseline_name(principal)] = linear_reconstruction(principal, mean_image, target)
-            predictions |= {arm: network.reconstruct(target) for arm, network in networks.items()}
-            for arm, prediction in predictions.items():
+                predictions[baseline_name(principal), 0] = linear_reconstruction(principal, mean_image, target)
+            for arm, of_seeds in networks.items():
+                predictions |= {(arm, place): network.reconstruct(target) for place, network in enumerate(of_seeds)}
+            for (arm, place), prediction in predictions.items():
                 values = {name: metric(prediction, target).tolist() for name, metric in METRICS.items()}
                 for index, scan_id in enumerate(batch["scan_id"]):
                     records.append(
-                        {"scan_id": scan_id, "subject_id": batch["subject_id"][index], "arm": arm}
+                        {"scan_id": scan_id, "subject_id": batch["subject_id"][index], "arm": arm, "seed": place}
                         | {name: column[index] for name, column in values.items()}
                     )
     return pd.DataFrame.from_records(records)
 
 
-def common_mean_image(networks: Mapping[str, DXAVAE]) -> torch.Tensor:
+def common_mean_image(networks: Networks) -> torch.Tensor:
     """The mean training image that all networks share, ``(6, H, W)``.
 
     Raises:
         InputError: no network is given, or they were trained with different mean images.
     """
-    if not networks:
+    if not networks or not all(networks.values()):
         raise InputError("arms: expected at least one arm and its checkpoint, got none.")
-    (first_arm, first), *others = networks.items()
+    (first_arm, first), *others = ((arm, network) for arm, of_seeds in networks.items() for network in of_seeds)
     mean_image = first.mean_image.detach().cpu()
     for arm, network in others:
         if not torch.equal(network.mean_image.detach().cpu(), mean_image):
@@ -118,75 +121,15 @@ def common_mean_image(networks: Mapping[str, DXAVAE]) -> torch.Tensor:
     return mean_image
 
 
-def table_1(quality: pd.DataFrame, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
-    """The paper's table 1 with intervals: one row an arm, mean and bootstrap interval over people of each metric.
-
-    Args:
-        quality: from :func:`per_scan_quality`.
-        confidence: coverage of the intervals.
-        seed: of the bootstrap.
-
-    Returns:
-        Columns ``arm, people, scans`` and, for each metric, ``{metric}``, ``{metric}_low``, ``{metric}_high``.
-    """
-    rows = []
-    for arm, group in quality.groupby("arm", sort=False):
-        row: dict[str, Any] = {"arm": arm, "people": group["subject_id"].nunique(), "scans": len(group)}
-        for name in METRICS:
-            estimate, low, high = bootstrap_interval(
-                group[name].to_numpy(), group["subject_id"].to_numpy(), confidence=confidence, seed=seed
-            )
-            row |= {name: estimate, f"{name}_low": low, f"{name}_high": high}
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def arm_differences(quality: pd.DataFrame, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
-    """Every later arm minus every earlier one, paired scan by scan, with a bootstrap interval over people.
-
-    Returns:
-        Columns ``arm, minus`` and, for each metric, ``{metric}``, ``{metric}_low``, ``{metric}_high``.
-    """
-    arms = list(quality["arm"].unique())
-    wide = quality.set_index(["scan_id", "arm"])
-    rows = []
-    for first in range(len(arms)):
-        for second in range(first + 1, len(arms)):
-            earlier, later = wide.xs(arms[first], level="arm"), wide.xs(arms[second], level="arm")
-            row: dict[str, Any] = {"arm": arms[second], "minus": arms[first]}
-            for name in METRICS:
-                estimate, low, high = paired_difference_interval(
-                    later[name].to_numpy(),
-                    earlier.loc[later.index, name].to_numpy(),
-                    later["subject_id"].to_numpy(),
-                    confidence=confidence,
-                    seed=seed,
-                )
-                row |= {name: estimate, f"{name}_low": low, f"{name}_high": high}
-            rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def format_table(table: pd.DataFrame, labels: Sequence[str]) -> str:
-    """A table as text for the terminal: the columns ``labels``, then ``mean [low, high]`` for every metric."""
-    digits = {"psnr_db": 2, "ssim": 4, "nmae": 4}
-    shown = table[list(labels)].copy()
-    for name in METRICS:
-        columns = (table[name], table[f"{name}_low"], table[f"{name}_high"])
-        numbers = [[f"{value:.{digits[name]}f}" for value in column] for column in columns]
-        shown[name] = [f"{mean} [{low}, {high}]" for mean, low, high in zip(*numbers, strict=True)]
-    return shown.to_string(index=False)
-
-
 def representative_scan(quality: pd.DataFrame, arm: str) -> str:
     """The scan whose PSNR in an arm is the median one, so that the figure is neither the best nor the worst case."""
-    of_arm = quality[quality["arm"] == arm].sort_values(["psnr_db", "scan_id"])
+    of_arm = quality[(quality["arm"] == arm) & (quality["seed"] == 0)].sort_values(["psnr_db", "scan_id"])
     return str(of_arm["scan_id"].iloc[(len(of_arm) - 1) // 2])
 
 
 def evaluate_reconstruction(
     rows: Sequence[Mapping[str, Any]],
-    arms: Mapping[str, str | Path],
+    arms: Mapping[str, str | Path | Sequence[str | Path]],
     output_dir: str | Path,
     batch_size: int = 8,
     num_workers: int = 0,
@@ -204,7 +147,7 @@ def evaluate_reconstruction(
 
     Args:
         rows: manifest rows of the people held out.
-        arms: checkpoint path by the name of the arm, in the order in which they are shown.
+        arms: checkpoint, or checkpoints of several seeds, by the name of the arm, in the order in which they are shown.
         output_dir: gets ``table_1.csv``, ``arm_differences.csv``, ``per_scan.csv``, ``figure_2.png`` and, with
             ``composition``, ``table_2.csv`` and ``composition_per_scan.csv``.
         batch_size: scans in one pass.
@@ -229,9 +172,12 @@ def evaluate_reconstruction(
     if MEAN_IMAGE_ARM in arms:
         raise InputError(f"arms: expected names of trained arms, got '{MEAN_IMAGE_ARM}', which names the baseline.")
     folder = output_folder(output_dir)
-    arms = {arm: str(path) for arm, path in arms.items()}
-    networks = {arm: load_vae(path) for arm, path in arms.items()}
-    about = dict(params or {}) | {"arms": arms}
+    paths = {
+        arm: [str(path) for path in ([given] if isinstance(given, (str, Path)) else given)]
+        for arm, given in arms.items()
+    }
+    networks = {arm: [load_vae(path) for path in of_seeds] for arm, of_seeds in paths.items()}
+    about = dict(params or {}) | {"arms": {arm: " ".join(of_seeds) for arm, of_seeds in paths.items()}}
     with mlflow_run(tracking_uri, experiment, "table_1", about, enabled=bool(tracking_uri)) as run:
         principal = linear_baseline(training_rows, common_mean_image(networks), components)
         quality = per_scan_quality(rows, networks, batch_size, num_workers, device, principal)
@@ -269,17 +215,10 @@ def evaluate_reconstruction(
     return files
 
 
-def table_as_metrics(table: pd.DataFrame) -> dict[str, float]:
-    """Table 1 as numbers for a tracker: ``{arm}/{metric}``, with ``_low`` and ``_high`` where the interval is known."""
-    columns = [column for column in table.columns if column not in ("arm", "people", "scans")]
-    values = {f"{row['arm']}/{column}": float(row[column]) for _, row in table.iterrows() for column in columns}
-    return {name: value for name, value in values.items() if np.isfinite(value)}
-
-
 def _draw_representative(
     rows: Sequence[Mapping[str, Any]],
     quality: pd.DataFrame,
-    networks: Mapping[str, DXAVAE],
+    networks: Networks,
     device: str | torch.device,
     path: Path,
 ) -> None:
@@ -287,5 +226,5 @@ def _draw_representative(
     scan = next(row["scan"] for row in rows if row["scan_id"] == chosen)
     target = torch.from_numpy(channels_first(load_scan(scan).counts))
     with torch.no_grad():
-        made = {arm: network.reconstruct(target[None].to(device))[0] for arm, network in networks.items()}
+        made = {arm: of_seeds[0].reconstruct(target[None].to(device))[0] for arm, of_seeds in networks.items()}
     comparison_figure(target.numpy(), {arm: image.cpu().numpy() for arm, image in made.items()}, path)

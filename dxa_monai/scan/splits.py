@@ -182,6 +182,21 @@ def read_split(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]] |
     return split
 
 
+def split_beside(arms: Mapping[str, Any]) -> str:
+    """Folder of the first checkpoint of the first arm, where the split lies that it was trained on.
+
+    Args:
+        arms: a checkpoint, or a list of checkpoints of several seeds, by the name of the arm.
+
+    Raises:
+        InputError: there is no checkpoint.
+    """
+    paths = [path for given in arms.values() for path in ([given] if isinstance(given, str) else given)]
+    if not paths:
+        raise InputError("arms: expected at least one arm and its checkpoint, got none.")
+    return str(Path(paths[0]).parent)
+
+
 def check_new_people(rows: Iterable[Mapping[str, Any]], weights: str | os.PathLike[str]) -> None:
     """Refuse people whom pretrained weights have seen, by the ``split.csv`` beside the weights.
 

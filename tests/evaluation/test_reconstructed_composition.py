@@ -72,7 +72,7 @@ def measured(people: list[dict[str, Any]], scanner: ScannerModel) -> pd.DataFram
     constant = _Constant(**TINY, **SMALL)
     raw = np.load(people[0]["scan"]).astype(np.float32) / 16383.0
     constant.set_mean_image(torch.from_numpy(np.moveaxis(raw, -1, 0).copy()))
-    return measured_composition(people, people[:2], {"copy": _Copy(**TINY, **SMALL), "one": constant}, scanner)
+    return measured_composition(people, people[:2], {"copy": [_Copy(**TINY, **SMALL)], "one": [constant]}, scanner)
 
 
 def test_a_perfect_reconstruction_agrees_and_another_person_s_image_does_not(measured: pd.DataFrame) -> None:
@@ -102,10 +102,10 @@ def test_the_training_mean_is_one_answer_for_everybody(measured: pd.DataFrame) -
 def test_scans_without_a_body_are_left_out(people: list[dict[str, Any]], scanner: ScannerModel, tmp_path: Path) -> None:
     save_scan(RawScan(np.full((150, 109, 6), 20, dtype=np.uint16)), tmp_path / "empty.npy")
     empty = {"subject_id": "e", "scan_id": "e-1", "scan": str(tmp_path / "empty.npy")}
-    measured = measured_composition([people[0], empty], [], {"copy": _Copy(**TINY, **SMALL)}, scanner)
+    measured = measured_composition([people[0], empty], [], {"copy": [_Copy(**TINY, **SMALL)]}, scanner)
     assert set(measured["scan_id"]) == {"0-1"}
     assert set(measured["source"]) == {ORIGINAL, "copy"}
-    assert len(measured_composition([empty], [], {"copy": _Copy(**TINY, **SMALL)}, scanner)) == 0
+    assert len(measured_composition([empty], [], {"copy": [_Copy(**TINY, **SMALL)]}, scanner)) == 0
 
 
 def test_every_measure_is_printed_and_logged(measured: pd.DataFrame) -> None:

@@ -7,14 +7,10 @@ import torch
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.reconstruction import (
     MEAN_IMAGE_ARM,
-    arm_differences,
     common_mean_image,
     evaluate_reconstruction,
-    format_table,
     per_scan_quality,
     representative_scan,
-    table_1,
-    table_as_metrics,
 )
 from dxa_monai.metrics.image_quality import psnr_db
 from dxa_monai.networks.checkpoint import save_network
@@ -22,6 +18,7 @@ from dxa_monai.networks.linear_path import LinearPath
 from dxa_monai.networks.vae import DXAVAE
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.statistics import image_statistics, principal_components
+from tests.evaluation.test_image_quality_tables import quality_table
 
 TINY = {
     "latent_channels": 2,
@@ -41,20 +38,9 @@ def _network(bar_cohort: Path, shift: float = 0.0) -> DXAVAE:
     return network.eval()
 
 
-def _quality(values: dict[str, list[float]]) -> pd.DataFrame:
-    scans = [("a-1", "a"), ("a-2", "a"), ("b-1", "b"), ("c-1", "c")]
-    return pd.DataFrame(
-        [
-            {"scan_id": scan, "subject_id": subject, "arm": arm, "psnr_db": value, "ssim": 0.5, "nmae": 0.1}
-            for arm, column in values.items()
-            for (scan, subject), value in zip(scans, column, strict=True)
-        ]
-    )
-
-
 def test_network_that_gives_the_mean_image_equals_the_baseline(bar_cohort: Path) -> None:
     rows = read_manifest(bar_cohort)[:5]
-    quality = per_scan_quality(rows, {"arm": _network(bar_cohort)}, batch_size=2)
+    quality = per_scan_quality(rows, {"arm": [_network(bar_cohort)]}, batch_size=2)
     wide = quality.pivot(index="scan_id", columns="arm", values="psnr_db")
     assert list(wide.index) == sorted(row["scan_id"] for row in rows)
     pd.testing.assert_series_equal(wide["arm"], wide[MEAN_IMAGE_ARM], check_names=False)
@@ -63,7 +49,7 @@ def test_network_that_gives_the_mean_image_equals_the_baseline(bar_cohort: Path)
 def test_quality_is_that_of_the_scan_named(bar_cohort: Path) -> None:
     network = _network(bar_cohort)
     row = read_manifest(bar_cohort)[7]
-    quality = per_scan_quality(read_manifest(bar_cohort), {"arm": network}, batch_size=4)
+    quality = per_scan_quality(read_manifest(bar_cohort), {"arm": [network]}, batch_size=4)
     from dxa_monai.scan.reader import RawDXAReader
 
     reader = RawDXAReader()
@@ -78,7 +64,7 @@ def test_linear_baseline_is_the_projection_on_the_training_scans(bar_cohort: Pat
     mean_image, _ = image_statistics(rows)
     path = LinearPath(len(rows) - 1, (6, 150, 109))
     path.set_components(*principal_components(rows, mean_image, len(rows) - 1))
-    quality = per_scan_quality(rows, {"arm": _network(bar_cohort)}, principal=path)
+    quality = per_scan_quality(rows, {"arm": [_network(bar_cohort)]}, principal=path)
     linear = quality[quality["arm"] == f"principal_components_{len(rows) - 1}"]
     assert len(linear) == len(rows)
     # All components of the training scans leave nothing of them but rounding.
@@ -89,32 +75,11 @@ def test_networks_of_other_people_are_refused(bar_cohort: Path) -> None:
     other = _network(bar_cohort)
     other.mean_image.add_(0.1)
     with pytest.raises(InputError, match="different mean images in 'a' and 'b'"):
-        common_mean_image({"a": _network(bar_cohort), "b": other})
-
-
-def test_table_has_the_mean_over_scans_and_an_interval_around_it() -> None:
-    table = table_1(_quality({"a": [20.0, 22.0, 24.0, 26.0]}))
-    row = table.iloc[0]
-    assert (row["people"], row["scans"]) == (3, 4)
-    assert row["psnr_db"] == pytest.approx(23.0)
-    assert row["psnr_db_low"] < 23.0 < row["psnr_db_high"]
-
-
-def test_difference_is_paired() -> None:
-    quality = _quality({"a": [20.0, 30.0, 40.0, 50.0], "b": [21.0, 31.0, 41.0, 51.0]})
-    row = arm_differences(quality.sample(frac=1.0, random_state=0).sort_values("arm", kind="stable")).iloc[0]
-    assert (row["arm"], row["minus"]) == ("b", "a")
-    assert row["psnr_db"] == row["psnr_db_low"] == row["psnr_db_high"] == pytest.approx(1.0)
+        common_mean_image({"a": [_network(bar_cohort)], "b": [other]})
 
 
 def test_figure_shows_the_median_scan() -> None:
-    assert representative_scan(_quality({"a": [20.0, 26.0, 24.0, 22.0]}), "a") == "c-1"
-
-
-def test_table_is_readable_as_text_and_as_metrics() -> None:
-    table = table_1(_quality({"a": [20.0, 22.0, 24.0, 26.0]}))
-    assert "23.00 [" in format_table(table, ["arm"])
-    assert table_as_metrics(table)["a/psnr_db"] == pytest.approx(23.0)
+    assert representative_scan(quality_table({"a": [20.0, 26.0, 24.0, 22.0]}), "a") == "c-1"
 
 
 def test_evaluation_writes_tables_and_figure(bar_cohort: Path, tmp_path: Path) -> None:

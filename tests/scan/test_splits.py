@@ -7,7 +7,9 @@ from dxa_monai.errors import InputError
 from dxa_monai.scan.splits import (
     SPLIT_NAMES,
     check_disjoint,
+    check_new_people,
     read_split,
+    split_beside,
     split_by_subject,
     split_from_path_lists,
     write_split,
@@ -199,3 +201,30 @@ def test_published_path_lists(tmp_path):
     lists["test"].write_text(f"{tmp_path}/p3_v1.npy\n{tmp_path}/p1_v2.npy\n")
     with pytest.raises(InputError, match=r"test.csv: expected every subject in one split, got subject 'p1' in train"):
         split_from_path_lists(**lists, subject_pattern=r"(p\d)_v\d\.npy$")
+
+
+def test_the_split_lies_beside_the_first_checkpoint():
+    assert split_beside({"a": "runs/a/best.pt", "b": "runs/b/best.pt"}) == "runs/a"
+    assert split_beside({"a": ["runs/a-0/best.pt", "runs/a-1/best.pt"]}) == "runs/a-0"
+    with pytest.raises(InputError, match="at least one arm"):
+        split_beside({})
+
+
+def test_people_seen_in_pretraining_are_refused(tmp_path, capsys):
+    split = {
+        name: [{"subject_id": person, "scan_id": f"{person}-1"}]
+        for name, person in zip(SPLIT_NAMES, "abc", strict=True)
+    }
+    weights = tmp_path / "run" / "best.pt"
+    weights.parent.mkdir()
+    weights.write_bytes(b"")
+    write_split(split, weights.parent)
+    others = [{"subject_id": person, "scan_id": f"{person}-2"} for person in "xyz"]
+    check_new_people(others, weights)
+    with pytest.raises(InputError, match=r"subject 'b' in both \(1 in all\)"):
+        check_new_people([*others, {"subject_id": "b", "scan_id": "b-9"}], weights)
+    check_new_people(others, "random")
+    assert capsys.readouterr().out == ""
+    (weights.parent / "split.csv").unlink()
+    check_new_people(others, weights)
+    assert "nobody can tell" in capsys.readouterr().out

@@ -1,0 +1,91 @@
+"""Image quality of reconstructions as tables: means, differences of arms, intervals over people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dxa_monai.metrics.bootstrap import bootstrap_interval, paired_difference_interval
+from dxa_monai.metrics.scan_metric import FUNCTIONS as METRICS
+
+
+def table_1(quality: pd.DataFrame, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+    """The paper's table 1 with intervals: one row an arm, mean and bootstrap interval over people of each metric.
+
+    A scan's value is the mean over seeds; how far the seeds' means lie apart is told beside it.
+
+    Args:
+        quality: from :func:`per_scan_quality`.
+        confidence: coverage of the intervals.
+        seed: of the bootstrap.
+
+    Returns:
+        Columns ``arm, people, scans, seeds`` and, for each metric, ``{metric}``, ``{metric}_low``, ``{metric}_high``,
+        ``{metric}_seed_sd`` (NaN with one seed).
+    """
+    rows = []
+    averaged = _mean_over_seeds(quality)
+    of_seeds = quality.groupby(["arm", "seed"], sort=False)[list(METRICS)].mean()
+    for arm, group in averaged.groupby("arm", sort=False):
+        row: dict[str, Any] = {"arm": arm, "people": group["subject_id"].nunique(), "scans": len(group)}
+        row["seeds"] = len(of_seeds.loc[arm])
+        for name in METRICS:
+            estimate, low, high = bootstrap_interval(
+                group[name].to_numpy(), group["subject_id"].to_numpy(), confidence=confidence, seed=seed
+            )
+            row |= {name: estimate, f"{name}_low": low, f"{name}_high": high}
+            row[f"{name}_seed_sd"] = of_seeds.loc[arm, name].std()
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def arm_differences(quality: pd.DataFrame, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+    """Every later arm minus every earlier one, paired scan by scan, with a bootstrap interval over people.
+
+    Returns:
+        Columns ``arm, minus`` and, for each metric, ``{metric}``, ``{metric}_low``, ``{metric}_high``.
+    """
+    arms = list(quality["arm"].unique())
+    wide = _mean_over_seeds(quality).set_index(["scan_id", "arm"])
+    rows = []
+    for first in range(len(arms)):
+        for second in range(first + 1, len(arms)):
+            earlier, later = wide.xs(arms[first], level="arm"), wide.xs(arms[second], level="arm")
+            row: dict[str, Any] = {"arm": arms[second], "minus": arms[first]}
+            for name in METRICS:
+                estimate, low, high = paired_difference_interval(
+                    later[name].to_numpy(),
+                    earlier.loc[later.index, name].to_numpy(),
+                    later["subject_id"].to_numpy(),
+                    confidence=confidence,
+                    seed=seed,
+                )
+                row |= {name: estimate, f"{name}_low": low, f"{name}_high": high}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def format_table(table: pd.DataFrame, labels: Sequence[str]) -> str:
+    """A table as text for the terminal: the columns ``labels``, then ``mean [low, high]`` for every metric."""
+    digits = {"psnr_db": 2, "ssim": 4, "nmae": 4}
+    shown = table[list(labels)].copy()
+    for name in METRICS:
+        columns = (table[name], table[f"{name}_low"], table[f"{name}_high"])
+        numbers = [[f"{value:.{digits[name]}f}" for value in column] for column in columns]
+        shown[name] = [f"{mean} [{low}, {high}]" for mean, low, high in zip(*numbers, strict=True)]
+    return shown.to_string(index=False)
+
+
+def table_as_metrics(table: pd.DataFrame) -> dict[str, float]:
+    """Table 1 as numbers for a tracker: ``{arm}/{metric}``, with ``_low`` and ``_high`` where the interval is known."""
+    columns = [column for column in table.columns if column not in ("arm", "people", "scans", "seeds")]
+    values = {f"{row['arm']}/{column}": float(row[column]) for _, row in table.iterrows() for column in columns}
+    return {name: value for name, value in values.items() if np.isfinite(value)}
+
+
+def _mean_over_seeds(quality: pd.DataFrame) -> pd.DataFrame:
+    keys = ["scan_id", "subject_id", "arm"]
+    return quality.groupby(keys, sort=False, as_index=False)[list(METRICS)].mean()

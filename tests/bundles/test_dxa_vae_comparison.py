@@ -1,0 +1,48 @@
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from monai.bundle import run
+
+from tests.bundles.conftest import CONFIGS, TINY, config_files
+
+
+def test_arms_and_seeds_by_one_command(bar_cohort: Path, tmp_path: Path) -> None:
+    arms = {"no_dxa": {}, "stronger": {"arm": "dxa_masked", "perceptual_loss#calibrated_weight": 2.0}}
+
+    def compare() -> None:
+        run(
+            config_file=config_files("compare.json", "mlflow_evaluation.json"),
+            bundle_root=str(tmp_path),
+            config_dir=str(CONFIGS),
+            dataset_dir=str(bar_cohort.parent),
+            output_dir=str(tmp_path / "out"),
+            arms=arms,
+            seeds=[0, 1],
+            overrides=TINY,
+            components=5,
+        )
+
+    compare()
+    table = pd.read_csv(tmp_path / "out" / "evaluation" / "table_1.csv").set_index("arm")
+    assert list(table.index) == ["mean_image", "principal_components_5", "no_dxa", "stronger"]
+    assert table.loc["stronger", "seeds"] == 2
+    per_scan = pd.read_csv(tmp_path / "out" / "evaluation" / "per_scan.csv")
+    of_seeds = per_scan[per_scan["arm"] == "no_dxa"].groupby("seed")["psnr_db"].mean()
+    assert table.loc["no_dxa", "psnr_db"] == pytest.approx(of_seeds.mean(), rel=1e-4)
+    assert of_seeds[0] != of_seeds[1]
+    record = json.loads((tmp_path / "out" / "stronger-seed1" / "run.json").read_text())
+    assert (record["arm"], record["seed"]) == ("dxa_masked", 1)
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/runs/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("dxa_vae").experiment_id])
+    (parent,) = [each for each in runs if each.info.run_name.startswith("comparison")]
+    children = [each for each in runs if each.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert len(children) == 4
+    assert {each.info.status for each in runs} == {"FINISHED"}
+
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("best.pt")}
+    compare()
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("best.pt")} == before
