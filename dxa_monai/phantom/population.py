@@ -157,6 +157,7 @@ class Person:
     """One virtual person: what the population says before a body is made of it.
 
     ``mass_kg`` and ``fat_fraction`` (of mass) are targets; what a body really holds is summed from its maps.
+    ``subject_id`` holds the seed, so that people of two cohorts are told apart (:func:`dxa_monai.scan.splits.check_new_people`).
     """
 
     subject_id: str
@@ -271,7 +272,7 @@ def _sample_adult(index: int, seed: int, attempt: int) -> Person:
 
     axis = FAT_DISTRIBUTION_LOG_SD * next(z)
     return Person(
-        subject_id=f"S{index:06d}",
+        subject_id=f"S{seed}-{index:06d}",
         index=index,
         seed=seed,
         attempt=attempt,

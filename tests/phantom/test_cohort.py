@@ -213,8 +213,8 @@ def test_numbers_out_of_range_are_refused(tmp_path: Path, wrong: dict[str, objec
 
 def test_a_failing_worker_names_the_person(tmp_path: Path) -> None:
     (tmp_path / "meshes").mkdir()
-    (tmp_path / "meshes" / "S000000.ply").mkdir()  # the mesh cannot be renamed over a folder
-    with pytest.raises(InputError, match="S000000"):
+    (tmp_path / "meshes" / f"S{SEED}-000000.ply").mkdir()  # the mesh cannot be renamed over a folder
+    with pytest.raises(InputError, match=f"S{SEED}-000000"):
         generate_cohort(1, tmp_path, SEED, workers=1, progress=False)
     assert not (tmp_path / "manifest.csv").exists()
 

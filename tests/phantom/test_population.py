@@ -144,3 +144,9 @@ def test_every_coefficient_names_its_source() -> None:
 
 def test_local_changes_are_known_to_the_body_model() -> None:
     assert set(LOCAL_CHANGES_SD) <= set(LOCAL_CHANGES)
+
+
+def test_people_of_two_seeds_have_names_of_their_own() -> None:
+    names = [{sample_person(index, seed).subject_id for index in range(20)} for seed in (1, 11)]
+    assert [len(each) for each in names] == [20, 20]
+    assert not names[0] & names[1]
