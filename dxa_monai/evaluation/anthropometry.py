@@ -18,7 +18,7 @@ from monai.transforms import Compose, EnsureTyped, LoadImaged
 
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.arm_agreement import MEAN_OF_MEASURES, arm_differences, arm_table
-from dxa_monai.evaluation.measure_baselines import MEAN_ARM, RIDGE_ARM, baseline_predictions
+from dxa_monai.evaluation.measure_baselines import BASELINES, baseline_predictions
 from dxa_monai.figures.bland_altman import bland_altman_figure
 from dxa_monai.figures.measures import scatter_figure
 from dxa_monai.files import atomic_path, output_folder
@@ -241,7 +241,7 @@ def _figures(
     predictions: pd.DataFrame, table: pd.DataFrame, rows: Sequence[Mapping[str, Any]], folder: Path
 ) -> dict[str, Path]:
     """Scatter and Bland-Altman plots of the best arm that is no baseline, its first seed."""
-    means = table[(table["measure"] == MEAN_OF_MEASURES) & ~table["arm"].isin([MEAN_ARM, RIDGE_ARM])]
+    means = table[(table["measure"] == MEAN_OF_MEASURES) & ~table["arm"].isin(BASELINES)]
     best = means.loc[means["r2"].idxmax(), list(FIRST_COLUMNS)]
     chosen = predictions[np.logical_and.reduce([predictions[name] == best[name] for name in FIRST_COLUMNS])]
     chosen = chosen[chosen["seed"] == chosen["seed"].iloc[0]]

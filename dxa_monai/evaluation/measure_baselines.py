@@ -1,4 +1,7 @@
-"""What needs no network: the mean of the training people, and ridge regression on the images' principal components."""
+"""What needs no network: the mean of the training people, and ridge regression on the images' principal components.
+
+The silhouette, one bit a pixel, is regressed on by itself: what it tells needs no X-ray physics.
+"""
 
 from __future__ import annotations
 
@@ -10,51 +13,70 @@ import numpy.typing as npt
 import torch
 from sklearn.linear_model import RidgeCV
 
+from dxa_monai.physics.calibration import body_mask
 from dxa_monai.scan.format import channels_first
 from dxa_monai.scan.io import load_scan
 from dxa_monai.scan.measures import measure_table
-from dxa_monai.scan.statistics import image_statistics, principal_components
 
-MEAN_ARM, RIDGE_ARM = "training_mean", "ridge_on_image_components"
+MEAN_ARM, SILHOUETTE_ARM, RIDGE_ARM = "training_mean", "ridge_on_silhouette_components", "ridge_on_image_components"
+BASELINES = (MEAN_ARM, SILHOUETTE_ARM, RIDGE_ARM)
 MOST_COMPONENTS = 160
-PENALTIES = np.logspace(-4.0, 4.0, 17)
-"""Tried by leave-one-out on the training scans, for each measure by itself."""
+PENALTIES = np.logspace(-6.0, 4.0, 21)
+"""Tried by leave-one-out on the training scans, for each measure by itself; relative to the first component."""
+
+FloatArray = npt.NDArray[np.floating[Any]]
 
 
 def baseline_predictions(
     training_rows: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]], measures: Sequence[str]
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Measures ``(N, M)`` of the scans of ``rows`` by each baseline, from ``training_rows`` alone.
+    """Measures ``(N, M)`` of the scans of ``rows`` by each of ``BASELINES``, from ``training_rows`` alone.
 
     Args:
-        training_rows: manifest rows with ``measures``, at least three.
+        training_rows: manifest rows with ``measures``, at least three; all scans are held in memory, 0.4 MB each.
         rows: manifest rows.
         measures: columns of the manifest.
     """
     wanted = measure_table(training_rows, measures)
-    mean_image, _ = image_statistics(training_rows)
-    components, deviations = principal_components(
-        training_rows, mean_image, min(MOST_COMPONENTS, len(training_rows) - 1)
-    )
-    # one scale for all: a component in which scans differ little is trusted little
-    scale = float(deviations[0])
-    codes = {
-        part: _codes(part_rows, mean_image, components) / scale
-        for part, part_rows in (("training", training_rows), ("held_out", rows))
-    }
-    spread = wanted.std(axis=0)
-    ridge = RidgeCV(alphas=PENALTIES, alpha_per_target=True)
-    ridge.fit(codes["training"], (wanted - wanted.mean(axis=0)) / spread)
+    (training_masks, training_images), (masks, images) = _read(training_rows), _read(rows)
     return {
         MEAN_ARM: np.tile(wanted.mean(axis=0), (len(rows), 1)),
-        RIDGE_ARM: ridge.predict(codes["held_out"]) * spread + wanted.mean(axis=0),
+        SILHOUETTE_ARM: ridge_on_components(training_masks, wanted, masks),
+        RIDGE_ARM: ridge_on_components(training_images, wanted, images),
     }
 
 
-def _codes(
-    rows: Sequence[Mapping[str, Any]], mean_image: torch.Tensor, components: torch.Tensor
+def ridge_on_components(
+    training: FloatArray, wanted: npt.NDArray[np.float64], held_out: FloatArray
 ) -> npt.NDArray[np.float64]:
-    """``(N, K)``."""
-    flat = components.flatten(1)
-    images = (torch.from_numpy(channels_first(load_scan(row["scan"]).counts)) for row in rows)
-    return np.stack([(flat @ (image - mean_image).flatten()).numpy() for image in images]).astype(np.float64)
+    """Ridge regression of ``wanted`` ``(N, M)`` on the principal components of ``training`` ``(N, D)``.
+
+    Returns:
+        What it says of ``held_out`` ``(K, D)``: ``(K, M)``.
+    """
+    mean = training.mean(axis=0)
+    deviations = training - mean
+    # with fewer scans than pixels, the components follow from the scans' inner products
+    eigenvalues, eigenvectors = np.linalg.eigh((deviations @ deviations.T).astype(np.float64))
+    kept = np.argsort(eigenvalues)[::-1][: min(MOST_COMPONENTS, len(training) - 1)]
+    singular_values = np.sqrt(np.maximum(eigenvalues[kept], np.finfo(np.float64).tiny))
+    vectors = eigenvectors[:, kept]
+    # one scale for all: a component in which scans differ little is trusted little
+    scale = singular_values[0] / len(training) ** 0.5
+    codes = vectors * singular_values / scale
+    codes_held_out = ((held_out - mean) @ deviations.T).astype(np.float64) @ vectors / singular_values / scale
+    spread = wanted.std(axis=0)
+    ridge = RidgeCV(alphas=PENALTIES, alpha_per_target=True)
+    ridge.fit(codes, (wanted - wanted.mean(axis=0)) / spread)
+    predicted: npt.NDArray[np.float64] = ridge.predict(codes_held_out) * spread + wanted.mean(axis=0)
+    return predicted
+
+
+def _read(rows: Sequence[Mapping[str, Any]]) -> tuple[FloatArray, FloatArray]:
+    """Silhouettes ``(N, H*W)`` of zeros and ones, and images ``(N, 6*H*W)``, float32."""
+    masks, images = [], []
+    for row in rows:
+        raw = torch.from_numpy(channels_first(load_scan(row["scan"]).counts))
+        masks.append(body_mask(raw[None])[0].flatten().float().numpy())
+        images.append(raw.flatten().numpy())
+    return np.stack(masks), np.stack(images)

@@ -157,7 +157,8 @@ class Person:
     """One virtual person: what the population says before a body is made of it.
 
     ``mass_kg`` and ``fat_fraction`` (of mass) are targets; what a body really holds is summed from its maps.
-    ``subject_id`` holds the seed, so that people of two cohorts are told apart (:func:`dxa_monai.scan.splits.check_new_people`).
+    ``subject_id`` holds the seed, so that people of two cohorts are told apart
+    (:func:`dxa_monai.scan.splits.check_new_people`).
     """
 
     subject_id: str

@@ -11,6 +11,7 @@ from monai.bundle import ConfigParser, run
 
 from dxa_monai.errors import told_in_one_sentence
 from dxa_monai.evaluation.anthropometry_comparison import compare_arms
+from dxa_monai.evaluation.measure_baselines import BASELINES
 from dxa_monai.networks.checkpoint import load_regressor
 from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.measures import ANTHROPOMETRY_15, first_pairs
@@ -105,7 +106,7 @@ def test_evaluation_writes_table_3_of_held_out_people(trained: Path, pairs: Path
         output_dir=str(tmp_path / "table"),
     )
     table = pd.read_csv(tmp_path / "table" / "table_3.csv")
-    assert list(dict.fromkeys(table["arm"])) == ["training_mean", "ridge_on_image_components", "no_dxa"]
+    assert list(dict.fromkeys(table["arm"])) == [*BASELINES, "no_dxa"]
     assert set(table["measure"]) == {*ANTHROPOMETRY_15, "mean_of_measures"}
     held_out = read_split(trained, read_manifest(pairs))["test"]
     predictions = pd.read_csv(tmp_path / "table" / "predictions.csv")
