@@ -89,27 +89,12 @@ def compare_arms(
             for trunk, size in [(FINE_TUNED, size) for size in sizes] + ([(FROZEN, all_pairs)] if frozen else [])
             for arm in usable
         ]
-        settings = []
-        tracking: dict[str, Any] = {"tracking_uri": tracking_uri, "experiment": experiment, "parent_run": run.run_id}
-        tracking = tracking if run.active else {}
-        for each in runs:
-            name = "-".join([each["arm"], each["trunk"], str(each["training_pairs"]), f"seed{each['seed']}"])
-            each["checkpoint"] = str(folder / "runs" / name / "best.pt")
-            settings.append(
-                dict(overrides or {})
-                | {
-                    "manifest": str(manifest),
-                    "arm": each["arm"],
-                    "initial_weights": _weights(arms[each["arm"]], each["seed"]),
-                    "frozen": each["trunk"] == FROZEN,
-                    "training_pairs": each["training_pairs"],
-                    "pairs": pairs,
-                    "seed": each["seed"],
-                    "split_seed": split_seed,
-                    "output_dir": str(folder / "runs" / name),
-                }
-                | tracking
-            )
+        common = dict(overrides or {}) | {"manifest": str(manifest), "pairs": pairs, "split_seed": split_seed}
+        if run.active:
+            common |= {"tracking_uri": tracking_uri, "experiment": experiment, "parent_run": run.run_id}
+        settings = [common | _settings(each, arms[each["arm"]], folder / "runs") for each in runs]
+        for each, chosen in zip(runs, settings, strict=True):
+            each["checkpoint"] = str(Path(chosen["output_dir"]) / "best.pt")
         run_trainings(config_files, settings, workers)
         predictions = pd.concat(
             [baselines_of(first_pairs(split["train"], size, split_seed), split["test"], measures) for size in sizes]
@@ -125,6 +110,19 @@ def compare_arms(
         for name in ("learning_curve", "learning_curve_figure", "comparison"):
             run.log_artifact(files[name])
     return files
+
+
+def _settings(each: Mapping[str, Any], weights: str, folder: Path) -> dict[str, Any]:
+    """What one training sets besides what all set."""
+    name = "-".join([each["arm"], each["trunk"], str(each["training_pairs"]), f"seed{each['seed']}"])
+    return {
+        "arm": each["arm"],
+        "initial_weights": _weights(weights, each["seed"]),
+        "frozen": each["trunk"] == FROZEN,
+        "training_pairs": each["training_pairs"],
+        "seed": each["seed"],
+        "output_dir": str(folder / name),
+    }
 
 
 def _learning_curve(predictions: pd.DataFrame, folder: Path) -> dict[str, Path]:

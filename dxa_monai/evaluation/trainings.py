@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -11,11 +13,13 @@ from typing import Any
 from tqdm import tqdm
 
 from dxa_monai.errors import InputError, TrainingError, told_in_one_sentence
-from dxa_monai.files import output_folder
+from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.handlers.run_folder import FINISHED
 from dxa_monai.worker_pool import run_in_processes
 
-LOG_FILE = "training.log"
+LOG_FILE, SETTINGS_FILE = "training.log", "settings.json"
+TRACKING = ("tracking_uri", "experiment", "parent_run")
+"""Settings that may differ when an interrupted command goes on."""
 
 
 def run_trainings(
@@ -30,12 +34,14 @@ def run_trainings(
         progress: show a progress bar on stderr.
 
     Raises:
-        InputError: a setting is wrong, or two trainings have one folder.
+        InputError: a setting is wrong, two trainings have one folder, or a folder holds a training of other settings.
         TrainingError: a training failed; the message names the folder with its log.
     """
     folders = [Path(each["output_dir"]) for each in settings]
     if len(set(folders)) != len(folders):
         raise InputError("output_dir: expected a folder of its own for every training, got one twice.")
+    for each, folder in zip(settings, folders, strict=True):
+        _refuse_other_settings(folder, _recorded(config_files, each))
     open_ones = [index for index, folder in enumerate(folders) if not (folder / FINISHED).exists()]
     bar = tqdm(total=len(settings), initial=len(settings) - len(open_ones), desc="trainings", disable=not progress)
     with bar:
@@ -55,6 +61,8 @@ def train_one(index: int, config_files: Sequence[str], settings: Sequence[Mappin
 
     chosen = dict(settings[index])
     folder = output_folder(chosen["output_dir"])
+    with atomic_path(folder / SETTINGS_FILE) as temporary:
+        temporary.write_text(json.dumps(_recorded(config_files, chosen), indent=2) + "\n")
     hook = sys.excepthook
     with open(folder / LOG_FILE, "w") as log, redirect_stdout(log), redirect_stderr(log):
         try:
@@ -66,3 +74,24 @@ def train_one(index: int, config_files: Sequence[str], settings: Sequence[Mappin
             raise kind(sentence) from None
         finally:
             sys.excepthook = hook
+
+
+def _recorded(config_files: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training depends on, as it comes back from JSON."""
+    digest = hashlib.sha256(b"".join(Path(file).read_bytes() for file in config_files)).hexdigest()
+    chosen = {name: value for name, value in settings.items() if name not in TRACKING}
+    recorded: dict[str, Any] = json.loads(json.dumps(chosen | {"config_sha256": digest}, default=str))
+    return recorded
+
+
+def _refuse_other_settings(folder: Path, wanted: Mapping[str, Any]) -> None:
+    path = folder / SETTINGS_FILE
+    if not (folder / FINISHED).exists() or not path.is_file():
+        return
+    made_with = json.loads(path.read_text())
+    other = next((name for name in sorted({*made_with, *wanted}) if made_with.get(name) != wanted.get(name)), None)
+    if other is not None:
+        raise InputError(
+            f"{folder}: expected a training with {other} = {wanted.get(other)}, "
+            f"got a finished one with {made_with.get(other)}; choose another output_dir."
+        )

@@ -53,3 +53,14 @@ def test_a_failure_names_the_log(tmp_path: Path) -> None:
 def test_one_folder_for_two_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a folder of its own"):
         run_trainings(_config(tmp_path), _settings(tmp_path, 1, 1), workers=1, progress=False)
+
+
+def test_a_finished_training_of_other_settings_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    files, settings = _config(tmp_path), _settings(tmp_path, 1)
+    run_trainings(files, settings, workers=1, progress=False)
+    settings[0]["number"] = 2
+    with pytest.raises(InputError, match=r"run1: expected a training with number = 2, got a finished one with 1"):
+        run_trainings(files, settings, workers=1, progress=False)
+    (tmp_path / "train.json").write_text(json.dumps(CONFIG | {"number": 5}))
+    with pytest.raises(InputError, match="config_sha256"):
+        run_trainings(files, _settings(tmp_path, 1), workers=1, progress=False)
