@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import sys
@@ -74,6 +75,7 @@ def train_one(index: int, config_files: Sequence[str], settings: Sequence[Mappin
             raise kind(sentence) from None
         finally:
             sys.excepthook = hook
+            gc.collect()  # engines and handlers hold each other, and with them the cached scans of this training
 
 
 def _recorded(config_files: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
