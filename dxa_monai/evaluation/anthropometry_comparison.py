@@ -14,6 +14,7 @@ from monai.bundle import ConfigParser
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.anthropometry import FIRST_COLUMNS, baselines_of, predictions_of, write_tables
 from dxa_monai.evaluation.arm_agreement import MEAN_OF_MEASURES, arm_table
+from dxa_monai.evaluation.measure_baselines import MEAN_ARM
 from dxa_monai.evaluation.trainings import run_trainings
 from dxa_monai.figures.measures import learning_curve_figure
 from dxa_monai.files import atomic_path, output_folder
@@ -131,7 +132,9 @@ def _learning_curve(predictions: pd.DataFrame, folder: Path) -> dict[str, Path]:
     with atomic_path(files["learning_curve"]) as temporary:
         table.to_csv(temporary, index=False, float_format="%.6g")
     means = table[table["measure"] == MEAN_OF_MEASURES]
-    files["learning_curve_figure"] = learning_curve_figure(means, folder / "learning_curve.png")
+    # the mean predictor's R2 is about 0 and would flatten what is to be seen
+    drawn = means[means["arm"] != MEAN_ARM]
+    files["learning_curve_figure"] = learning_curve_figure(drawn, folder / "learning_curve.png")
     shown = means.pivot(index="arm", columns="training_pairs", values="r2").loc[list(dict.fromkeys(means["arm"]))]
     print("R2, mean of measures, by number of training pairs:")
     print(shown.to_string(float_format=lambda value: f"{value:.3f}"))
