@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
+
+from dxa_monai.versions import version_remark
 
 
 class InputError(ValueError):
@@ -46,10 +50,17 @@ def _print_sentence_or_traceback(
         print(f"error: {sentence}", file=sys.stderr)
 
 
-def report_user_errors() -> None:
+def report_user_errors(metadata: Mapping[str, Any] | None = None) -> None:
     """Let the running command print a user's mistake as one sentence on stderr instead of a traceback; it exits with 1.
 
     MONAI wraps what a config component raises, so the whole chain of causes is searched. Every command of this project
     (the ``initialize`` of its configs) calls this; a library that imports ``dxa_monai`` is left alone.
+
+    Args:
+        metadata: of the bundle whose command runs (``@_meta_`` in a config): a ``dxa_monai`` of another version than
+            the bundle's is told on stderr, and the command goes on.
     """
     sys.excepthook = _print_sentence_or_traceback
+    remark = version_remark(metadata) if metadata else None
+    if remark is not None:
+        print(f"warning: {remark}", file=sys.stderr)

@@ -84,14 +84,13 @@ def measured_composition(
         seed``, the ``MEASURES``, and ``true_{measure}`` where the manifest has it. Scans in which no whole body is
         found are left out; without training scans, so is ``MEAN``.
     """
-    area_cm2 = pixel_area_cm2()
     records = []
     mean_image = next(iter(networks.values()))[0].mean_image.detach().cpu()
     principal = None if principal is None else principal.cpu()
     average = _training_mean(training_rows, scanner)
     for row in tqdm(rows, desc="body composition", unit="scan"):
-        raw = _raw(row)
-        found = _regions(raw, scanner)
+        raw = raw_image(row)
+        found = analysed_regions(raw, scanner)
         if found is None:
             continue
         areal, region_map = found
@@ -104,12 +103,11 @@ def measured_composition(
                     images[arm, place] = network.reconstruct(raw.to(device)).cpu()
         about = {"scan_id": row["scan_id"], "subject_id": row["subject_id"]}
         truth = {f"true_{name}": row[name] for name in MEASURES if name in row}
-        values = {(ORIGINAL, 0): regional_totals(areal, region_map, area_cm2)}
+        values = {(ORIGINAL, 0): regional_totals(areal, region_map, pixel_area_cm2())}
         if average:
             values[MEAN, 0] = average
         for key, image in images.items():
-            maps = find_and_decompose(image, scanner)[1][0].numpy()
-            values[key] = regional_totals(maps, region_map, area_cm2)
+            values[key] = totals_in_regions(image, region_map, scanner)
         for (source, place), totals in values.items():
             records.append(
                 about | {"source": source, "seed": place} | truth | {name: totals[name] for name in MEASURES}
@@ -172,23 +170,31 @@ def table_2_as_metrics(table: pd.DataFrame) -> dict[str, float]:
     return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
-def _raw(row: Mapping[str, Any]) -> torch.Tensor:
-    """``(1, 6, H, W)`` in [0, 1]."""
+def raw_image(row: Mapping[str, Any]) -> torch.Tensor:
+    """The scan of a manifest row, ``(1, 6, H, W)`` in [0, 1]."""
     return torch.from_numpy(channels_first(load_scan(row["scan"]).counts))[None]
 
 
-def _regions(raw: torch.Tensor, scanner: ScannerModel) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
-    """Areal densities ``(3, H, W)`` and region map ``(H, W)``; None where no whole body is found."""
+def analysed_regions(
+    raw: torch.Tensor, scanner: ScannerModel
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
+    """Areal densities ``(3, H, W)`` and region map ``(H, W)`` of a scan; None where no whole body is found."""
     areal = find_and_decompose(raw, scanner)[1][0].numpy()
     body = np.asarray(areal.any(axis=0))
     landmarks = find_landmarks(areal, body, PIXEL_SPACING_MM).landmarks
     return None if landmarks is None else (areal, region_map_from_landmarks(landmarks, body))
 
 
+def totals_in_regions(image: torch.Tensor, region_map: np.ndarray[Any, Any], scanner: ScannerModel) -> dict[str, float]:
+    """What the analysis measures on an image ``(1, 6, H, W)`` in the regions of a scan."""
+    maps = find_and_decompose(image, scanner)[1][0].numpy()
+    return regional_totals(maps, region_map, pixel_area_cm2())
+
+
 def _training_mean(rows: Sequence[Mapping[str, Any]], scanner: ScannerModel) -> dict[str, float]:
     """Mean of each measure over scans spread evenly through the training people."""
     area_cm2 = pixel_area_cm2()
     step = -(-len(rows) // _MEAN_SCANS) or 1
-    found = [_regions(_raw(row), scanner) for row in rows[::step]]
+    found = [analysed_regions(raw_image(row), scanner) for row in rows[::step]]
     totals = [regional_totals(*each, area_cm2) for each in found if each is not None]
     return {name: float(np.mean([total[name] for total in totals])) for name in MEASURES if totals}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -13,6 +15,20 @@ from dxa_monai.networks.trunk_weights import RANDOM, Initialisation
 from dxa_monai.networks.vae import DXAVAE
 
 _NOT_OF_THE_ENCODER = ("generator.", "linear_path.", "mean_image", "standard_deviation")
+
+
+def network_like(checkpoint: str | Path, encoder: Mapping[str, Any] | None = None) -> PseudoDXA:
+    """A network with a random generator of the architecture of a DXA-VAE's checkpoint; ``encoder`` as of `PseudoDXA`.
+
+    Raises:
+        InputError: ``"random"`` instead of a file, no such file, or not a checkpoint of a DXA-VAE.
+    """
+    if str(checkpoint) == RANDOM:
+        raise InputError(
+            "architecture_of: expected the checkpoint of a DXA-VAE, whose architecture the random generator takes, "
+            "got 'random'."
+        )
+    return PseudoDXA.like(load_vae(checkpoint), encoder)
 
 
 def initialise_generator(

@@ -1,0 +1,146 @@
+"""The paper's tables 4 and 5: image quality and body composition of scans predicted from bodies.
+
+Leong et al., "Quantitative Imaging Principles Improves Medical Image Learning", arXiv 2206.06663, section 4.3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dxa_monai.evaluation import arm_agreement, image_quality_tables
+from dxa_monai.evaluation.arm_agreement import MEAN_OF_MEASURES
+from dxa_monai.evaluation.predicted_scans import ALIGNED, SHIFTS
+from dxa_monai.evaluation.reconstructed_composition import MEASURES, ORIGINAL
+from dxa_monai.metrics.scan_metric import FUNCTIONS as METRICS
+
+SCAN, TRUTH = "scan", "truth"
+"""What body composition is compared with: the same analysis of the true scan, and the truth of a virtual person."""
+_IDS = ["scan_id", "subject_id", "arm", "seed"]
+
+
+def table_4(quality: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Image quality by arm, as it is and after rigid alignment.
+
+    Args:
+        quality: of :func:`dxa_monai.evaluation.predicted_scans.evaluate_scans`.
+        seed: of the bootstrap over people.
+
+    Returns:
+        One row an arm: ``arm, people, scans, seeds``; each metric, and each after alignment (``aligned_...``), with
+        ``_low``, ``_high`` and ``_seed_sd``; and the root mean square of the shifts and turns that it took.
+    """
+    plain = image_quality_tables.table_1(quality, seed=seed)
+    aligned = image_quality_tables.table_1(_aligned(quality), seed=seed).drop(columns=["people", "scans", "seeds"])
+    aligned = aligned.rename(columns={name: f"{ALIGNED}{name}" for name in aligned.columns if name != "arm"})
+    moved = quality.groupby("arm", sort=False)[list(SHIFTS)].agg(lambda values: float(np.sqrt((values**2).mean())))
+    return plain.merge(aligned, on="arm").merge(moved.add_prefix("rms_").reset_index(), on="arm")
+
+
+def table_4_differences(quality: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
+    """Every later arm minus every earlier one, see :func:`dxa_monai.evaluation.image_quality_tables.arm_differences`;
+    metrics after alignment stand beside the others."""
+    plain = image_quality_tables.arm_differences(quality, seed=seed)
+    aligned = image_quality_tables.arm_differences(_aligned(quality), seed=seed)
+    aligned = aligned.rename(columns={name: f"{ALIGNED}{name}" for name in aligned.columns[2:]})
+    return plain.merge(aligned, on=["arm", "minus"])
+
+
+def composition_predictions(
+    measured: pd.DataFrame, without_image: Mapping[str, npt.NDArray[np.float64]], scan_ids: Sequence[str]
+) -> dict[str, pd.DataFrame]:
+    """What :mod:`dxa_monai.evaluation.arm_agreement` takes, by what the arms are compared with.
+
+    Args:
+        measured: body composition of :func:`dxa_monai.evaluation.predicted_scans.evaluate_scans`.
+        without_image: composition ``(N, M)`` by baselines that make no image, of all scans evaluated.
+        scan_ids: ``(N,)`` of these.
+
+    Returns:
+        ``SCAN`` and, where the manifest has all measures, ``TRUTH`` (with the analysis of the scan itself as one more
+        arm, the ceiling): rows ``arm, seed, scan_id, subject_id, measure, truth, predicted``, baselines first.
+    """
+    original = measured[measured["arm"] == ORIGINAL].set_index("scan_id")
+    place = {scan_id: index for index, scan_id in enumerate(scan_ids)}
+    rows = [place[scan_id] for scan_id in original.index]
+    baselines = []
+    for arm, values in without_image.items():
+        table = pd.DataFrame(values[rows], columns=list(MEASURES), index=original.index).reset_index()
+        about = original.reset_index().drop(columns=list(MEASURES)).assign(arm=arm, seed=0)
+        baselines.append(about.merge(table, on="scan_id"))
+    everything = pd.concat([*baselines, measured], ignore_index=True)
+    references = {SCAN: (everything[everything["arm"] != ORIGINAL], original[list(MEASURES)])}
+    truth_columns = [f"true_{name}" for name in MEASURES]
+    if set(truth_columns) <= set(original.columns) and original[truth_columns].notna().all(axis=None):
+        references[TRUTH] = (everything, original[truth_columns].set_axis(list(MEASURES), axis=1))
+    found = {}
+    for reference, (predictions, wanted) in references.items():
+        long = predictions.melt(_IDS, list(MEASURES), var_name="measure", value_name="predicted")
+        true = wanted.rename_axis("scan_id").reset_index().melt("scan_id", var_name="measure", value_name="truth")
+        found[reference] = long.merge(true, on=["scan_id", "measure"])
+    return found
+
+
+def table_5(predictions: Mapping[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
+    """R2 and RMSE of every measure by reference and arm; see :func:`dxa_monai.evaluation.arm_agreement.arm_table`."""
+    return _by_reference(
+        {key: arm_agreement.arm_table(table, ["arm"], seed=seed) for key, table in predictions.items()}
+    )
+
+
+def table_5_differences(predictions: Mapping[str, pd.DataFrame], seed: int = 0) -> pd.DataFrame:
+    """Every later arm minus every earlier one; see :func:`dxa_monai.evaluation.arm_agreement.arm_differences`."""
+    return _by_reference(
+        {key: arm_agreement.arm_differences(table, ["arm"], seed=seed) for key, table in predictions.items()}
+    )
+
+
+def format_table_4(table: pd.DataFrame) -> str:
+    """Table 4 for the terminal, with PSNR after alignment."""
+    text = image_quality_tables.format_table(table, ["arm"]).splitlines()
+    column = ["aligned", *(f"{value:.2f}" for value in table[f"{ALIGNED}psnr_db"])]
+    return "\n".join(f"{line}  {cell:>7}" for line, cell in zip(text, column, strict=True))
+
+
+def format_table_5(table: pd.DataFrame, reference: str) -> str:
+    """R2 (and, in brackets, RMSE) by measure and arm, for the terminal."""
+    chosen = table[table["reference"] == reference]
+    cells = {(row["measure"], row["arm"]): _cell(row) for _, row in chosen.iterrows()}
+    arms, measures = (list(dict.fromkeys(chosen[name])) for name in ("arm", "measure"))
+    shown = [[cells.get((measure, arm), "") for arm in arms] for measure in measures]
+    return pd.DataFrame(shown, index=measures, columns=arms).to_string()
+
+
+def tables_as_metrics(table_of_images: pd.DataFrame, table_of_composition: pd.DataFrame | None) -> dict[str, float]:
+    """Both tables as numbers for a tracker: ``{arm}/{metric}`` and ``{arm}/{measure}_r2_of_{reference}``."""
+    names = [*METRICS, *(f"{ALIGNED}{name}" for name in METRICS)]
+    values = {f"{row['arm']}/{name}": float(row[name]) for _, row in table_of_images.iterrows() for name in names}
+    if table_of_composition is not None:
+        values |= {
+            f"{row['arm']}/{row['measure']}_{name}_of_{row['reference']}": float(row[name])
+            for _, row in table_of_composition.iterrows()
+            for name in arm_agreement.STATISTICS
+        }
+    return {name: value for name, value in values.items() if np.isfinite(value)}
+
+
+def _aligned(quality: pd.DataFrame) -> pd.DataFrame:
+    return quality[_IDS].join(quality[[f"{ALIGNED}{name}" for name in METRICS]].set_axis(list(METRICS), axis=1))
+
+
+def _by_reference(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    found = []
+    for reference, table in tables.items():
+        table.insert(0, "reference", reference)
+        found.append(table)
+    return pd.concat(found, ignore_index=True)
+
+
+def _cell(row: Any) -> str:
+    if row["measure"] == MEAN_OF_MEASURES:
+        return f"{row['r2']:.3f}"
+    return f"{row['r2']:.3f} ({row['rmse']:.3g})"

@@ -1,0 +1,157 @@
+"""Points of many bodies, drawn once and kept as files; a training draws its input from them.
+
+To read a mesh and find out whether it can stand for a person takes a quarter of a second, the points of one that is at
+hand milliseconds. So each mesh is turned into a cloud of more points than a network sees at a time, by whoever needs it
+first, and every step of every training takes some of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Randomizable, RandomizableTrait
+from monai.utils import TransformBackends
+
+from dxa_monai.errors import InputError
+from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.scan.manifest import Row
+from dxa_monai.transforms.mesh_points import LoadMeshPointsd
+from dxa_monai.worker_pool import run_in_processes
+
+CLOUD_POINTS = 8192
+"""Points of a cloud, 0.2 MB: a subset of 2048 of them differs from draw to draw about as fresh points do."""
+
+_WORTH_PROCESSES = 40
+"""Fewer meshes are read before a process has started."""
+
+
+def draw_point_clouds(
+    rows: Sequence[Mapping[str, Any]],
+    folder: str | Path,
+    mesh: Mapping[str, Any] | None = None,
+    count: int = CLOUD_POINTS,
+    workers: int = 1,
+) -> list[Row]:
+    """Manifest rows with ``points``, the file of each body's points; files that are there already are kept.
+
+    A file is named after its mesh and a hash of the mesh's bytes and of the settings, so that it never stands for
+    another mesh or another way to read it. Scans of one mesh share a file.
+
+    Args:
+        rows: manifest rows with ``mesh``.
+        folder: gets the files: float32 ``(6, count)``, see :class:`LoadMeshPointsd`.
+        mesh: how meshes are read: arguments of :class:`LoadMeshPointsd` (unit, up_axis, facing, repair, accept, seed).
+        count: points of each body.
+        workers: processes that read meshes.
+
+    Raises:
+        InputError: a row has no mesh, a mesh cannot be used, or the folder cannot be written to.
+    """
+    settings = dict(mesh or {}) | {"count": count}
+    paths = {path: _cloud_path(folder, path, settings) for path in dict.fromkeys(mesh_paths(rows))}
+    missing = [(path, str(cloud)) for path, cloud in paths.items() if not cloud.is_file()]
+    if missing:
+        output_folder(folder)
+        LoadMeshPointsd("points", **settings)  # a wrong setting is told before any process starts
+        if workers > 1 and len(missing) >= _WORTH_PROCESSES:
+            for _ in run_in_processes(_draw_one, range(len(missing)), (missing, settings), workers):
+                pass
+        else:
+            for index in range(len(missing)):
+                _draw_one(index, missing, settings)
+    return [dict(row) | {"points": str(paths[row["mesh"]])} for row in rows]
+
+
+def mesh_paths(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The mesh of each row.
+
+    Raises:
+        InputError: a row has none.
+    """
+    lacking = [row["scan_id"] for row in rows if not row.get("mesh")]
+    if lacking:
+        raise InputError(
+            f"manifest: expected a file in column mesh for every scan, "
+            f"got none for scan '{lacking[0]}' ({len(lacking)} of {len(rows)} scans)."
+        )
+    return [str(row["mesh"]) for row in rows]
+
+
+def as_points_datalist(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Rows of :func:`draw_point_clouds` as a MONAI data list: ``image`` (file of points), ``label`` (scan), ids."""
+    return [
+        {"image": row["points"], "label": row["scan"], "scan_id": row["scan_id"], "subject_id": row["subject_id"]}
+        for row in rows
+    ]
+
+
+class PointSubsetd(Randomizable, MapTransform, RandomizableTrait):
+    """Some of the points of a cloud ``(F, P)``: ``(F, count)``.
+
+    Args:
+        keys: the clouds.
+        count: points to keep.
+        resample: choose them anew in every call, from this transform's random state (training). Otherwise the first
+            ones: points of a cloud are in random order, so they are spread over the body as well.
+        allow_missing_keys: skip keys that a sample does not have.
+
+    Raises:
+        InputError: ``count`` is not positive, or a cloud has fewer points.
+    """
+
+    backend = [TransformBackends.TORCH]  # noqa: RUF012
+
+    def __init__(
+        self, keys: KeysCollection, count: int, resample: bool = False, allow_missing_keys: bool = False
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        if count < 1:
+            raise InputError(f"count: expected at least one point, got {count}.")
+        self.count = count
+        self.resample = resample
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        sample = dict(data)
+        for key in self.key_iterator(sample):
+            cloud = sample[key]
+            if cloud.shape[-1] < self.count:
+                raise InputError(f"count: expected at most the {cloud.shape[-1]} points of a cloud, got {self.count}.")
+            if self.resample:
+                sample[key] = cloud[:, self.R.permutation(cloud.shape[-1])[: self.count]]
+            else:
+                sample[key] = cloud[:, : self.count]
+        return sample
+
+
+def load_points(row: Mapping[str, Any], count: int) -> torch.Tensor:
+    """The first ``count`` points of a row of :func:`draw_point_clouds`, ``(6, count)``.
+
+    Raises:
+        InputError: the cloud has fewer.
+    """
+    cloud = torch.from_numpy(np.load(row["points"], allow_pickle=False))
+    points: torch.Tensor = PointSubsetd("points", count)({"points": cloud})["points"]
+    return points
+
+
+def _cloud_path(folder: str | Path, mesh: str, settings: Mapping[str, Any]) -> Path:
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    try:
+        digest.update(Path(mesh).read_bytes())
+    except OSError as error:
+        raise InputError(f"{mesh}: expected a mesh file that can be read, got '{error.strerror}'.") from error
+    return Path(folder) / f"{Path(mesh).stem}-{digest.hexdigest()[:16]}.npy"
+
+
+def _draw_one(index: int, missing: Sequence[tuple[str, str]], settings: Mapping[str, Any]) -> None:
+    mesh, cloud = missing[index]
+    points = LoadMeshPointsd("points", **settings)({"points": mesh})["points"]
+    with atomic_path(cloud) as temporary:
+        np.save(temporary, torch.as_tensor(points).numpy(), allow_pickle=False)

@@ -1,0 +1,323 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import trimesh
+from mlflow import MlflowClient
+from monai.bundle import ConfigParser, run
+
+from dxa_monai.errors import told_in_one_sentence
+from dxa_monai.evaluation.pseudo_dxa_comparison import compare_generators
+from dxa_monai.mesh.io import BodyMesh
+from dxa_monai.networks.checkpoint import load_pseudo_dxa, load_vae
+from dxa_monai.phantom.body import BodyModel
+from dxa_monai.phantom.mesh import write_ply
+from dxa_monai.scan.io import load_scan
+from dxa_monai.scan.manifest import read_manifest, write_manifest
+from dxa_monai.scan.splits import read_split
+from tests.bodies import coarse
+
+CONFIGS = Path(__file__).parents[2] / "bundles" / "pseudo_dxa" / "configs"
+
+TINY: dict[str, Any] = {
+    "max_epochs": 2,
+    "batch_size": 4,
+    "points": 64,
+    "frozen_epochs": 1,
+    "mesh_workers": 1,
+    "encoder": {
+        "kind": "pointnet2",
+        "levels": [{"centres": 16, "radii_m": [0.4], "neighbours": [4], "channels": [[4]]}],
+        "global_channels": [8],
+        "head_channels": [],
+    },
+    "reconstruction_loss#warm_up_epochs": 1,
+    "reconstruction_loss#ramp_epochs": 1,
+}
+MESH = {"unit": "m"}
+
+
+def _files(*names: str) -> list[str]:
+    return [str(CONFIGS / name) for name in names]
+
+
+def _sentence(action: Any) -> str:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps the error, the sentence is what counts
+        action()
+    sentence = told_in_one_sentence(caught.value)
+    assert sentence is not None, caught.value
+    return sentence
+
+
+@pytest.fixture(scope="module")
+def body() -> BodyMesh:
+    model = BodyModel()
+    return coarse(BodyMesh(model.t_pose(model.solve("F", 35, 166.0, 64.0)).vertices_m, model.faces))
+
+
+@pytest.fixture(scope="module")
+def pairs(bar_cohort: Path, body: BodyMesh, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Manifest of other people than the pretraining's, each with a mesh of a size of their own."""
+    folder = tmp_path_factory.mktemp("pairs")
+    rng = np.random.default_rng(1)
+    rows = []
+    for row in read_manifest(bar_cohort):
+        person = "Q" + row["subject_id"]
+        scan, mesh = folder / "scans" / Path(row["scan"]).name, folder / "meshes" / f"{person}.ply"
+        for path in (scan, mesh):
+            path.parent.mkdir(exist_ok=True)
+        scan.write_bytes(Path(row["scan"]).read_bytes())
+        if not mesh.exists():
+            write_ply(mesh, body.vertices_m * rng.normal(1.0, 0.05, 3), body.faces)
+        rows.append(row | {"subject_id": person, "scan": str(scan), "mesh": str(mesh)})
+    write_manifest(rows, folder / "manifest.csv")
+    return folder / "manifest.csv"
+
+
+@pytest.fixture(scope="module")
+def clouds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("clouds")
+
+
+def _train(output_dir: Path, manifest: Path, clouds: Path, **override: Any) -> None:
+    run(
+        config_file=_files("train.json", "preset_small.json"),
+        bundle_root=str(output_dir.parent),
+        manifest=str(manifest),
+        clouds_dir=str(clouds),
+        output_dir=str(output_dir),
+        **(TINY | override),
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(pairs: Path, clouds: Path, trained_arms: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder whose generator came from a VAE and was never set free."""
+    folder = tmp_path_factory.mktemp("pseudo_dxa") / "dxa"
+    _train(
+        folder,
+        pairs,
+        clouds,
+        arm="dxa",
+        generator=str(trained_arms["dxa_masked"] / "best.pt"),
+        frozen_epochs=2,
+        latent_weight=0.1,
+        composition_weight=0.1,
+    )
+    return folder
+
+
+def test_run_folder_tells_what_was_trained_and_how(trained: Path, clouds: Path) -> None:
+    record = json.loads((trained / "run.json").read_text())
+    assert (record["arm"], record["perceptual_arm"], record["generator_frozen_epochs"]) == ("dxa", "dxa", 2)
+    assert "tensors loaded" in record["initialisation"]
+    assert np.isfinite(json.loads((trained / "finished.json").read_text())["best_validation_psnr_db"])
+    log = pd.read_csv(trained / "metrics.csv")
+    for name in ("train/loss", "train/loss_latent", "train/loss_composition", "validation/psnr_db"):
+        assert np.isfinite(log[name].iloc[-1])
+    assert (trained / "scanner_model.json").is_file()
+    # 20 people, five of them with two scans: those of training and validation, a file each
+    people = {row["subject_id"] for part in ("train", "validation") for row in read_split(trained)[part]}
+    assert len(list(clouds.glob("*.npy"))) >= len(people)
+
+
+def test_generator_stays_the_pretrained_one_while_frozen(trained: Path, trained_arms: dict[str, Path]) -> None:
+    network, vae = load_pseudo_dxa(trained / "best.pt"), load_vae(trained_arms["dxa_masked"] / "best.pt")
+    for name, weight in vae.generator.state_dict().items():
+        torch.testing.assert_close(network.generator.state_dict()[name], weight, rtol=0, atol=0)
+    torch.testing.assert_close(network.mean_image, vae.mean_image)
+
+
+def test_random_generator_is_never_frozen_and_alike(
+    pairs: Path, clouds: Path, trained_arms: dict[str, Path], tmp_path: Path
+) -> None:
+    vae = str(trained_arms["no_dxa"] / "best.pt")
+    _train(tmp_path / "random", pairs, clouds, architecture_of=vae, frozen_epochs=2)
+    record = json.loads((tmp_path / "random" / "run.json").read_text())
+    assert (record["generator"], record["generator_frozen_epochs"]) == ("random", 0)
+    generator = load_pseudo_dxa(tmp_path / "random" / "last.pt").generator
+    assert {name: weight.shape for name, weight in generator.state_dict().items()} == {
+        name: weight.shape for name, weight in load_vae(vae).generator.state_dict().items()
+    }
+    assert generator.to_scan.weight.abs().max() > 0  # zero at the start: it was trained
+
+
+def test_scans_without_a_mesh_are_refused(
+    pairs: Path, clouds: Path, trained_arms: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = read_manifest(pairs)
+    del rows[3]["mesh"]
+    write_manifest(rows, pairs.parent / "no_mesh.csv")
+    told = _sentence(
+        lambda: _train(
+            tmp_path / "run", pairs.parent / "no_mesh.csv", clouds, generator=str(trained_arms["no_dxa"] / "best.pt")
+        )
+    )
+    assert f"column mesh for every scan, got none for scan '{rows[3]['scan_id']}' (1 of {len(rows)}" in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_people_of_the_pretraining_are_refused(
+    pairs: Path, clouds: Path, trained_arms: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = [row | {"subject_id": row["subject_id"].removeprefix("Q")} for row in read_manifest(pairs)]
+    write_manifest(rows, pairs.parent / "same_people.csv")
+    told = _sentence(
+        lambda: _train(
+            tmp_path / "run",
+            pairs.parent / "same_people.csv",
+            clouds,
+            generator=str(trained_arms["no_dxa"] / "best.pt"),
+        )
+    )
+    assert "pretrained on other people" in told
+    assert not (tmp_path / "run").exists()
+
+
+def test_random_generator_needs_an_architecture(pairs: Path, clouds: Path, tmp_path: Path) -> None:
+    assert "architecture_of: expected the checkpoint" in _sentence(lambda: _train(tmp_path / "run", pairs, clouds))
+    assert not (tmp_path / "run").exists()
+
+
+def test_evaluation_writes_table_4_with_baselines(
+    trained: Path, pairs: Path, clouds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(
+        config_file=_files("evaluate.json", "mlflow_evaluation.json"),
+        bundle_root=str(tmp_path),
+        manifest=str(pairs),
+        clouds_dir=str(clouds),
+        arms={"dxa": str(trained / "best.pt")},
+        output_dir=str(tmp_path / "tables"),
+        points=64,
+        workers=1,
+    )
+    table = pd.read_csv(tmp_path / "tables" / "table_4.csv").set_index("arm")
+    assert list(table.index) == ["training_mean", "ridge_shape_to_image", "dxa"]
+    assert (table["aligned_psnr_db"] >= table["psnr_db"]).all()
+    held_out = read_split(trained, read_manifest(pairs))["test"]
+    quality = pd.read_csv(tmp_path / "tables" / "image_quality.csv")
+    assert set(quality["scan_id"]) == {row["scan_id"] for row in held_out}
+    assert set(pd.read_csv(tmp_path / "tables" / "table_4_differences.csv")["minus"]) == set(table.index[:2])
+    for name in ("figure_3.png", "people.png"):
+        assert (tmp_path / "tables" / name).stat().st_size > 10_000
+    assert "No table 5: a whole body was found in none" in capsys.readouterr().out  # bars are nobody
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/runs/mlflow.db")
+    (tracked,) = client.search_runs([client.get_experiment_by_name("pseudo_dxa").experiment_id])
+    assert np.isfinite(tracked.data.metrics["dxa/aligned_psnr_db"])
+
+
+def test_one_command_compares_arms_and_seeds(
+    trained_arms: dict[str, Path], pairs: Path, clouds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seed in (0, 1):
+        shutil.copytree(trained_arms["no_dxa"], tmp_path / f"no_dxa-seed{seed}")
+    arms = {"random": "random", "no_dxa": str(tmp_path / "no_dxa-seed{seed}" / "best.pt")}
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    tiny = {name: value for name, value in TINY.items() if name != "points"}
+
+    def compare() -> dict[str, Path]:
+        return compare_generators(
+            _files("train.json", "preset_small.json", "mlflow.json"),
+            pairs,
+            arms,
+            tmp_path / "out",
+            clouds,
+            seeds=[0, 1],
+            overrides=tiny | {"max_epochs": 1},
+            points=64,
+            mesh=MESH,
+            tracking_uri=uri,
+        )
+
+    files = compare()
+    table = pd.read_csv(files["table_4"]).set_index("arm")
+    assert list(table.index) == ["training_mean", "ridge_shape_to_image", "random", "no_dxa"]
+    assert table.loc["no_dxa", "seeds"] == 2
+    client = MlflowClient(tracking_uri=uri)
+    runs = client.search_runs([client.get_experiment_by_name("pseudo_dxa").experiment_id])
+    (parent,) = [each for each in runs if each.info.run_name.startswith("comparison")]
+    children = [each for each in runs if each.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert {(each.data.params["arm"], each.data.params["seed"]) for each in children} == {
+        (arm, seed) for arm in arms for seed in "01"
+    }
+    assert {each.info.status for each in runs} == {"FINISHED"}
+    for each in children:
+        if each.data.params["arm"] == "no_dxa":
+            assert f"-seed{each.data.params['seed']}/" in each.data.params["generator"]
+
+    # what is finished is not trained again
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("best.pt")}
+    monkeypatch.setattr("dxa_monai.evaluation.pseudo_dxa_comparison.evaluate_pseudo_dxa", lambda *_, **__: {})
+    compare()
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("best.pt")} == before
+
+
+def test_comparison_refuses_generators_that_differ(
+    trained_arms: dict[str, Path], pairs: Path, clouds: Path, tmp_path: Path
+) -> None:
+    from dxa_monai.networks.checkpoint import save_network
+    from dxa_monai.networks.vae import DXAVAE
+
+    architecture = load_vae(trained_arms["no_dxa"] / "best.pt").architecture() | {"latent_channels": 3}
+    save_network(DXAVAE(**architecture), tmp_path / "other.pt")
+    arms = {"no_dxa": str(trained_arms["no_dxa"] / "best.pt"), "dxa": str(tmp_path / "other.pt")}
+    told = _sentence(
+        lambda: compare_generators(_files("train.json"), pairs, arms, tmp_path / "out", clouds, mesh=MESH, seeds=[0])
+    )
+    assert "got another latent_channels" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_inference_reads_every_format_and_goes_on_after_a_bad_mesh(
+    trained: Path, body: BodyMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "meshes" / "more").mkdir(parents=True)
+    surface = trimesh.Trimesh(body.vertices_m, body.faces, process=False)
+    for name in ("a.ply", "b.obj", "more/c.stl", "d.glb"):
+        surface.export(tmp_path / "meshes" / name)
+    (tmp_path / "meshes" / "broken.ply").write_text("ply\nnothing\n")
+    told = _sentence(
+        lambda: run(
+            config_file=_files("inference.json"),
+            input=str(tmp_path / "meshes"),
+            output_dir=str(tmp_path / "out"),
+            checkpoint=str(trained / "best.pt"),
+            points=64,
+            formats=[".npy", ".nii.gz"],
+        )
+    )
+    assert "broken.ply" in capsys.readouterr().err
+    assert "expected" in told
+    scans = {path.name: load_scan(path).counts for path in (tmp_path / "out" / "scans").iterdir()}
+    assert set(scans) == {f"{name}{ending}" for name in "abcd" for ending in (".npy", ".nii.gz")}
+    np.testing.assert_array_equal(scans["a.npy"], scans["a.nii.gz"])
+    # the same surface from another format: other points by its other name, the same body
+    assert np.abs(scans["a.npy"].astype(float) - scans["c.npy"]).mean() < 30
+    assert (tmp_path / "out" / "pictures" / "c.png").is_file()
+    table = pd.read_csv(tmp_path / "out" / "body_composition.csv")
+    assert set(table["scan_id"]) == set("abcd")
+
+
+def test_metadata_belongs_to_the_bundle() -> None:
+    metadata = json.loads((CONFIGS / "metadata.json").read_text())
+    assert metadata["name"] == "pseudo_dxa"
+    assert metadata["version"] in metadata["changelog"]
+    assert metadata["network_data_format"]["inputs"]["image"]["format"] == "points"
+    assert metadata["network_data_format"]["outputs"]["pred"]["num_channels"] == 6
+
+
+@pytest.mark.parametrize("preset", ["small", "paper"])
+def test_every_preset_names_what_the_training_config_has(preset: str) -> None:
+    train = ConfigParser()
+    train.read_config(_files("train.json"))
+    for key in json.loads((CONFIGS / f"preset_{preset}.json").read_text()):
+        holder, _, name = key.partition("#")
+        assert holder in train.config
+        if name:
+            assert holder in ("features", "perceptual_loss", "reconstruction_loss")
