@@ -13,8 +13,8 @@ import dxa_monai
 def version_remark(metadata: Mapping[str, Any]) -> str | None:
     """One sentence if a ``dxa_monai`` of another version than the bundle's runs or is installed; None otherwise.
 
-    A downloaded bundle holds the ``dxa_monai`` that it was released with, of the bundle's own version. Python finds that
-    one when the command runs in the bundle's folder; from elsewhere it may find an installed one.
+    A downloaded bundle holds the ``dxa_monai`` that it was released with, of the bundle's own version. Python finds
+    that one when the command runs in the bundle's folder; from elsewhere it may find an installed one.
 
     Args:
         metadata: the bundle's ``metadata.json``; where it names no version nothing is said.

@@ -63,12 +63,12 @@ METADATA_RULES: dict[str, Any] = {
     "required": [*_TEXTS, *_MORE_TEXTS, "changelog", "required_packages_version", "network_data_format", "references"],
 }
 """This project's own rules, for ``verify_metadata`` without a network: the mandatory entries of MONAI's bundle
-specification (https://docs.monai.io/en/stable/mb_specification.html) with their types, and stricter. They are not MONAI's
-schema, which the command of docs/releases.md downloads."""
+specification (https://docs.monai.io/en/stable/mb_specification.html) with their types, and stricter. They are not
+MONAI's schema, which the command of docs/releases.md downloads."""
 
 PARITY_OF_LARGEST = 1e-5
-"""Tolerance of exports, as a share of an output's largest value. float32 itself is off by about 2e-6 of it (measured against
-float64), and other kernels add up in another order."""
+"""Tolerance of exports, as a share of an output's largest value. float32 itself is off by about 2e-6 of it (measured
+against float64), and other kernels add up in another order."""
 
 
 def _metadata(name: str) -> dict[str, Any]:
