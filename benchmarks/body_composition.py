@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dxa_monai.analysis.bone import decompose, find_bone
+from dxa_monai.analysis.bone import decompose, find_and_decompose, find_bone
 from dxa_monai.analysis.composition import analyse_scan
 from dxa_monai.analysis.inference import analyse_scans
 from dxa_monai.analysis.landmark_finder import find_landmarks
@@ -64,6 +64,9 @@ def main() -> None:
             ),
             "bone mask": milliseconds(lambda scan: find_bone(scan[None], model), scans),
             "decomposition": milliseconds(lambda scan: decompose(scan[None], model, masks[id(scan)]), scans),
+            "bone mask and decomposition in one": milliseconds(
+                lambda scan: find_and_decompose(scan[None], model), scans
+            ),
             "landmarks": milliseconds(landmarks, scans),
             "all in memory": milliseconds(lambda scan: analyse_scan(scan, model), scans),
         }

@@ -6,7 +6,6 @@ scan. Lengths are shares of the trunk, neck line to pelvis line.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -196,36 +195,40 @@ def _inner_edges(
     share_columns: float,
 ) -> tuple[FloatArray, FloatArray]:
     """Each row's interval of columns where the cut may lie: the air between arm and body, or an edge a column wide."""
-    low, high = np.full(len(rows), -np.inf), np.full(len(rows), np.inf)
+    seen = np.isfinite(outer)
     reach = round(0.06 * share_columns)
     level = (rows - neck) / length
     medial = np.interp(level, _LEVELS, _MEDIAL_PER_LATERAL)
-    for index in np.flatnonzero(np.isfinite(outer)):
-        row = rows[index]
-        start, stop = int(outer[index]), round(middle[index] - 0.27 * share_columns)
-        if level[index] > WRIST_SHARE:
-            # Hands show too little bone to follow, and air between the fingers is not air beside the hand.
-            edge = outer[max(index - 8, 0) : index + 1].min()
-            expected, first = edge + _HAND_WIDTH_SHARE * share_columns, edge + 0.12 * share_columns
-        else:
-            expected, first = bone[index] + medial[index] * (bone[index] - outer[index]), bone[index]
-        free = np.flatnonzero(~scan.body[row, max(math.ceil(first), start) : max(stop, start)])
-        if free.size:
-            ends = np.append(np.flatnonzero(np.diff(free) > 1), free.size - 1)
-            begins = np.append(0, ends[:-1] + 1)
-            widest = int(np.argmax(ends - begins))
-            offset = max(math.ceil(first), start)
-            low[index], high[index] = free[begins[widest]] + offset - 0.5, free[ends[widest]] + offset + 0.5
-            continue
-        around = np.arange(max(round(expected) - reach, start + 2), min(round(expected) + reach, stop) + 1)
-        if around.size < 2:
-            low[index] = high[index] = expected
-            continue
-        slope = (scan.soft_g_cm2[row, around + 1] - scan.soft_g_cm2[row, around - 1]) / 2.0
-        steepness = slope / max(float(scan.soft_g_cm2[row].max()), 1.0)
-        cost = steepness + 0.05 * ((around - expected) / reach) ** 2
-        low[index] = high[index] = around[int(np.argmin(cost))]
-    return low, high
+    start = np.where(seen, outer, 0.0)
+    stop = np.round(middle - 0.27 * share_columns)
+    # Hands show too little bone to follow, and air between the fingers is not air beside the hand.
+    hand = level > WRIST_SHARE
+    edge = sliding_window_view(np.concatenate([np.full(8, np.inf), outer]), 9).min(axis=1)
+    edge = np.where(np.isfinite(edge), edge, 0.0)
+    expected = np.where(hand, edge + _HAND_WIDTH_SHARE * share_columns, bone + medial * (bone - start))
+    first = np.maximum(np.ceil(np.where(hand, edge + 0.12 * share_columns, bone)), start)
+
+    columns = np.arange(scan.body.shape[1])[None, :]
+    air = ~scan.body[rows] & (columns >= first[:, None]) & (columns < stop[:, None])
+    # Length of the run of air that ends at each pixel (0 in tissue); the longest is the gap.
+    run = columns - np.maximum.accumulate(np.where(air, -1, columns), axis=1)
+    last = run.argmax(axis=1)
+    widest = run[np.arange(len(rows)), last]
+
+    soft = scan.soft_g_cm2[rows]
+    slope = np.zeros(soft.shape)
+    slope[:, 1:-1] = (soft[:, 2:] - soft[:, :-2]) / 2.0
+    steepness = slope / np.maximum(soft.max(axis=1, keepdims=True), 1.0)
+    near = np.round(expected)[:, None]
+    around = (columns >= np.maximum(near - reach, start[:, None] + 2)) & (
+        columns <= np.minimum(near + reach, np.minimum(stop[:, None], soft.shape[1] - 2))
+    )
+    cost = np.where(around, steepness + 0.05 * ((columns - expected[:, None]) / reach) ** 2, np.inf)
+    steepest = np.where(around.sum(axis=1) < 2, expected, cost.argmin(axis=1))
+
+    low = np.where(widest > 0, last - widest + 0.5, steepest)
+    high = np.where(widest > 0, last + 0.5, steepest)
+    return np.where(seen, low, -np.inf), np.where(seen, high, np.inf)
 
 
 def _fitted_polyline(

@@ -69,13 +69,22 @@ class ScannerModel:
         """``(E, 6)`` what each energy adds to the signal's variance, times photons per pixel."""
         return self._weights[1]
 
+    @cached_property
+    def _tensors(self) -> dict[tuple[torch.dtype, str], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+        return {}
+
     def tensors(self, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """``(3, E)`` attenuation of the body's materials, ``(E, 6)`` signal weights, ``(E, 6)`` variance weights
-        of a pixel."""
-        coefficients = np.stack([mass_attenuation_cm2_g(name, ENERGY_KEV) for name in BODY_MATERIALS])
-        arrays = (coefficients, self.signal_weights, self.variance_weights / self.photons_per_pixel)
-        first, second, third = (torch.tensor(array, dtype=dtype, device=device) for array in arrays)
-        return first, second, third
+        of a pixel. Kept for the next call: do not write into them."""
+        key = (dtype, str(device))
+        if key not in self._tensors:
+            coefficients = np.stack([mass_attenuation_cm2_g(name, ENERGY_KEV) for name in BODY_MATERIALS])
+            arrays = (coefficients, self.signal_weights, self.variance_weights / self.photons_per_pixel)
+            # What is made in inference mode may not be used with a gradient later.
+            with torch.inference_mode(False):
+                first, second, third = (torch.tensor(array, dtype=dtype, device=device) for array in arrays)
+            self._tensors[key] = (first, second, third)
+        return self._tensors[key]
 
     def as_dict(self) -> dict[str, Any]:
         """What JSON can hold; :meth:`from_dict` undoes it."""

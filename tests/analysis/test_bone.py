@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from dxa_monai.analysis.bone import BoneSettings, Masks, decompose, find_bone, without_specks
+from dxa_monai.analysis.bone import BoneSettings, Masks, decompose, find_and_decompose, find_bone, without_specks
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.physics.scanner_model import ScannerModel, calibrate_with_phantom
 from dxa_monai.physics.step_phantom import StepPhantom
@@ -140,7 +140,7 @@ def test_masks_of_the_target_are_used(scanner: tuple[Acquisition, ScannerModel])
 
 
 def test_gradient_with_masks_held_constant() -> None:
-    """float64, on a small thigh whose bone is given."""
+    """float64, on a small thigh whose bone is given. The fill's gradient is that of its limit: half a percent off."""
     areal = thigh().double()[:, :, 12:20, 10:40:3]
     model = ScannerModel(photons_per_pixel=1e12)
     # All six channels agree in the model's own scan; otherwise weights held constant would matter a little.
@@ -160,7 +160,7 @@ def test_gradient_with_masks_held_constant() -> None:
         direction = torch.randn(raw.shape, generator=generator, dtype=torch.float64)
         with torch.no_grad():
             numeric = (total(raw + 1e-7 * direction) - total(raw - 1e-7 * direction)) / 2e-7
-        assert float((analytic * direction).sum()) == pytest.approx(float(numeric), rel=2e-3)
+        assert float((analytic * direction).sum()) == pytest.approx(float(numeric), rel=5e-3)
 
 
 def test_specks_are_removed_and_bodies_kept() -> None:
@@ -178,6 +178,48 @@ def test_specks_are_removed_and_bodies_kept() -> None:
 
 
 def test_settings_decide() -> None:
-    """A threshold above any bone leaves none."""
+    """Where nothing can be bone, there is none."""
     raw = noisy_scan(thigh(), Acquisition())
-    assert not find_bone(raw, ScannerModel(), BoneSettings(threshold_g_cm2=20.0)).bone.any()
+    assert not find_bone(raw, ScannerModel(), BoneSettings(prior_log_odds=-1e3)).bone.any()
+
+
+def arm_against_trunk() -> tuple[torch.Tensor, slice]:
+    """``(1, 3, H, W)``: a lean arm with its bone, skin to skin with a trunk five times as fat; the arm's columns."""
+    arm = thigh(4.5, 0.7, 0.35)[..., 16:34]
+    trunk = torch.zeros(1, 3, ROWS, 44)
+    depth = (torch.arange(44.0) * 0.4 + 6.0).clamp_max(20.0)
+    trunk[:, 0, 6:-6], trunk[:, 1, 6:-6] = 0.45 * depth, 0.6 * depth
+    air = torch.zeros(1, 3, ROWS, 8)
+    return torch.cat([air, arm, trunk, air], dim=3), slice(8, 8 + arm.shape[3])
+
+
+def test_arm_against_the_trunk_keeps_its_own_fat(scanner: tuple[Acquisition, ScannerModel]) -> None:
+    """Skin to skin with a trunk that has other fat, none of it is carried over."""
+    acquisition, model = scanner
+    areal, arm = arm_against_trunk()
+    raw = torch.cat([noisy_scan(areal, acquisition, seed) for seed in range(3)])
+    fat, _, mineral = (decompose(raw, model) - areal)[..., arm].sum(dim=(2, 3)).mean(dim=0) * AREA_CM2
+    true_fat, _, true_mineral = areal[0, ..., arm].sum(dim=(1, 2)) * AREA_CM2
+    assert abs(float(fat)) < 0.08 * float(true_fat)
+    assert abs(float(mineral)) < 0.08 * float(true_mineral)
+
+
+def test_masks_and_maps_in_one_are_those_of_two_calls(scanner: tuple[Acquisition, ScannerModel]) -> None:
+    acquisition, model = scanner
+    raw = noisy_scan(thigh(), acquisition)
+    masks, areal = find_and_decompose(raw, model)
+    assert torch.equal(masks.bone, find_bone(raw, model).bone)
+    torch.testing.assert_close(areal, decompose(raw, model, masks), atol=5e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize(("above", "beside"), [(4, 0), (0, 6), (8, 2)])
+def test_more_air_changes_nothing(scanner: tuple[Acquisition, ScannerModel], above: int, beside: int) -> None:
+    acquisition, model = scanner
+    areal = thigh()
+    wider = torch.nn.functional.pad(areal, (beside, 0, above, 0))
+    shifted = noisy_scan(wider, acquisition)
+    raw = shifted[:, :, above:, beside:]
+    masks, wide = find_bone(raw, model), find_bone(shifted, model)
+    assert torch.equal(wide.bone[:, :, above:, beside:], masks.bone)
+    assert not wide.body[:, :, :above].any()
+    torch.testing.assert_close(wide.lean_noise[:, :, above:, beside:], masks.lean_noise)

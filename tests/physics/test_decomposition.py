@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dxa_monai.errors import InputError
-from dxa_monai.physics.decomposition import decompose_bone, decompose_soft, noise_g_cm2
+from dxa_monai.physics.decomposition import bone_lines, decompose_bone, decompose_soft, noise_behind_lean, noise_g_cm2
 from dxa_monai.physics.forward import add_quantum_noise
 from dxa_monai.physics.scanner_model import ScannerModel
 
@@ -61,13 +61,33 @@ def test_marrow_fat_round_trip_is_exact() -> None:
     assert ((found - areal).abs() * reachable).max() < 2e-4
 
 
-def test_start_from_near_reaches_the_same_solution() -> None:
+def test_start_saves_time_and_no_more() -> None:
     raw = scan(WITH_BONE, EXACT)
-    areal = decompose_bone(raw, WITH_BONE[:, :1] * 1.05, EXACT)
-    near = decompose_bone(raw, WITH_BONE[:, :1], EXACT, start=areal)
-    far = decompose_bone(raw, WITH_BONE[:, :1], EXACT)
     likely = WITH_BONE.sum(dim=1, keepdim=True) < 25.0
-    assert ((near - far).abs() * likely).max() < 0.02
+    far = decompose_bone(raw, WITH_BONE[:, :1], EXACT)
+    for start in (WITH_BONE[:, 1:] * 1.05, WITH_BONE[:, 1:] * 0.6):
+        found = decompose_bone(raw, WITH_BONE[:, :1], EXACT, start=start)
+        assert ((found - far).abs() * likely).max() < 2e-4
+
+
+def test_bone_lines_are_the_tangent_of_bone_at_the_soft_solution() -> None:
+    """Against the decomposition itself, with a little fat more or less than the soft solution's."""
+    raw = scan(WITH_BONE, EXACT)
+    likely = (WITH_BONE.sum(dim=1, keepdim=True) < 25.0) & (WITH_BONE[:, 2:] < 0.5)
+    soft = decompose_soft(raw, EXACT)
+    own, slope = bone_lines(raw, soft, EXACT, 0.8)
+    for more in (-0.5, 0.5):
+        found = decompose_bone(raw, soft[:, :1] + more, EXACT, 0.8)[:, 1:]
+        assert ((own + slope * more - found).abs() * likely).max() < 0.01
+
+
+def test_bone_lines_find_thin_bone_behind_the_right_fat() -> None:
+    areal = bodies([5.0, 10.0, 20.0], [0.1, 0.3], [0.0, 0.05, 0.1, 0.2])
+    raw = scan(areal, EXACT)
+    soft = decompose_soft(raw, EXACT)
+    own, slope = bone_lines(raw, soft, EXACT)
+    mineral = (own + slope * (areal[:, :1] - soft[:, :1]))[:, 1:]
+    assert (mineral - areal[:, 2:]).abs().max() < 0.01
 
 
 def test_float32_is_as_good_as_photon_noise_needs() -> None:
@@ -75,6 +95,21 @@ def test_float32_is_as_good_as_photon_noise_needs() -> None:
     found = decompose_soft(raw.float(), EXACT)
     assert found.dtype == torch.float32
     assert (found.double() - ALL_SOFT[:, :2]).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("photons", [3e5, 3e6])
+def test_pixels_at_rest_are_where_more_steps_lead(photons: float) -> None:
+    """Double precision starts at 0 and moves all pixels to the end: the slow path of single precision."""
+    model = ScannerModel(photons_per_pixel=photons)
+    areal = bodies([0.5, 2.0, 8.0, 16.0, 24.0], [0.0, 0.2, 0.6], [0.0, 0.1, 1.0, 2.5]).repeat(20, 1, 1, 1)
+    raw = scan(areal, model, torch.Generator().manual_seed(0)).float()
+    soft, bone = decompose_soft(raw, model), decompose_bone(raw, areal[:, :1].float(), model, 0.8)
+    slow_soft = decompose_soft(raw.double(), model)
+    slow_bone = decompose_bone(raw.double(), areal[:, :1], model, 0.8)
+    for found, expected in ((soft, slow_soft), (bone, slow_bone)):
+        error = (found - expected).abs()
+        assert error.mean() < 1e-3
+        assert error.quantile(0.999) < 0.06
 
 
 def test_batch_equals_one_by_one_and_where_equals_full() -> None:
@@ -222,3 +257,11 @@ def test_noise_where_equals_full() -> None:
     where = torch.tensor([True, False]).reshape(1, 1, 1, 2)
     for full, part in zip(noise_g_cm2(areal, NOISY), noise_g_cm2(areal, NOISY, where), strict=True):
         torch.testing.assert_close(part, full * where)
+
+
+def test_table_of_noise_is_as_good_as_the_noise() -> None:
+    lean = torch.rand(1, 1, 20, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 45.0 - 2.0
+    where = lean < 40.0
+    every = noise_g_cm2(torch.nn.functional.pad(lean, (0, 0, 0, 0, 1, 1)), NOISY, where)
+    for found, expected in zip(noise_behind_lean(lean, NOISY, where), every, strict=True):
+        torch.testing.assert_close(found, expected, rtol=2e-3, atol=0.0)
