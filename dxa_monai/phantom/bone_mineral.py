@@ -32,8 +32,8 @@ class Material(NamedTuple):
     """What a bone is made of.
 
     Attributes:
-        cortical_mm: thickness of compact bone; for long bones at their ends, for the skull at its base.
-        shaft_mm: thickness of compact bone in the middle of a long bone, in the vault of the skull.
+        cortical_mm: thickness of compact bone; for long bones at their ends, for the skull at its base and sides.
+        shaft_mm: thickness of compact bone in the middle of a long bone, in the frontal and the occipital bone.
         trabecular_g_cm3: mineral in the volume inside the compact bone, marrow included.
     """
 
@@ -43,7 +43,7 @@ class Material(NamedTuple):
 
 
 MATERIALS: dict[str, Material] = {
-    "skull": Material(1.1, 1.65, 0.19),
+    "skull": Material(0.66, 3.6, 0.32),
     "jaw": Material(2.0, 2.0, 0.32),
     "cervical_spine": Material(0.72, 0.72, 0.29),
     "thoracic_spine": Material(0.75, 0.75, 0.24),
@@ -54,7 +54,7 @@ MATERIALS: dict[str, Material] = {
     "clavicle": Material(1.8, 2.76, 0.27),
     "pelvis": Material(1.4, 1.4, 0.22),
     "sacrum": Material(0.9, 0.9, 0.2),
-    "humerus": Material(2.56, 7.42, 0.36),
+    "humerus": Material(2.56, 7.0, 0.36),
     "radius": Material(2.21, 5.07, 0.44),
     "ulna": Material(2.21, 5.07, 0.44),
     "hand": Material(1.56, 1.95, 0.59),
@@ -69,7 +69,9 @@ MATERIALS: dict[str, Material] = {
 _SHAFT = ("clavicle", "humerus", "radius", "ulna", "femur", "tibia", "fibula")
 _VARYING = (*_SHAFT, "skull")
 _BASE_TO_VAULT = (0.38, 0.55)
-"""Along the skull, as share of its height from below: face and base end and the vault begins between these two."""
+"""Along the skull, as share of its height from below: face and base end and the vault begins between these two. The
+vault is thick in front and behind and thin at the temples and the crown (Moreira-Gonzalez 2006, Plast Reconstr Surg
+117:1240 (?): occipital and frontal bone thickest, temporal squama thinnest); the beam grazes the thin walls."""
 _SHAFT_BEGINS = (0.10, 0.34)
 """Along a long bone, as share of its length from either end: compact bone thickens between these two."""
 _THICKNESS_STEPS = 4
@@ -136,14 +138,17 @@ def _shells(skeleton: Skeleton) -> tuple[_Shell, ...]:
 
 
 def _shaft_share(skeleton: Skeleton) -> FloatArray:
-    """``(F,)`` 0 at the ends of a bone, 1 along its shaft; 0 at the base of the skull, 1 in its vault."""
+    """``(F,)`` 0 at the ends of a bone, 1 along its shaft; of the skull 1 where its vault faces front or back."""
     share = np.empty(len(skeleton.faces))
     for bone in range(len(skeleton.bone_names)):
         rows = skeleton.bone_of_face == bone
-        centres = skeleton.vertices_m[skeleton.faces[rows]].mean(axis=1)
+        triangles = skeleton.vertices_m[skeleton.faces[rows]]
+        centres = triangles.mean(axis=1)
         if skeleton.bone_names[bone] == "skull":
             height = (centres[:, 2] - centres[:, 2].min()) / np.ptp(centres[:, 2])
-            share[rows] = np.interp(height, _BASE_TO_VAULT, [0.0, 1.0])
+            normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+            facing = normals[:, 1] ** 2 / np.square(normals).sum(axis=1)
+            share[rows] = np.interp(height, _BASE_TO_VAULT, [0.0, 1.0]) * facing
             continue
         axis = np.linalg.svd(centres - centres.mean(axis=0), full_matrices=False)[2][0]
         along = centres @ axis

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from dxa_monai.phantom.truncated import truncated_normal
+
 FloatArray = npt.NDArray[np.float64]
 
 YOUNGEST_YEARS, ADULT_YEARS = 6.0, 18.0
@@ -82,9 +84,10 @@ BMI_KG_M2 = (
         _BMI_SOURCE,
     ),
 )
-BMI_Z_MEAN, BMI_Z_SD = 0.5, 1.05
+BMI_Z_MEAN, BMI_Z_SD = 0.6, 1.15
 """Children of 1999-2004 against the charts: 17 % of them above their 95th percentile (Ogden 2006, JAMA 295:1549)."""
-BMI_Z_LIMITS = (-2.0, 2.2)
+BMI_Z_LIMITS = (-2.0, 2.3)
+"""Assumption: the bodies of the shape model. Within them the mean z score is 0.47, and 12 % are above the 95th."""
 
 FAT_FRACTION_MEAN = Curve(
     _EVEN_YEARS,
@@ -93,6 +96,8 @@ FAT_FRACTION_MEAN = Curve(
     "NHANES 1999-2004 DXA (MMWR 2009;57:1383): girls 32.0 % at 8-11 years, boys 22.9 % at 16-19; pattern in between as "
     "in Ogden 2011, Natl Health Stat Rep 43; below 8 years assumption",
 )
+FAT_BMI_Z = 0.5
+"""The z score of BMI at which the mean holds."""
 FAT_PER_BMI_Z = 0.053
 FAT_RESIDUAL_SD = 0.035
 """Rise of the fat fraction with BMI and its scatter at a given BMI (assumption; together a spread of about 6.5 %)."""
@@ -102,8 +107,8 @@ VISCERAL_SHARE_OF_FAT, VISCERAL_LOG_SD = 0.04, 0.35
 
 BONE_SCALE = Curve(
     _EVEN_YEARS,
-    (0.90, 0.91, 0.93, 0.96, 1.01, 1.00, 1.00),
-    (0.94, 0.93, 0.92, 0.94, 0.98, 1.00, 1.02),
+    (0.88, 0.89, 0.91, 0.94, 0.99, 0.99, 1.00),
+    (0.92, 0.91, 0.90, 0.92, 0.96, 0.99, 1.02),
     "tuned to total-body BMC by age of the Bone Mineral Density in Childhood Study (Zemel 2011, "
     "J Clin Endocrinol Metab 96:3160)",
 )
@@ -179,11 +184,12 @@ def draw_child(sex: str, rng: np.random.Generator) -> Child:
     age = float(rng.uniform(YOUNGEST_YEARS, ADULT_YEARS))
     z_height, z_bmi, z_fat, z_visceral, z_bone, z_frame, z_lung = np.clip(rng.standard_normal(7), -3.0, 3.0).tolist()
     height_cm = HEIGHT_MEDIAN_CM.at(sex, age) * (1.0 + HEIGHT_RELATIVE_SD.at(sex, age) * z_height)
-    bmi_z = float(np.clip(BMI_Z_MEAN + BMI_Z_SD * z_bmi, *BMI_Z_LIMITS))
+    bmi_z = BMI_Z_MEAN + BMI_Z_SD * _truncated(z_bmi, BMI_Z_MEAN, BMI_Z_SD, BMI_Z_LIMITS)
     bmi = bmi_kg_m2(sex, age, bmi_z)
     mass_kg = bmi * (height_cm / 100.0) ** 2
-    fat = FAT_FRACTION_MEAN.at(sex, age) + FAT_PER_BMI_Z * (bmi_z - BMI_Z_MEAN) + FAT_RESIDUAL_SD * z_fat
-    fat = float(np.clip(fat, *FAT_LIMITS))
+    fat = FAT_FRACTION_MEAN.at(sex, age) + FAT_PER_BMI_Z * (bmi_z - FAT_BMI_Z)
+    z_fat = _truncated(z_fat, fat, FAT_RESIDUAL_SD, FAT_LIMITS)
+    fat += FAT_RESIDUAL_SD * z_fat
     return Child(
         age_years=age,
         height_cm=height_cm,
@@ -198,3 +204,8 @@ def draw_child(sex: str, rng: np.random.Generator) -> Child:
         shape_bmi_kg_m2=bmi * SHAPE_BMI_RATIO.at(sex, age),
         fat_residual=z_fat,
     )
+
+
+def _truncated(z: float, mean: float, sd: float, limits: tuple[float, float]) -> float:
+    """``z`` so that ``mean + sd z`` keeps inside ``limits``."""
+    return truncated_normal(z, (limits[0] - mean) / sd, (limits[1] - mean) / sd)

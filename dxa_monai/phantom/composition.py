@@ -39,7 +39,7 @@ MINERAL_SHARE_OF_BONE = 0.42
 """Greatest volume share of mineral in bone: cortical bone holds about 1.2 g/cm3 of it."""
 BONE_SHARE_LIMIT = 0.90
 AIR_SHARE_LIMIT = 0.80
-VISCERAL_SHARE_LIMIT = 0.70
+VISCERAL_SHARE_LIMIT = 0.50
 """Greatest share of what is left in a pixel that bone, air and visceral fat may take, each in its turn."""
 INTRAMUSCULAR_LIMITS = (0.005, 0.35)
 _SMALLEST_THICKNESS_CM = 1e-6  # thinner is rounding of the projection
@@ -204,7 +204,7 @@ def _abdomen_profile(axes: TrunkAxes, frame: Frame) -> FloatArray:
     """Thickness (arbitrary scale) of visceral fat: a soft mound around the navel."""
     left, level = _pixel_coordinates(axes, frame)
     across = left / (0.65 * axes.shoulder_half_width_m)
-    along = (level - NAVEL_LEVEL) / 0.17
+    along = (level - NAVEL_LEVEL) / 0.22
     return np.exp(-0.5 * (across**2 + along**2))
 
 

@@ -26,7 +26,7 @@ GROWTH_SHARE = {"trunk": 1.0, "head": 0.5, "arm": 0.9, "leg": 0.9}
 """How much of the skin's displacement by weight is fat (assumption)."""
 EXTREMITY_SHARE = 0.35
 """Depth on hands and feet relative to the limb's (assumption)."""
-DEEPEST_SHARE = {"trunk": 0.75, "head": 0.35, "arm": 0.75, "leg": 0.75}
+DEEPEST_SHARE = {"trunk": 0.65, "head": 0.35, "arm": 0.75, "leg": 0.75}
 """Greatest depth relative to the distance from the skin to the middle of the part."""
 BREAST_SHARE = 0.6
 """Fat of a woman's breast that she has also at weight 0: its depth relative to how far it stands out (assumption)."""

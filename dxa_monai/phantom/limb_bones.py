@@ -36,6 +36,8 @@ ULNAR_SHARE = 0.5
 of the wrist's centre."""
 WRIST_SCALE = 0.8
 """That distance against the rest of the frame."""
+LEG_TURN_SHARE = 12.0 / 22.0
+"""Share of the foot's inward turn that happens in the hip, as in :mod:`dxa_monai.phantom.positioning`."""
 ELBOW_SHARE = 0.36
 """The body model's elbow lies this share of the way from the ulna to the head of the radius."""
 
@@ -43,14 +45,15 @@ Joints = dict[str, FloatArray]
 
 
 def place_limbs(
-    skeleton: Skeleton, joints_m: Joints, hips_m: Joints, lateral_scale: float, vertices_m: FloatArray
+    skeleton: Skeleton, joints_m: Joints, girdles_m: Joints, lateral_scale: float, vertices_m: FloatArray
 ) -> Joints:
     """Write the limb bones' vertices.
 
     Args:
         skeleton: the bones at rest.
         joints_m: the body's joints by anny bone name.
-        hips_m: hip centres ``hip_right`` and ``hip_left``: those of the placed pelvis.
+        girdles_m: ``hip_right``, ``hip_left``, ``shoulder_right``, ``shoulder_left``: centres in the placed pelvis and
+            shoulder blades.
         lateral_scale: scale of the bones across their axes.
         vertices_m: ``(V, 3)``, rows of the limb bones are overwritten.
 
@@ -63,8 +66,8 @@ def place_limbs(
         rest = {name: mirror * joint for name, joint in skeleton.joints_m.items()}
         body = {name[:-2]: joint for name, joint in joints_m.items() if name.endswith(f".{suffix}")}
         outwards = np.array([sign, 0.0, 0.0])
-        maps = _leg_maps(rest, body, side, hips_m[f"hip_{side}"], outwards, lateral_scale)
-        maps |= _arm_maps(rest, body, side, outwards, lateral_scale)
+        maps = _leg_maps(rest, body, side, girdles_m[f"hip_{side}"], outwards, lateral_scale)
+        maps |= _arm_maps(rest, body, side, girdles_m[f"shoulder_{side}"], outwards, lateral_scale)
         for name, transform in maps.items():
             rows = skeleton.select(f"{name}_{side}")
             vertices_m[rows] = transform(skeleton.vertices_m[rows])
@@ -82,10 +85,13 @@ def _leg_maps(
     shank_axis = shank_axis / np.linalg.norm(shank_axis)
     ankle = body["foot"] + ANKLE_SHIFT * lateral * shank_axis
     plateau = knee - KNEE_SHIFT * lateral * shank_axis
-    thigh = along_bone((rest["hip"], rest["knee"]), outwards, (hip, knee), outwards, lateral)
-    shank = along_bone((rest["knee"], rest["ankle"]), outwards, (plateau, ankle), outwards, SHANK_SCALE * lateral)
-    # The foot turns with its own transverse axis, from the big toe to the little one.
     toe_tip = np.mean([body["toe1-2"], *(body[f"toe{toe}-3"] for toe in range(2, 6))], axis=0)
+    # Turned inwards, the thigh brings the femur's neck, which points forwards at rest, into the plane of the image.
+    turn = LEG_TURN_SHARE * _inward_turn(toe_tip - ankle, shank_axis, outwards)
+    hinge = np.cos(turn) * outwards + np.sin(turn) * np.array([0.0, -1.0, 0.0])
+    thigh = along_bone((rest["hip"], rest["knee"]), outwards, (hip, knee), hinge, lateral)
+    shank = along_bone((rest["knee"], rest["ankle"]), outwards, (plateau, ankle), hinge, SHANK_SCALE * lateral)
+    # The foot turns with its own transverse axis, from the big toe to the little one.
     across = body["toe5-1"] - body["toe1-1"]
     sole = np.cross(across, toe_tip - ankle) * outwards[0]
     toe_tip = toe_tip + TOE_SHIFT * lateral * sole / np.linalg.norm(sole)
@@ -95,8 +101,16 @@ def _leg_maps(
     return maps | dict.fromkeys(("talus", "foot", "toes"), foot)
 
 
-def _arm_maps(rest: Joints, body: Joints, side: str, outwards: FloatArray, lateral: float) -> dict[str, Affine]:
-    shoulder, elbow, wrist = body["upperarm01"], body["lowerarm01"], body["wrist"]
+def _inward_turn(foot: FloatArray, shank_axis: FloatArray, outwards: FloatArray) -> float:
+    """Angle in radians between the foot, seen along the shank, and straight ahead; inwards is positive."""
+    across = foot - (foot @ shank_axis) * shank_axis
+    return float(np.arctan2(-(across @ outwards), -across[1]))
+
+
+def _arm_maps(
+    rest: Joints, body: Joints, side: str, shoulder: FloatArray, outwards: FloatArray, lateral: float
+) -> dict[str, Affine]:
+    elbow, wrist = body["lowerarm01"], body["wrist"]
     # At rest the palms face forward and the thumbs outwards; on the table the hand's own axis says where they point.
     thumbwards = body["finger2-1"] - body["finger5-1"]
     thumbwards = thumbwards / np.linalg.norm(thumbwards)

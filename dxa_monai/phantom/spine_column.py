@@ -23,6 +23,11 @@ HALF_VERTEBRA_M = 0.012
 LUMBOSACRAL_GAP_M = 0.009
 """The source's disc below L5 is this much too high; L5 is lowered by it, the levels above by less and less."""
 
+SACRUM_DROP_M = 0.015
+"""The source's sacrum sits this much too high between the hip bones: the crests lie level with L4 or the disc below it
+(Tuffier's line), and from L1 to the sacrum it is about 17 cm in women and 19 cm in men. L5 is lowered
+with it, the levels above by less and less up to T12."""
+
 
 @dataclass(frozen=True)
 class RestTrunk:
@@ -117,6 +122,7 @@ def fit_column(rest: RestTrunk, rest_hip_z: float, head: Affine, skin: TrunkSkin
     neck_rest_z = rest.level_z_m[-2] + HALF_VERTEBRA_M
     scale = (neck_z + HIP_BELOW_JOINT_M) / (neck_rest_z - rest_hip_z)
     z = (rest.level_z_m - rest_hip_z) * scale - HIP_BELOW_JOINT_M
+    z[:7] -= SACRUM_DROP_M * size * np.minimum(np.linspace(1.2, 0.0, 7), 1.0)
     z[1:6] -= LUMBOSACRAL_GAP_M * size * np.linspace(1.0, 0.2, 5)
     depth = np.full(len(z) - 1, SPINOUS_DEPTH_M)
     depth[:3] = np.linspace(SACRUM_DEPTH_M, SPINOUS_DEPTH_M, 3)

@@ -15,6 +15,7 @@ from dxa_monai.phantom.bones import Skeleton, load_skeleton
 from dxa_monai.phantom.mesh import FloatArray, IntArray
 from dxa_monai.phantom.spine_column import (
     HIP_BELOW_JOINT_M,
+    SACRUM_DROP_M,
     Column,
     RestTrunk,
     fit_column,
@@ -26,7 +27,16 @@ from dxa_monai.phantom.trunk_skin import TrunkSkin
 HIP_OUTWARD_SHARE = 0.8
 """Hip centre against the body model's joint, which lies in the middle of the thigh instead of in the groin."""
 CHEST_WALL_M = 0.014
-"""From the lean surface to the ribs and the breastbone, in front and at the sides."""
+"""From the lean surface to the ribs and the breastbone in front, from the skin to the ribs at the sides."""
+LEAN_CHEST_OVERLAP_M = 0.004
+"""So far the ribs may stand out of the sides of the lean surface: at weight 0 the model's chest is emaciated."""
+CLAVICLE_RISE = 0.17
+"""Rise of the collar bone towards the shoulder over its length, about 10 degrees (assumption: supine, arms down)."""
+MAX_SHOULDER_RAISE_M = 0.03
+"""The shoulder lies up to this much above the body model's joint, in metres at size 1: there the skin lies 45 mm over
+the acromion, and the upper arm is 14.8 % of the stature instead of 16 (de Leva 1996, J Biomech 29:1223)."""
+BLADE_WIDTH = 1.12
+"""Width of the shoulder blades against the rest of the frame, so that they lie behind the ribs' outer third."""
 GIRDLE_COVER_M = 0.021
 """From the lean surface of the back to the shoulder blades."""
 CREST_COVER_M = 0.012
@@ -69,7 +79,8 @@ def place_trunk(
         vertices_m: ``(V, 3)``, rows of these bones are overwritten.
 
     Returns:
-        ``hip_right``, ``hip_left``: centres of the acetabula.
+        ``hip_right``, ``hip_left``: centres of the acetabula; ``shoulder_right``, ``shoulder_left``: those of the
+        shoulder joints.
     """
 
     def put(transform: Affine, *groups: str) -> None:
@@ -94,12 +105,13 @@ def place_trunk(
         rest, column, skin, float(joints_m["clavicle.L"][2] + joints_m["clavicle.R"][2]) / 2.0, size, frame
     )
     vertices_m[rows] = cage.place(skeleton.vertices_m[rows])
-    _place_girdle(skeleton, cage, skin, joints_m, size, frame, vertices_m)
+    placed = _place_girdle(skeleton, cage, skin, joints_m, size, frame, vertices_m)
 
     pelvis = _pelvis_map(rest, column, skin, skeleton.joints_m["hip"], joints_m, frame)
-    put(pelvis, "pelvis", "sacrum")
+    put(pelvis, "pelvis")
+    put(Affine(pelvis.linear, pelvis.offset - np.array([0.0, 0.0, SACRUM_DROP_M * size])), "sacrum")
     hip = skeleton.joints_m["hip"]
-    return {"hip_right": pelvis(hip), "hip_left": pelvis(hip * [-1.0, 1.0, 1.0])}
+    return placed | {"hip_right": pelvis(hip), "hip_left": pelvis(hip * [-1.0, 1.0, 1.0])}
 
 
 def _head_map(skeleton: Skeleton, skin_m: FloatArray) -> Affine:
@@ -146,7 +158,8 @@ class _Cage:
         tips = column.y_m[6:16] + size * (rest.tip_y_m - rest.level_y_m[:-1])[6:16]
         front = np.interp(heights - drop, skin.z_m, skin.front_m) + CHEST_WALL_M
         depth = ((tips - front) / (rest.tip_y_m[6:16] - rest.cage_front_m)).min()
-        wide = np.interp(heights - drop / 2.0, skin.z_m, skin.half_width_m) - CHEST_WALL_M
+        skin_limit, lean_limit = skin.skin_half_width_m - CHEST_WALL_M, skin.half_width_m + LEAN_CHEST_OVERLAP_M
+        wide = np.interp(heights - drop / 2.0, skin.z_m, np.minimum(skin_limit, lean_limit))
         lateral = (wide / rest.cage_half_width_m).min()
         return _Cage(rest, column, size, min(lateral, 1.05 * frame), min(depth, 1.10 * size), drop)
 
@@ -172,8 +185,9 @@ def _place_girdle(
     size: float,
     frame: float,
     vertices_m: FloatArray,
-) -> None:
-    """Shoulder blades go with the shoulder joints, collar bones span from the breastbone to the shoulder blades."""
+) -> Joints:
+    """Collar bones rise from the breastbone to the shoulder blades, which bring the shoulder joints along."""
+    placed: Joints = {}
     for side, suffix, sign in (("right", "R", -1.0), ("left", "L", 1.0)):
         rest_shoulder = skeleton.joints_m["shoulder"] * [-sign, 1.0, 1.0]
         shoulder = joints_m[f"upperarm01.{suffix}"]
@@ -181,18 +195,23 @@ def _place_girdle(
         heights = shoulder[2] - size * np.array([0.06, 0.12])
         back = np.interp(heights, skin.z_m, skin.blade_back_m).min() - GIRDLE_COVER_M
         depth = min(size, float((back - shoulder[1]) / (blade[:, 1].max() - rest_shoulder[1])))
-        to_blade = scale_about(rest_shoulder, np.array([frame, depth, size]), shoulder)
-        rows = skeleton.select(f"scapula_{side}")
-        vertices_m[rows] = to_blade(blade)
+        scale = np.array([BLADE_WIDTH * frame, depth, size])
+        to_blade = scale_about(rest_shoulder, scale, shoulder)
 
         collar = skeleton.vertices_of(f"clavicle_{side}")
         outwards = sign * collar[:, 0]
         inner = collar[outwards < outwards.min() + 0.01].mean(axis=0)
         outer = collar[outwards > outwards.max() - 0.01].mean(axis=0)
-        ends = cage.place(inner[None])[0], to_blade(outer)
+        start, end = cage.place(inner[None])[0], to_blade(outer)
+        wanted = start[2] + CLAVICLE_RISE * abs(end[0] - start[0]) - end[2]
+        raised = np.array([0.0, 0.0, float(np.clip(wanted, 0.0, MAX_SHOULDER_RAISE_M * size))])
+        placed[f"shoulder_{side}"] = shoulder + raised
+        vertices_m[skeleton.select(f"scapula_{side}")] = to_blade(blade) + raised
         upwards = np.array([0.0, 0.0, 1.0])
+        ends = start, end + raised
         rows = skeleton.select(f"clavicle_{side}")
         vertices_m[rows] = along_bone((inner, outer), upwards, ends, upwards, frame)(collar)
+    return placed
 
 
 def _pelvis_map(

@@ -83,6 +83,17 @@ def test_fatness_by_sex_and_age(young: list[Person]) -> None:
     assert mean("F", 15.0, 18.0) > mean("M", 15.0, 18.0) + 0.07
 
 
+def test_no_child_heaps_up_at_a_limit(young: list[Person]) -> None:
+    fat, bmi = np.array([p.fat_fraction for p in young]), np.array([p.bmi_kg_m2 for p in young])
+    assert len(np.unique(fat)) == len(np.unique(bmi)) == PEOPLE
+    assert children.FAT_LIMITS[0] < fat.min() < fat.max() < children.FAT_LIMITS[1]
+    for sex in "FM":
+        # BMI at the greatest z score of the age: nobody but one or two close to it.
+        top = [bmi_kg_m2(sex, p.age_years, children.BMI_Z_LIMITS[1]) for p in young if p.sex == sex]
+        own = [p.bmi_kg_m2 for p in young if p.sex == sex]
+        assert np.mean(np.array(own) > 0.999 * np.array(top)) < 0.01
+
+
 def test_composition_is_not_decided_by_size(young: list[Person]) -> None:
     known = np.array([[1.0, p.age_years, p.sex == "M", p.height_cm, p.bmi_kg_m2] for p in young])
     for name, least in (("fat_fraction", 0.025), ("bmd_scale", 0.07), ("lung_air_l", 0.1)):

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 
 from dxa_monai.phantom.body import LOCAL_CHANGES
-from dxa_monai.phantom.population import (
-    COEFFICIENTS,
-    FAT_DEPTH_MEDIAN,
-    FAT_REGIONS,
-    LOCAL_CHANGES_SD,
-    Person,
-    sample_person,
-    visit_count,
-)
+from dxa_monai.phantom.coefficients import COEFFICIENTS, FAT_DEPTH_MEDIAN, FAT_REGIONS, LOCAL_CHANGES_SD
+from dxa_monai.phantom.population import Person, sample_person, visit_count
 
 PEOPLE = 2000
 
@@ -73,6 +66,24 @@ def test_ranges(people: list[Person]) -> None:
     assert all(0.0 <= person.muscle <= 1.0 and 0.0 <= person.proportions <= 1.0 for person in people)
     assert all(person.visceral_fat_kg < 0.3 * person.fat_fraction * person.mass_kg for person in people)
     assert all(1.5 <= person.lung_air_l <= 5.5 for person in people)
+
+
+@pytest.mark.parametrize("sex", ["F", "M"])
+def test_nobody_heaps_up_at_a_limit(people: list[Person], sex: str) -> None:
+    c = {name: coefficient.of(sex) for name, coefficient in COEFFICIENTS.items()}
+    fat, mass, lung = (values(people, sex, name) for name in ("fat_fraction", "mass_kg", "lung_air_l"))
+    visceral_share = values(people, sex, "visceral_fat_kg") / (fat * mass)
+    for value, lowest, highest in (
+        (fat, c["fat_minimum"], c["fat_maximum"]),
+        (lung, c["lung_minimum_l"], c["lung_maximum_l"]),
+        (visceral_share, 0.0, c["visceral_share_of_fat_maximum"]),
+    ):
+        assert lowest < value.min()
+        assert value.max() < highest
+        # No two people within a thousandth of a limit share a value, and few are that near.
+        edge = np.minimum(value - lowest, highest - value) < 1e-3 * (highest - lowest)
+        assert len(np.unique(value)) == len(value)
+        assert edge.mean() < 0.005
 
 
 def test_bmi_is_skewed_to_the_right(people: list[Person]) -> None:

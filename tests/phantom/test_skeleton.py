@@ -13,7 +13,7 @@ from dxa_monai.phantom.affine import along_bone
 from dxa_monai.phantom.body import BodyModel, PosedBody, Positioning
 from dxa_monai.phantom.bone_mineral import CORTICAL_MINERAL_G_CM3, MATERIALS
 from dxa_monai.phantom.bones import BODY_REGION_OF_GROUP, BONE_GROUPS, SIDES, PlacedSkeleton, load_skeleton
-from dxa_monai.phantom.population import COEFFICIENTS
+from dxa_monai.phantom.coefficients import COEFFICIENTS
 from dxa_monai.phantom.projection import Frame, centre_frame, thickness_map_cm
 from dxa_monai.phantom.skeleton import bone_mineral_map, bone_volume_map, place_skeleton
 
@@ -122,7 +122,8 @@ def test_joints_coincide(subjects: dict[str, Subject], name: str) -> None:
         for joint, bone in (("shoulder", "upperarm01"), ("elbow", "lowerarm01"), ("wrist", "wrist"),
                             ("knee", "lowerleg01"), ("ankle", "foot")):  # fmt: skip
             apart = np.linalg.norm(joints[f"{joint}_{side}"] - subject.body.joints_m[f"{bone}.{suffix}"])
-            assert apart < 0.02, (joint, side)
+            # The shoulder is raised above the body model's joint, which lies too deep.
+            assert apart < (0.035 if joint == "shoulder" else 0.02), (joint, side)
         # The head of the femur is the sphere around the centre of the acetabulum.
         hip = joints[f"hip_{side}"]
         femur, pelvis = (vertices[skeleton.select(f"{bone}_{side}")] for bone in ("femur", "hip_bone"))
@@ -288,7 +289,7 @@ def test_bone_mineral_is_plausible_by_region(
         vertices = placed.vertices_m.copy()
         vertices[outside] = 0.0  # bones shrunk to a point hold nothing
         share[region] = bone_mineral_map(PlacedSkeleton(vertices, {}, skeleton), frame).sum() * frame.pixel_area_cm2
-    # Reports show about 0.19; a skull that heavy would have areal peaks above 4 g/cm2 at its base.
+    # Reports show about 0.19; a skull that heavy would have areal peaks near 4 g/cm2 in the face.
     assert 0.15 < share["head"] / total_g < 0.20
     assert 0.11 < share["arm"] / total_g < 0.15
     assert 0.34 < share["leg"] / total_g < 0.39
