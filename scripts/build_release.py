@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _weights(path: Path) -> str:
     with zipfile.ZipFile(path) as archive:
         count = sum(name.split("/")[1] == "models" for name in archive.namelist())
-    return f"{count} files in models/" if count else "no models/"
+    return f"files in models/: {count}" if count else "no models/"
 
 
 if __name__ == "__main__":

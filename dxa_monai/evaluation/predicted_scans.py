@@ -11,7 +11,6 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from dxa_monai.errors import InputError
 from dxa_monai.evaluation.composition import MEASURES_13
 from dxa_monai.evaluation.reconstructed_composition import (
     MEASURES,
@@ -20,7 +19,7 @@ from dxa_monai.evaluation.reconstructed_composition import (
     raw_image,
     totals_in_regions,
 )
-from dxa_monai.evaluation.shape_baselines import ShapeRidge, ShapeToImage, load_shapes
+from dxa_monai.evaluation.shape_baselines import ShapeRidge, Shapes, ShapeToImage, shape_table
 from dxa_monai.metrics.rigid_alignment import align_rigidly
 from dxa_monai.metrics.scan_metric import FUNCTIONS as METRICS
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
@@ -77,23 +76,19 @@ def network_predictor(network: PseudoDXA, points: int, device: str | torch.devic
 
 
 def baseline_predictors(
-    training_rows: Sequence[Mapping[str, Any]], mesh: Mapping[str, Any] | None = None
+    training_rows: Sequence[Mapping[str, Any]], shapes: Shapes | None
 ) -> dict[tuple[str, int], Predict]:
-    """The training people's mean image, and ridge regression from shape; the latter where all have one topology.
+    """The training people's mean image, and ridge regression from shape to image.
 
     Args:
         training_rows: manifest rows with ``mesh``.
-        mesh: how meshes are read.
+        shapes: of everybody; None leaves the ridge regression out.
     """
     mean_image, _ = image_statistics(training_rows)
     found: dict[tuple[str, int], Predict] = {(MEAN_ARM, 0): lambda rows: mean_image.expand(len(rows), -1, -1, -1)}
-    try:
-        shapes = load_shapes(training_rows, mesh)
-    except InputError as error:
-        print(f"No ridge regression from shape: {error}")
-        return found
-    ridge = ShapeToImage(shapes, training_rows, mean_image)
-    found[IMAGE_RIDGE_ARM, 0] = lambda rows: ridge.predict(_like(shapes, load_shapes(rows, mesh)))
+    if shapes is not None:
+        ridge = ShapeToImage(shape_table(training_rows, shapes), training_rows, mean_image)
+        found[IMAGE_RIDGE_ARM, 0] = lambda rows: ridge.predict(shape_table(rows, shapes))
     return found
 
 
@@ -171,7 +166,7 @@ def composition_from_shape(
     training_rows: Sequence[Mapping[str, Any]],
     rows: Sequence[Mapping[str, Any]],
     scanner: ScannerModel,
-    mesh: Mapping[str, Any] | None = None,
+    shapes: Shapes | None,
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Composition ``(N, M)`` of rows without any image: the training people's mean, and ridge regression from shape.
 
@@ -181,30 +176,20 @@ def composition_from_shape(
         training_rows: manifest rows with ``mesh``.
         rows: those of the people held out.
         scanner: of the analysis.
-        mesh: how meshes are read.
+        shapes: of everybody; None leaves the ridge regression out.
 
     Returns:
-        By arm; none where no training scan shows a whole body, without the ridge where topologies differ.
+        By arm; nothing where no training scan shows a whole body.
     """
     kept, measured = composition_of_scans(training_rows, scanner)
     if not kept:
         return {}
     wanted = measured.to_numpy(dtype=np.float64)
     found = {MEAN_ARM: np.tile(wanted.mean(axis=0), (len(rows), 1))}
-    try:
-        shapes = load_shapes(kept, mesh)
-        found[COMPOSITION_RIDGE_ARM] = ShapeRidge(shapes, wanted).predict(_like(shapes, load_shapes(rows, mesh)))
-    except InputError as error:
-        print(f"No ridge regression from shape to body composition: {error}")
+    if shapes is not None:
+        ridge = ShapeRidge(shape_table(kept, shapes), wanted)
+        found[COMPOSITION_RIDGE_ARM] = ridge.predict(shape_table(rows, shapes))
     return found
-
-
-def _like(shapes: npt.NDArray[np.float32], others: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    if shapes.shape[1] != others.shape[1]:
-        raise InputError(
-            f"meshes: expected the training people's {shapes.shape[1] // 3} vertices, got {others.shape[1] // 3}."
-        )
-    return others
 
 
 def _quality(

@@ -36,6 +36,7 @@ from dxa_monai.evaluation.pseudo_dxa_tables import (
     tables_as_metrics,
 )
 from dxa_monai.evaluation.reconstructed_composition import ORIGINAL, raw_image, scanner_of
+from dxa_monai.evaluation.shape_baselines import Shapes, load_shapes
 from dxa_monai.figures.pseudo_dxa import Prediction, people_page, prediction_figure
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.handlers.tracking import TrackedRun, mlflow_run
@@ -99,7 +100,8 @@ def evaluate_pseudo_dxa(
     held_out = draw_point_clouds(rows, clouds_dir, mesh, max(points, CLOUD_POINTS), workers)
     about = dict(params or {}) | {"arms": {arm: " ".join(of_seeds) for arm, of_seeds in paths.items()}}
     with mlflow_run(tracking_uri, experiment, "tables_4_5", about, enabled=bool(tracking_uri)) as run:
-        predictors: dict[Any, Any] = dict(baseline_predictors(training_rows, mesh))
+        shapes = _shapes([*training_rows, *held_out], mesh)
+        predictors: dict[Any, Any] = dict(baseline_predictors(training_rows, shapes))
         for arm, of_seeds in networks.items():
             predictors |= {(arm, i): network_predictor(network, points, device) for i, network in enumerate(of_seeds)}
         scanner = scanner_of(training_rows, scanner_model) if composition else None
@@ -111,7 +113,7 @@ def evaluate_pseudo_dxa(
             of_them = quality[quality["scan_id"].isin(another["scan_id"])]
             tables["repeated_scans"] = table_4(pd.concat([of_them, another]), seed)
         if len(measured) and scanner is not None:
-            without_image = composition_from_shape(training_rows, held_out, scanner, mesh)
+            without_image = composition_from_shape(training_rows, held_out, scanner, shapes)
             predictions = composition_predictions(measured, without_image, [row["scan_id"] for row in held_out])
             tables["composition"] = pd.concat([table.assign(reference=key) for key, table in predictions.items()])
             tables["table_5"] = table_5(predictions, seed)
@@ -126,6 +128,14 @@ def evaluate_pseudo_dxa(
     _print(tables, len(held_out), composition)
     print(f"Tables and figures: {folder}")
     return files
+
+
+def _shapes(rows: Sequence[Mapping[str, Any]], mesh: Mapping[str, Any] | None) -> Shapes | None:
+    try:
+        return load_shapes(rows, mesh)
+    except InputError as error:
+        print(f"No ridge regression from shape: {error}")
+        return None
 
 
 def _checked_paths(arms: Mapping[str, str | Path | Sequence[str | Path]]) -> dict[str, list[str]]:

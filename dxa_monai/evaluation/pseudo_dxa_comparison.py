@@ -24,7 +24,7 @@ from dxa_monai.transforms.point_clouds import draw_point_clouds, mesh_paths
 def compare_generators(
     config_files: Sequence[str],
     manifest: str | Path,
-    arms: Mapping[str, str],
+    arms: Mapping[str, str | Mapping[str, Any]],
     output_dir: str | Path,
     clouds_dir: str | Path,
     seeds: Sequence[int] = (0, 1, 2),
@@ -49,7 +49,8 @@ def compare_generators(
         config_files: training config of the bundle and its overlays.
         manifest: scans with ``mesh``.
         arms: where the generator starts from by the name of the arm: ``"random"``, or the checkpoint of a DXA-VAE, in
-            which ``{seed}`` stands for the seed of training, so that pretraining is repeated, too.
+            which ``{seed}`` stands for the seed of training, so that pretraining is repeated, too. Instead, what an arm
+            sets in the training config: ``generator`` and more, such as ``composition_weight``.
         output_dir: gets ``runs/`` and ``evaluation/``.
         clouds_dir: where the points of bodies are kept; drawn once for all trainings.
         seeds: of training.
@@ -73,10 +74,11 @@ def compare_generators(
         InputError: there is no arm or seed, generators differ, a person is in the pretraining of an arm, a row has no
             mesh, or as the trainings say.
     """
+    changes = {arm: dict(given) if isinstance(given, Mapping) else {"generator": given} for arm, given in arms.items()}
     rows = first_pairs(read_manifest(manifest), pairs, split_seed)
     mesh_paths(rows)
     split = split_by_subject(rows, seed=split_seed)
-    architecture_of = _checked_arms(arms, seeds, architecture_of, rows)
+    architecture_of = _checked_arms(changes, seeds, architecture_of, rows)
     # made only now, so that a mistake leaves nothing behind
     folder = output_folder(output_dir)
     draw_point_clouds(rows, clouds_dir, mesh, workers=workers)
@@ -89,8 +91,6 @@ def compare_generators(
                 "manifest": str(manifest),
                 "clouds_dir": str(clouds_dir),
                 "arm": arm,
-                "generator": _of_seed(given, seed),
-                "architecture_of": _of_seed(architecture_of if given == RANDOM else given, seed),
                 "pairs": pairs,
                 "points": points,
                 "mesh": dict(mesh or {}),
@@ -98,9 +98,14 @@ def compare_generators(
                 "split_seed": split_seed,
                 "output_dir": str(folder / "runs" / f"{arm}-seed{seed}"),
             }
+            | of_arm
+            | {
+                "generator": _of_seed(of_arm["generator"], seed),
+                "architecture_of": _of_seed(_first_file(of_arm["generator"], architecture_of), seed),
+            }
             | (tracking if run.active else {})
             for seed in seeds
-            for arm, given in arms.items()
+            for arm, of_arm in changes.items()
         ]
         run_trainings(config_files, settings, workers)
         path = folder / "comparison.json"
@@ -127,12 +132,18 @@ def compare_generators(
 
 
 def _checked_arms(
-    arms: Mapping[str, str], seeds: Sequence[int], architecture_of: str, rows: Sequence[Mapping[str, Any]]
+    changes: Mapping[str, Mapping[str, Any]],
+    seeds: Sequence[int],
+    architecture_of: str,
+    rows: Sequence[Mapping[str, Any]],
 ) -> str:
     """The checkpoint that a random generator resembles, after a look at all of them before the first training."""
-    if not arms or not seeds:
-        raise InputError(f"arms, seeds: expected at least one of each, got {len(arms)} and {len(seeds)}.")
-    given = [str(each) for each in arms.values() if str(each) != RANDOM]
+    if not changes or not seeds:
+        raise InputError(f"arms, seeds: expected at least one of each, got {len(changes)} and {len(seeds)}.")
+    without = [arm for arm, of_arm in changes.items() if not of_arm.get("generator")]
+    if without:
+        raise InputError(f"arms: expected where the generator of '{without[0]}' starts from, got none.")
+    given = [str(of_arm["generator"]) for of_arm in changes.values() if str(of_arm["generator"]) != RANDOM]
     model = str(architecture_of) or next(iter(given), "")
     if not model:
         raise InputError("architecture_of: expected the checkpoint of a DXA-VAE where all arms are random, got none.")
@@ -158,6 +169,10 @@ def _generator_of(vae: DXAVAE) -> dict[str, Any]:
         for name, value in vae.architecture().items()
         if name.startswith(("generator_", "latent_", "linear_")) or name in ("in_channels", "spatial_shape")
     }
+
+
+def _first_file(*given: str) -> str:
+    return next(str(each) for each in given if str(each) != RANDOM)
 
 
 def _of_seed(given: str, seed: int) -> str:

@@ -30,8 +30,12 @@ _NEGLIGIBLE = 1e-9
 _AXES_OF_FILES = ("unit", "up_axis", "facing")
 
 
-def load_shapes(rows: Sequence[Mapping[str, Any]], mesh: Mapping[str, Any] | None = None) -> npt.NDArray[np.float32]:
-    """Vertices of each row's mesh, standing on the floor about the axis, ``(N, 3 V)`` in metres.
+Shapes = Mapping[str, npt.NDArray[np.float32]]
+"""Vertices ``(3 V,)`` in metres by the file of the mesh, all of one topology."""
+
+
+def load_shapes(rows: Sequence[Mapping[str, Any]], mesh: Mapping[str, Any] | None = None) -> Shapes:
+    """Vertices of the rows' meshes, each body standing on the floor about the axis.
 
     Args:
         rows: manifest rows with ``mesh``.
@@ -55,6 +59,11 @@ def load_shapes(rows: Sequence[Mapping[str, Any]], mesh: Mapping[str, Any] | Non
     sizes = {len(shape) for shape in shapes.values()}
     if len(sizes) > 1:
         raise InputError(f"meshes: expected one number of vertices, got {', '.join(str(n // 3) for n in sizes)}.")
+    return shapes
+
+
+def shape_table(rows: Sequence[Mapping[str, Any]], shapes: Shapes) -> npt.NDArray[np.float32]:
+    """The shape of each row, ``(N, 3 V)``."""
     return np.stack([shapes[str(row["mesh"])] for row in rows])
 
 

@@ -217,7 +217,10 @@ def test_one_command_compares_arms_and_seeds(
 ) -> None:
     for seed in (0, 1):
         shutil.copytree(trained_arms["no_dxa"], tmp_path / f"no_dxa-seed{seed}")
-    arms = {"random": "random", "no_dxa": str(tmp_path / "no_dxa-seed{seed}" / "best.pt")}
+    arms = {
+        "random": "random",
+        "no_dxa": {"generator": str(tmp_path / "no_dxa-seed{seed}" / "best.pt"), "composition_weight": 0.2},
+    }
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     tiny = {name: value for name, value in TINY.items() if name != "points"}
 
@@ -250,6 +253,7 @@ def test_one_command_compares_arms_and_seeds(
     for each in children:
         if each.data.params["arm"] == "no_dxa":
             assert f"-seed{each.data.params['seed']}/" in each.data.params["generator"]
+            assert each.data.params["composition_weight"] == "0.2"
 
     # what is finished is not trained again
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("best.pt")}

@@ -25,6 +25,7 @@ from dxa_monai.evaluation.predicted_scans import (
 )
 from dxa_monai.evaluation.pseudo_dxa import evaluate_pseudo_dxa
 from dxa_monai.evaluation.reconstructed_composition import MEASURES, ORIGINAL, raw_image
+from dxa_monai.evaluation.shape_baselines import load_shapes
 from dxa_monai.networks.checkpoint import save_network
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.physics.scanner_model import ScannerModel
@@ -94,11 +95,12 @@ def test_another_visit_stands_for_the_prediction_where_there_is_one(people: list
 
 def test_baselines_learn_from_the_training_people_alone(people: list[dict[str, Any]]) -> None:
     training, held_out = people[:5], people[5:]
-    predictors = baseline_predictors(training, MESH)
+    shapes = load_shapes(people, MESH)
+    predictors = baseline_predictors(training, shapes)
     mean = torch.cat([raw_image(row) for row in training]).mean(dim=0, keepdim=True)
     torch.testing.assert_close(predictors[MEAN_ARM, 0](held_out), mean, atol=1e-5, rtol=0)
     assert predictors[IMAGE_RIDGE_ARM, 0](held_out).shape == mean.shape
-    composition = composition_from_shape(training, held_out, ScannerModel(), MESH)
+    composition = composition_from_shape(training, held_out, ScannerModel(), shapes)
     assert {name: values.shape for name, values in composition.items()} == {
         MEAN_ARM: (1, len(MEASURES)),
         COMPOSITION_RIDGE_ARM: (1, len(MEASURES)),
@@ -106,13 +108,22 @@ def test_baselines_learn_from_the_training_people_alone(people: list[dict[str, A
 
 
 def test_without_one_topology_a_line_tells_that_the_ridge_is_left_out(
-    people: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    people: list[dict[str, Any]], checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = tmp_path / "other.obj"
-    mesh = trimesh.load(people[0]["mesh"], process=False)
+    mesh = trimesh.load(people[4]["mesh"], process=False)
     trimesh.Trimesh(mesh.vertices, mesh.faces[::-1], process=False).export(other)
-    rows = [people[1], people[0] | {"mesh": str(other)}, people[2]]
-    assert set(baseline_predictors(rows, MESH)) == {(MEAN_ARM, 0)}
+    files = evaluate_pseudo_dxa(
+        [people[4] | {"mesh": str(other)}, people[3]],
+        people[1:3],
+        {"net": checkpoint},
+        tmp_path / "out",
+        tmp_path / "points",
+        points=64,
+        mesh=MESH,
+        composition=False,
+    )
+    assert list(pd.read_csv(files["table_4"])["arm"]) == [MEAN_ARM, "net"]
     assert "No ridge regression from shape:" in capsys.readouterr().out
 
 

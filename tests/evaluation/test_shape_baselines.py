@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dxa_monai.errors import InputError
-from dxa_monai.evaluation.shape_baselines import ShapeRidge, ShapeToImage, load_shapes
+from dxa_monai.evaluation.shape_baselines import ShapeRidge, ShapeToImage, load_shapes, shape_table
 from dxa_monai.phantom.mesh import write_ply
 from dxa_monai.scan.format import LOW_CHANNELS, SCAN_SHAPE
 from dxa_monai.scan.io import RawScan, save_scan
@@ -48,7 +48,7 @@ def rows(tmp_path: Path) -> list[dict[str, Any]]:
 
 
 def test_shapes_stand_on_the_floor_about_the_axis(rows: list[dict[str, Any]]) -> None:
-    shapes = load_shapes(rows, {"unit": "m", "repair": True}).reshape(24, 8, 3)
+    shapes = shape_table(rows, load_shapes(rows, {"unit": "m", "repair": True})).reshape(24, 8, 3)
     np.testing.assert_allclose(shapes[..., 2].min(axis=1), 0.0, atol=1e-6)
     np.testing.assert_allclose(shapes[..., :2].mean(axis=1), 0.0, atol=1e-6)
     np.testing.assert_allclose(np.ptp(shapes[..., 0], axis=1), [0.6 * row["width"] for row in rows], rtol=1e-5)
@@ -61,7 +61,7 @@ def test_another_topology_is_refused_by_name(rows: list[dict[str, Any]], tmp_pat
 
 
 def test_linear_dependence_on_shape_is_found_on_people_held_out(rows: list[dict[str, Any]]) -> None:
-    shapes = load_shapes(rows, {"unit": "m"})
+    shapes = shape_table(rows, load_shapes(rows, {"unit": "m"}))
     wanted = np.array([[3.0 * row["width"] - row["height"], 7.0] for row in rows])
     ridge = ShapeRidge(shapes[:18], wanted[:18])
     np.testing.assert_allclose(ridge.predict(shapes[18:]), wanted[18:], atol=0.01)
@@ -71,7 +71,7 @@ def test_linear_dependence_on_shape_is_found_on_people_held_out(rows: list[dict[
 
 
 def test_images_follow_from_shape(rows: list[dict[str, Any]]) -> None:
-    shapes = load_shapes(rows, {"unit": "m"})
+    shapes = shape_table(rows, load_shapes(rows, {"unit": "m"}))
     mean_image, _ = image_statistics(rows[:18])
     images = ShapeToImage(shapes[:18], rows[:18], mean_image).predict(shapes[18:])
     assert images.shape == (6, 6, *SCAN_SHAPE)
