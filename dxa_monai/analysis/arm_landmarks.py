@@ -14,9 +14,9 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from dxa_monai.analysis.upright import FloatArray, UprightScan
 
-JOINT_MEDIAL_OF_HEAD_SHARE, JOINT_PER_SHOULDER_BREADTH = 0.082, 0.565
+JOINT_MEDIAL_OF_HEAD_SHARE, JOINT_PER_SHOULDER_BREADTH = 0.09, 0.54
 """The shoulder's joint lies medial of the humeral head's centre, and at this share of the shoulders' half breadth."""
-AXILLA_SHARE, UPPER_ARM_SHARE, ELBOW_SHARE, WRIST_SHARE, FINGERTIP_SHARE = 0.37, 0.60, 0.87, 1.40, 1.82
+AXILLA_SHARE, UPPER_ARM_SHARE, ELBOW_SHARE, WRIST_SHARE, FINGERTIP_SHARE = 0.40, 0.60, 0.87, 1.40, 1.82
 """Levels below the neck line of an arm beside the body."""
 _ARM_WIDTH_SHARE = 0.27
 """No arm is wider: its bone lies within this of the silhouette's outer edge."""

@@ -60,7 +60,7 @@ class BoneSettings:
     """
 
     smoothing_mm: float = 7.0
-    threshold_g_cm2: float = 0.075
+    threshold_g_cm2: float = 0.08
     density_exponent: float = 1.65
     noise_multiple: float = 1.13
     noisy_g_cm2: float = 0.25
@@ -69,7 +69,7 @@ class BoneSettings:
     coupling: float = 1.1
     coarse_rounds: int = 4
     fine_rounds: int = 2
-    envelope_quantile: float = 0.73
+    envelope_quantile: float = 0.75
     marrow_fat_per_mineral: float = 0.8
     body_threshold_nepers: float = 0.06
 
