@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
 
 import dxa_monai
 from dxa_monai.errors import InputError
-from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.files import atomic_path, output_folder, path_inside
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 METADATA = Path("configs", "metadata.json")
@@ -21,6 +25,8 @@ SUMS_FILE = "SHA256SUMS"
 _BUNDLE_FOLDERS = ("configs", "docs", "models")
 _BUNDLE_FILES = ("LICENSE", METADATA.as_posix(), "docs/README.md")
 """What every bundle has to have."""
+LARGE_FILES = "large_files.yml"
+"""Where MONAI looks for what ``monai.bundle download_large_files`` is to fetch."""
 _SHARED_FILES = {"requirements.txt": "requirements.txt", "docs/releases.md": "docs/releases.md"}
 """Files of the repository that every zip gets, and where."""
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -112,12 +118,48 @@ def bundle_version(bundle: Path) -> str:
     return wanted
 
 
+def write_large_files(bundle: Path, weights: Path, url: str) -> Path:
+    """Name weights too large to commit, where they will be, and their SHA-256 in a bundle's ``large_files.yml``.
+
+    MONAI downloads them to ``models/{folder}/model.pt`` of the bundle, ``folder`` being the preset they were trained
+    with as their ``run.json`` says. The small files beside the weights are copied there now and belong to the bundle.
+
+    Args:
+        bundle: folder of the bundle.
+        weights: file, with ``run.json`` beside it.
+        url: of that file, once it is uploaded.
+
+    Returns:
+        The file written.
+
+    Raises:
+        InputError: there is no such bundle, no such weights, or the URL is not one.
+    """
+    (bundle,) = bundle_folders(bundle.parent, [bundle.name])
+    about = weights.parent / "run.json"
+    for path in (weights, about):
+        if not path.is_file():
+            raise InputError(f"{path}: expected a file, got none.")
+    if urlsplit(url).scheme not in ("http", "https", "file"):
+        raise InputError(f"url: expected one that begins with https://, http:// or file://, got '{url}'.")
+    target = Path("models", str(json.loads(about.read_text())["preset"]))
+    folder = output_folder(path_inside(bundle, target))
+    for path in sorted(weights.parent.iterdir()):
+        if path.suffix in (".csv", ".json"):
+            with atomic_path(folder / path.name) as temporary:
+                shutil.copyfile(path, temporary)
+    entry = {"path": f"{target}/model.pt", "url": url, "hash_val": _sha256(weights), "hash_type": "sha256"}
+    with atomic_path(bundle / LARGE_FILES) as temporary:
+        temporary.write_text(yaml.safe_dump({"large_files": [entry]}, sort_keys=False))
+    return bundle / LARGE_FILES
+
+
 def _contents(bundle: Path) -> dict[str, Path]:
     """Files by their names in the zip, below its root folder."""
     contents = {name: REPOSITORY / source for name, source in _SHARED_FILES.items()}
     for folder in _BUNDLE_FOLDERS:
         contents |= {path.relative_to(bundle).as_posix(): path for path in _files(bundle / folder)}
-    contents["LICENSE"] = bundle / "LICENSE"
+    contents |= {name: bundle / name for name in ("LICENSE", LARGE_FILES) if (bundle / name).is_file()}
     package = Path(dxa_monai.__file__).resolve().parent
     for path in _files(package):
         # The package's assets and their licences lie in folders called data (pyproject.toml: package-data).

@@ -18,14 +18,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from monai.bundle import download
+from monai.bundle import download, download_large_files
 
 import dxa_monai
 from dxa_monai.errors import InputError
 from dxa_monai.networks.checkpoint import save_network
 from dxa_monai.networks.regressor import AnthropometryRegressor
 from dxa_monai.networks.vae import DXAVAE
-from dxa_monai.release import REPOSITORY, SUMS_FILE, build_release, bundle_folders
+from dxa_monai.release import REPOSITORY, SUMS_FILE, build_release, bundle_folders, write_large_files
 from dxa_monai.scan.io import load_scan
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.splits import split_by_subject, write_split
@@ -263,3 +263,44 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
     (bundles / "dxa_vae" / "models" / "model.pt").symlink_to("/etc/hostname")
     with pytest.raises(InputError, match=r"model\.pt: expected a file, got a link"):
         build_release(tmp_path / "dist", bundles, ["dxa_vae"])
+
+
+def test_large_weights_are_downloaded_by_their_sum_or_not_at_all(tmp_path: Path) -> None:
+    bundle = _copy_bundles(tmp_path / "bundles") / "dxa_vae"
+    run = tmp_path / "run"
+    run.mkdir()
+    save_network(tiny_vae(), run / "model.pt")
+    (run / "run.json").write_text('{"preset": "paper"}')
+    (run / "split.csv").write_text("split,subject_id,scan_id\n")
+    path = write_large_files(bundle, run / "model.pt", (run / "model.pt").as_uri())
+    fetched = bundle / "models" / "paper"
+    assert {each.name for each in fetched.iterdir()} == {"run.json", "split.csv"}
+    download_large_files(bundle_path=str(bundle))
+    assert (fetched / "model.pt").read_bytes() == (run / "model.pt").read_bytes()
+    with zipfile.ZipFile(next(iter(build_release(tmp_path / "dist", bundle.parent, ["dxa_vae"])))) as archive:
+        assert {"dxa_vae/large_files.yml", "dxa_vae/models/paper/split.csv"} <= set(archive.namelist())
+
+    (fetched / "model.pt").unlink()
+    (run / "model.pt").write_bytes(b"something else")
+    with pytest.raises(RuntimeError, match="sha256 hash check"):
+        download_large_files(bundle_path=str(bundle), large_file_name=None)
+    assert path.read_text().count("sha256") == 1
+
+
+@pytest.mark.parametrize(
+    ("missing", "url", "sentence"),
+    [
+        ("model.pt", "https://example.org/model.pt", "expected a file, got none"),
+        ("run.json", "https://example.org/model.pt", "expected a file, got none"),
+        ("", "example.org/model.pt", "expected one that begins with https://"),
+    ],
+)
+def test_large_files_mistakes_are_told_and_leave_nothing(tmp_path: Path, missing: str, url: str, sentence: str) -> None:
+    bundle = _copy_bundles(tmp_path / "bundles") / "dxa_vae"
+    (tmp_path / "model.pt").write_bytes(b"weights")
+    (tmp_path / "run.json").write_text('{"preset": "paper"}')
+    if missing:
+        (tmp_path / missing).unlink()
+    with pytest.raises(InputError, match=sentence):
+        write_large_files(bundle, tmp_path / "model.pt", url)
+    assert not (bundle / "large_files.yml").exists()

@@ -52,6 +52,30 @@ def save_network(network: SavableNetwork, path: str | Path, **extra: Any) -> Non
         torch.save(content, temporary)
 
 
+def compact_checkpoint(source: str | Path, path: str | Path) -> None:
+    """Copy a file by :func:`save_network` with the weights of layers in half precision: about half as large.
+
+    Weights of convolutions and linear layers are rounded to 11 bits. Everything else (biases, normalisation, the mean
+    image, statistics of targets) is small, or a measurement, and is kept. What loads the file gets single precision
+    again.
+
+    Args:
+        source: checkpoint to read.
+        path: file to write, in an existing folder.
+
+    Raises:
+        InputError: ``source`` is not a checkpoint of this project, or a weight is too large for half precision.
+    """
+    content = _read(source, "cpu")
+    for name, tensor in content["state"].items():
+        if name.endswith("weight") and tensor.ndim > 1 and tensor.dtype == torch.float32:
+            content["state"][name] = tensor.half()
+            if not bool(torch.isfinite(content["state"][name]).all()):
+                raise InputError(f"{source}: expected weights that half precision can hold, got others in {name}.")
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)
+
+
 def load_network_weights(network: nn.Module, path: str | Path) -> dict[str, Any]:
     """Load the weights of a file by :func:`save_network` into ``network``, all of them; return the file's ``extra``.
 

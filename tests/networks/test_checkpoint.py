@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dxa_monai.errors import InputError
-from dxa_monai.networks.checkpoint import load_network_weights, load_vae, save_network
+from dxa_monai.networks.checkpoint import compact_checkpoint, load_network_weights, load_vae, save_network
 from dxa_monai.networks.vae import DXAVAE
 
 MakeVAE = Callable[..., DXAVAE]
@@ -35,6 +35,34 @@ def test_a_save_that_fails_leaves_the_old_file(make_vae: MakeVAE, tmp_path: Path
     with pytest.raises(TypeError):
         save_network(make_vae(), path, epoch=object())
     assert load_network_weights(make_vae(), path) == {"epoch": 1}
+
+
+def test_compact_weights_are_half_as_large_and_load_as_single_precision(make_vae: MakeVAE, tmp_path: Path) -> None:
+    vae = make_vae().eval()
+    save_network(vae, tmp_path / "best.pt", epoch=3)
+    compact_checkpoint(tmp_path / "best.pt", tmp_path / "half.pt")
+    stored = torch.load(tmp_path / "half.pt", weights_only=True)
+    halved = {name for name, tensor in stored["state"].items() if tensor.dtype == torch.float16}
+    assert halved == {name for name, tensor in vae.named_parameters() if name.endswith("weight") and tensor.ndim > 1}
+    assert stored["extra"] == {"epoch": 3}
+    loaded = load_vae(tmp_path / "half.pt")
+    for name, tensor in vae.state_dict().items():
+        got = loaded.state_dict()[name]
+        assert got.dtype == tensor.dtype
+        # 11 bits; what is smaller than half precision's normal numbers has fewer
+        torch.testing.assert_close(got, tensor, rtol=2.0**-11 if name in halved else 0.0, atol=1e-7)
+    assert not torch.equal(loaded.state_dict()[min(halved)], vae.state_dict()[min(halved)])
+
+
+def test_weights_that_half_precision_cannot_hold_are_refused_by_name(make_vae: MakeVAE, tmp_path: Path) -> None:
+    vae = make_vae()
+    name = next(name for name, tensor in vae.named_parameters() if name.endswith("weight") and tensor.ndim > 1)
+    with torch.no_grad():
+        vae.get_parameter(name).fill_(1e6)
+    save_network(vae, tmp_path / "best.pt")
+    with pytest.raises(InputError, match=f"half precision can hold, got others in {name}"):
+        compact_checkpoint(tmp_path / "best.pt", tmp_path / "half.pt")
+    assert not (tmp_path / "half.pt").exists()
 
 
 @pytest.mark.parametrize(

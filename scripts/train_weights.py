@@ -1,0 +1,203 @@
+"""Trains the weights that lie in ``bundles/NAME/models``, from nothing: ``python -m scripts.train_weights``.
+
+Two virtual cohorts, the DXA-VAE on the first, the body measures and the mesh-to-scan network on the second, each from
+the DXA-VAE. What is finished is kept: an interrupted command goes on. Then the weights are rounded to half precision,
+compared with the unrounded ones on the people held out, and copied with what inference and evaluation read beside
+them. See docs/releases.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from monai.bundle import run
+
+from dxa_monai.errors import InputError, TrainingError
+from dxa_monai.evaluation.trainings import run_trainings
+from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.networks.checkpoint import compact_checkpoint
+from dxa_monai.phantom.cohort import generate_cohort
+from dxa_monai.release import REPOSITORY
+
+ARM = "composition"
+"""The DXA-VAE that is released: its reconstructions hold the scan's fat, lean and bone (table 2 in its docs)."""
+MOST_LOST_R2 = 0.01
+"""By half precision, in any cell of a bundle's tables."""
+LARGEST_FILE_BYTES = 8_000_000
+"""Of what is committed; larger weights are published (``python -m scripts.publish_weights``)."""
+BESIDE = ("split.csv", "run.json", "noise_floor.json", "scanner_model.json")
+"""What a training leaves beside its weights and the released weights need, where there is one."""
+SINGLE, HALF = "float32", "float16"
+HALF_FILE = "half.pt"
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """People of a training; another seed for each cohort, so that nobody is in two of them."""
+
+    people: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a bundle's weights are trained: on which cohort, and what the config is told besides."""
+
+    cohort: str
+    settings: Mapping[str, Any]
+
+
+VAE = "the weights of the DXA-VAE"
+"""Stands for their path in a recipe."""
+COHORTS = {
+    "small": {"cohort": Cohort(300, 0), "pairs": Cohort(960, 1)},
+    "paper": {"cohort": Cohort(16000, 0), "pairs": Cohort(960, 1)},
+}
+RECIPES = {
+    "dxa_vae": Recipe("cohort", {"arm": ARM}),
+    "dxa_anthropometry": Recipe("pairs", {"arm": ARM, "initial_weights": VAE, "pairs": 1107}),
+    "pseudo_dxa": Recipe("pairs", {"arm": ARM, "generator": VAE, "pairs": 1107}),
+}
+"""In the order of training."""
+DRY_PEOPLE = 20  # two of them in validation and test, which R2 needs
+DRY_SETTINGS: dict[str, Any] = {"max_epochs": 1, "batch_size": 2, "num_workers": 0, "pairs": 0, "backbone": "random"}
+
+
+def train_weights(
+    preset: str, data_dir: Path, runs_dir: Path, models_dir: Path, workers: int | None, dry_run: bool = False
+) -> list[Path]:
+    """Train all bundles' weights and write them to ``models_dir/NAME/models``.
+
+    Args:
+        preset: "small" or "paper".
+        data_dir: gets the cohorts; those that are there are used.
+        runs_dir: gets a folder for each training.
+        models_dir: folder of bundles.
+        workers: processes of the cohort; None: one a core.
+        dry_run: twenty people, one epoch, batches of two, no downloads: shows that the whole chain works with these
+            networks on this machine. The weights are worth nothing.
+
+    Returns:
+        The files of weights.
+
+    Raises:
+        InputError: a folder holds something else, or half precision costs too much.
+        TrainingError: a training failed.
+    """
+    released = []
+    vae = ""
+    for name, recipe in RECIPES.items():
+        cohort = COHORTS[preset][recipe.cohort]
+        people = DRY_PEOPLE if dry_run else cohort.people
+        dataset = data_dir / recipe.cohort
+        generate_cohort(people, dataset, cohort.seed, workers)
+        folder = runs_dir / name
+        settings = {key: vae if value == VAE else value for key, value in recipe.settings.items()}
+        settings |= {"preset": preset, "manifest": str(dataset / "manifest.csv"), "output_dir": str(folder)}
+        if name == "pseudo_dxa":
+            settings |= {"clouds_dir": str(runs_dir / "points")}
+        if dry_run:
+            known = json.loads((_configs(name) / "train.json").read_text()).keys()
+            settings |= {key: value for key, value in DRY_SETTINGS.items() if key in known}
+        run_trainings(
+            [str(_configs(name) / "train.json"), str(_configs(name) / f"preset_{preset}.json")], [settings], 0
+        )
+        vae = vae or str(folder / "best.pt")
+        if not dry_run:
+            _evaluate(name, preset, folder, dataset)
+        released.append(_release(folder, output_folder(models_dir / name / "models")))
+    return released
+
+
+def _evaluate(name: str, preset: str, folder: Path, dataset: Path) -> None:
+    """The bundle's tables of the weights in both precisions; refuse them if rounding costs too much."""
+    half = folder / HALF_FILE
+    compact_checkpoint(folder / "best.pt", half)
+    chosen = {"clouds_dir": str(folder.parent / "points")} if name == "pseudo_dxa" else {}
+    points = json.loads((_configs(name) / f"preset_{preset}.json").read_text()).get("points")
+    run(
+        config_file=str(_configs(name) / "evaluate.json"),
+        dataset_dir=str(dataset),
+        arms={SINGLE: str(folder / "best.pt"), HALF: str(half)},
+        output_dir=str(folder / "evaluation"),
+        **chosen | ({"points": points} if points else {}),
+    )
+    lost = lost_r2(folder / "evaluation")
+    print(f"{name}: half precision changes R2 by at most {lost:.5f}, {half.stat().st_size / 1e6:.1f} MB")
+    if lost > MOST_LOST_R2:
+        raise InputError(f"{half}: expected R2 to change by at most {MOST_LOST_R2}, got {lost:.4f}.")
+
+
+def _release(folder: Path, models: Path) -> Path:
+    """Copy a training's rounded weights with what belongs to them."""
+    compact_checkpoint(folder / "best.pt", models / "model.pt")
+    for name in BESIDE:
+        if (folder / name).is_file():
+            with atomic_path(models / name) as temporary:
+                shutil.copyfile(folder / name, temporary)
+    return models / "model.pt"
+
+
+def lost_r2(evaluation: Path) -> float:
+    """The greatest difference of R2 between the two precisions in the tables of an evaluation."""
+    differences = []
+    for path in sorted(evaluation.glob("table_*.csv")):
+        table = pd.read_csv(path)
+        if "r2" not in table:
+            continue
+        arm = next(column for column in ("arm", "source") if column in table)
+        by_arm = {name: table.loc[table[arm] == name, "r2"].to_numpy() for name in (SINGLE, HALF)}
+        differences.append(abs(by_arm[SINGLE] - by_arm[HALF]).max())
+    return float(max(differences))
+
+
+def _configs(name: str) -> Path:
+    return REPOSITORY / "bundles" / name / "configs"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train and say what lies where.
+
+    Args:
+        arguments: instead of those of the command line.
+    """
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=COHORTS, default="small", help="paper wants a GPU; default: small")
+    parser.add_argument("--data_dir", type=Path, default=REPOSITORY / "data", help="of the cohorts; default: data")
+    parser.add_argument("--runs_dir", type=Path, help="default: runs/weights_PRESET")
+    parser.add_argument(
+        "--models_dir", type=Path, help="default: bundles (small), runs/weights_PRESET/release (others)"
+    )
+    parser.add_argument("--workers", type=int, help="processes that make people; default: one a core")
+    parser.add_argument("--dry_run", action="store_true", help="twenty people, one epoch, results thrown away")
+    chosen = parser.parse_args(arguments)
+    runs_dir = chosen.runs_dir or REPOSITORY / "runs" / f"weights_{chosen.preset}"
+    small = chosen.preset == "small"
+    models_dir = chosen.models_dir or (REPOSITORY / "bundles" if small else runs_dir / "release")
+    try:
+        if chosen.dry_run:
+            with tempfile.TemporaryDirectory() as folder:
+                root = Path(folder)
+                train_weights(
+                    chosen.preset, root / "data", root / "runs", root / "models", chosen.workers, dry_run=True
+                )
+            print(f"The {chosen.preset} preset's trainings run on this machine.")
+            return
+        for path in train_weights(chosen.preset, chosen.data_dir, runs_dir, models_dir, chosen.workers):
+            size = path.stat().st_size
+            print(f"{path}  {size / 1e6:.1f} MB" + (", too large to commit" if size > LARGEST_FILE_BYTES else ""))
+    except (InputError, TrainingError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""The command that trains the released weights: what it refuses, and that a recipe fits its bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from dxa_monai.networks.checkpoint import load_vae, save_network
+from scripts.train_weights import BESIDE, COHORTS, DRY_SETTINGS, RECIPES, _configs, _release, lost_r2
+from tests.bundles.networks import tiny_vae
+
+
+def test_the_greatest_loss_of_any_table_counts(tmp_path: Path) -> None:
+    table = pd.DataFrame({"arm": ["float32"] * 2 + ["float16"] * 2 + ["mean"], "r2": [0.5, 0.9, 0.5, 0.87, -0.1]})
+    table.to_csv(tmp_path / "table_3.csv", index=False)
+    pd.DataFrame({"source": ["float16", "float32"], "r2": [0.7, 0.71]}).to_csv(tmp_path / "table_2.csv", index=False)
+    pd.DataFrame({"arm": ["float32"], "psnr_db": [30.0]}).to_csv(tmp_path / "table_1.csv", index=False)
+    assert lost_r2(tmp_path) == pytest.approx(0.03)
+
+
+def test_weights_are_released_with_what_belongs_to_them(tmp_path: Path) -> None:
+    run, models = tmp_path / "run", tmp_path / "models"
+    run.mkdir()
+    models.mkdir()
+    save_network(tiny_vae(), run / "best.pt")
+    for name in (*BESIDE, "last.pt", "metrics.csv"):
+        (run / name).write_text(name)
+    assert load_vae(_release(run, models)).eval()
+    assert {path.name for path in models.iterdir()} == {"model.pt", *BESIDE}
+    assert all((models / name).read_text() == name for name in BESIDE)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_a_recipe_sets_is_known_to_the_bundle(name: str) -> None:
+    known = json.loads((_configs(name) / "train.json").read_text())
+    assert set(RECIPES[name].settings) <= set(known)
+    assert {"max_epochs", "batch_size", "preset", "manifest", "output_dir"} <= set(known)
+    assert {"max_epochs", "batch_size"} <= set(DRY_SETTINGS)
+
+
+@pytest.mark.parametrize("preset", COHORTS)
+def test_no_person_is_in_two_cohorts(preset: str) -> None:
+    seeds = [cohort.seed for cohort in COHORTS[preset].values()]
+    assert len(set(seeds)) == len(seeds)
