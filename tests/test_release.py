@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from monai.apps.utils import HashCheckError
 from monai.bundle import download, download_large_files
 
 import dxa_monai
@@ -282,7 +283,7 @@ def test_large_weights_are_downloaded_by_their_sum_or_not_at_all(tmp_path: Path)
 
     (fetched / "model.pt").unlink()
     (run / "model.pt").write_bytes(b"something else")
-    with pytest.raises(RuntimeError, match="sha256 hash check"):
+    with pytest.raises(HashCheckError, match="sha256 hash check"):
         download_large_files(bundle_path=str(bundle), large_file_name=None)
     assert path.read_text().count("sha256") == 1
 
