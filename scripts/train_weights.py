@@ -3,7 +3,7 @@
 Two virtual cohorts, the DXA-VAE on the first, the body measures and the mesh-to-scan network on the second, each from
 the DXA-VAE. What is finished is kept: an interrupted command goes on. Then the weights are rounded to half precision,
 compared with the unrounded ones on the people held out, and copied with what inference and evaluation read beside
-them. See docs/releases.md.
+them. Run it in the repository's root: the paths it records are relative. See docs/releases.md.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=COHORTS, default="small", help="paper wants a GPU; default: small")
-    parser.add_argument("--data_dir", type=Path, default=REPOSITORY / "data", help="of the cohorts; default: data")
+    parser.add_argument("--data_dir", type=Path, default=Path("data"), help="of the cohorts; default: data")
     parser.add_argument("--runs_dir", type=Path, help="default: runs/weights_PRESET")
     parser.add_argument(
         "--models_dir", type=Path, help="default: bundles (small), runs/weights_PRESET/release (others)"
@@ -180,9 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, help="processes that make people; default: one a core")
     parser.add_argument("--dry_run", action="store_true", help="twenty people, one epoch, results thrown away")
     chosen = parser.parse_args(arguments)
-    runs_dir = chosen.runs_dir or REPOSITORY / "runs" / f"weights_{chosen.preset}"
+    runs_dir = chosen.runs_dir or Path("runs", f"weights_{chosen.preset}")
     small = chosen.preset == "small"
-    models_dir = chosen.models_dir or (REPOSITORY / "bundles" if small else runs_dir / "release")
+    models_dir = chosen.models_dir or (Path("bundles") if small else runs_dir / "release")
     try:
         if chosen.dry_run:
             with tempfile.TemporaryDirectory() as folder:
