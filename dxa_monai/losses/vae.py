@@ -8,13 +8,26 @@ from torch import nn
 
 from dxa_monai.errors import InputError
 from dxa_monai.losses.composition import CompositionLoss
-from dxa_monai.losses.dxa import DXALoss
+from dxa_monai.losses.dxa import ARMS, DXALoss
 from dxa_monai.networks.vae import VAEOutput
 
+COMPOSITION_ARM = "composition"
+"""The arm of pretraining that adds a :class:`CompositionLoss` to the loss of ``no_dxa``."""
 _BALANCED = ("pixel_l1", "raw_perceptual", "calibrated_perceptual", "composition")
 _NORM_MOMENTUM = 0.9
 _LARGEST_BALANCE = 1e4
 """Limit of a balancing factor, so that a term without gradient is not divided by zero (the limit of [1]_, too)."""
+
+
+def perceptual_arm(arm: str) -> str:
+    """The arm of the perceptual loss in an arm of pretraining.
+
+    Raises:
+        InputError: there is no such arm.
+    """
+    if arm not in (*ARMS, COMPOSITION_ARM):
+        raise InputError(f"arm: expected one of {', '.join((*ARMS, COMPOSITION_ARM))}, got '{arm}'.")
+    return "no_dxa" if arm == COMPOSITION_ARM else arm
 
 
 class DXAVAELoss(nn.Module):

@@ -199,7 +199,7 @@ def test_bad_data_end_training_in_one_sentence(bar_cohort: Path, tmp_path: Path,
 
 def test_unknown_arm_is_refused_before_anything_is_written(bar_cohort: Path, tmp_path: Path) -> None:
     sentence = _sentence(lambda: _train(tmp_path / "run", bar_cohort.parent, arm="dxa_magic"))
-    assert sentence == "arm: expected one of no_dxa, dxa, dxa_masked, got 'dxa_magic'."
+    assert sentence == "arm: expected one of no_dxa, dxa, dxa_masked, composition, got 'dxa_magic'."
     assert not (tmp_path / "run").exists()
 
 
