@@ -31,7 +31,7 @@ from dxa_monai.release import REPOSITORY
 ARM = "composition"
 """The DXA-VAE that is released: its reconstructions hold the scan's fat, lean and bone (table 2 in its docs)."""
 MOST_LOST_R2 = 0.01
-"""By half precision, in any cell of a bundle's tables where R2 is positive: below, rounding moves nothing that is known."""
+"""By half precision, in any cell of a bundle's tables where R2 is positive."""
 LARGEST_FILE_BYTES = 8_000_000
 """Of what is committed; larger weights are published (``python -m scripts.publish_weights``)."""
 BESIDE = ("split.csv", "run.json", "noise_floor.json", "scanner_model.json")
@@ -148,7 +148,7 @@ def _release(folder: Path, models: Path) -> Path:
 
 
 def lost_r2(evaluation: Path) -> float:
-    """The greatest difference of R2 between the two precisions, where it is positive, in the tables of an evaluation."""
+    """The greatest difference of a positive R2 between the two precisions in the tables of an evaluation."""
     differences = []
     for path in sorted(evaluation.glob("table_*.csv")):
         table = pd.read_csv(path)
