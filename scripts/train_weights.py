@@ -152,7 +152,7 @@ def lost_r2(evaluation: Path) -> float:
     differences = []
     for path in sorted(evaluation.glob("table_*.csv")):
         table = pd.read_csv(path)
-        if "r2" not in table:
+        if "r2" not in table or "minus" in table:  # no R2, or a table of differences
             continue
         arm = next(column for column in ("arm", "source") if column in table)
         by_arm = {name: table.loc[table[arm] == name, "r2"].to_numpy() for name in (SINGLE, HALF)}
