@@ -150,9 +150,9 @@ def _release(folder: Path, models: Path) -> Path:
 def lost_r2(evaluation: Path) -> float:
     """The greatest difference of a positive R2 between the two precisions in the tables of an evaluation."""
     differences = []
-    for path in sorted(evaluation.glob("table_*.csv")):
+    for path in sorted(evaluation.glob("table_[0-9].csv")):
         table = pd.read_csv(path)
-        if "r2" not in table or "minus" in table:  # no R2, or a table of differences
+        if "r2" not in table:
             continue
         arm = next(column for column in ("arm", "source") if column in table)
         by_arm = {name: table.loc[table[arm] == name, "r2"].to_numpy() for name in (SINGLE, HALF)}
