@@ -20,11 +20,11 @@ class TrainingError(RuntimeError):
 
 
 # A DataLoader's worker process hands on only the text of a traceback, whose last line names the exception.
-_IN_TRACEBACK = re.compile(rf"^{__name__}\.(?:InputError|TrainingError): (.+)$", re.MULTILINE)
+_IN_TRACEBACK = re.compile(rf"^{__name__}\.(InputError|TrainingError): (.+)$", re.MULTILINE)
 
 
-def told_in_one_sentence(error: BaseException | None) -> str | None:
-    """The sentence of the first InputError or TrainingError in an exception's chain of causes, or None.
+def told_error(error: BaseException | None) -> InputError | TrainingError | None:
+    """The first InputError or TrainingError in an exception's chain of causes, without its traceback, or None.
 
     One of a ``DataLoader``'s worker process is found in the text of the exception that torch raises for it.
     """
@@ -32,12 +32,21 @@ def told_in_one_sentence(error: BaseException | None) -> str | None:
     while error is not None and id(error) not in seen:
         in_worker = _IN_TRACEBACK.findall(str(error))
         if in_worker:
-            return str(in_worker[-1])
-        if isinstance(error, (InputError, TrainingError)):
-            return str(error)
+            name, sentence = in_worker[-1]
+            return InputError(sentence) if name == InputError.__name__ else TrainingError(sentence)
+        if isinstance(error, InputError):
+            return InputError(str(error))
+        if isinstance(error, TrainingError):
+            return TrainingError(str(error))
         seen.add(id(error))
         error = error.__cause__ or error.__context__
     return None
+
+
+def told_in_one_sentence(error: BaseException | None) -> str | None:
+    """The sentence of :func:`told_error`."""
+    told = told_error(error)
+    return None if told is None else str(told)
 
 
 def _print_sentence_or_traceback(

@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dxa_monai.errors import InputError, TrainingError, told_in_one_sentence
+from dxa_monai.errors import InputError, TrainingError, told_error
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.handlers.run_folder import FINISHED
 from dxa_monai.worker_pool import run_in_processes
@@ -51,12 +51,23 @@ def run_trainings(
             bar.update()
 
 
-def train_one(index: int, config_files: Sequence[str], settings: Sequence[Mapping[str, Any]]) -> None:
+def train_one(
+    index: int,
+    config_files: Sequence[str],
+    settings: Sequence[Mapping[str, Any]],
+    live: Mapping[str, Any] | None = None,
+) -> None:
     """Run one training of :func:`run_trainings` in this process; what it prints goes to ``training.log``.
+
+    Args:
+        index: which of the settings.
+        config_files: see there.
+        settings: see there.
+        live: objects of this process that the config gets besides; not recorded.
 
     Raises:
         InputError: a setting is wrong.
-        TrainingError: it failed otherwise.
+        TrainingError: it cannot go on, or failed otherwise (the message then names the log).
     """
     from monai.bundle import run
 
@@ -67,22 +78,27 @@ def train_one(index: int, config_files: Sequence[str], settings: Sequence[Mappin
     hook = sys.excepthook
     with open(folder / LOG_FILE, "w") as log, redirect_stdout(log), redirect_stderr(log):
         try:
-            run(config_file=list(config_files), **chosen)
+            run(config_file=list(config_files), **chosen, **(live or {}))
         except Exception as error:
             # The exception itself may hold what cannot be sent to another process.
-            sentence = told_in_one_sentence(error) or f"{folder / LOG_FILE}: {type(error).__name__}: {error}"
-            kind = InputError if told_in_one_sentence(error) else TrainingError
-            raise kind(sentence) from None
+            unexpected = TrainingError(f"{folder / LOG_FILE}: {type(error).__name__}: {error}")
+            raise (told_error(error) or unexpected) from None
         finally:
             sys.excepthook = hook
             gc.collect()  # engines and handlers hold each other, and with them the cached scans of this training
 
 
+def config_digest(config_files: Sequence[str]) -> str:
+    """SHA-256 of the config files' bytes, in their order."""
+    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in config_files)).hexdigest()
+
+
 def _recorded(config_files: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
     """What a training depends on, as it comes back from JSON."""
-    digest = hashlib.sha256(b"".join(Path(file).read_bytes() for file in config_files)).hexdigest()
     chosen = {name: value for name, value in settings.items() if name not in TRACKING}
-    recorded: dict[str, Any] = json.loads(json.dumps(chosen | {"config_sha256": digest}, default=str))
+    recorded: dict[str, Any] = json.loads(
+        json.dumps(chosen | {"config_sha256": config_digest(config_files)}, default=str)
+    )
     return recorded
 
 

@@ -73,3 +73,8 @@ class MLflowRun:
         """Add the metrics of an epoch; silent while no training runs."""
         if self.run is not None:
             self.run.log_metrics(metrics, step)
+
+    def set_tag(self, name: str, value: str) -> None:
+        """Add a note or change one; silent while no training runs."""
+        if self.run is not None:
+            self.run.set_tag(name, value)

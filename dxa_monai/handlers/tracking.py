@@ -93,6 +93,10 @@ class TrackedRun:
         if metrics:
             self._try("log metrics", send)
 
+    def set_tag(self, name: str, value: str) -> None:
+        """Add a note or change one."""
+        self._try("set a tag", lambda: self._client.set_tag(self.run_id, name, value))
+
     def log_artifact(self, path: str | Path) -> None:
         """Copy a file or a folder to the run; one that is not there is left out with a warning."""
         path = Path(path)
@@ -180,9 +184,13 @@ def ended(run: TrackedRun, artifacts: Sequence[str | Path] = ()) -> Iterator[Non
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, keys joined by dots."""
+    """Nested dictionaries as one, keys joined by dots, those in a config's nested id (``a#b``) too.
+
+    MLflow takes no ``#`` in a name and would keep none of the parameters.
+    """
     flat: dict[str, Any] = {}
-    for key, value in params.items():
+    for name, value in params.items():
+        key = name.replace("#", ".")
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dxa_monai.errors import InputError, TrainingError
-from dxa_monai.evaluation.trainings import LOG_FILE, run_trainings
+from dxa_monai.evaluation.trainings import LOG_FILE, run_trainings, train_one
 
 CONFIG = {
     "imports": [
@@ -64,3 +64,21 @@ def test_a_finished_training_of_other_settings_is_not_taken_for_this_one(tmp_pat
     (tmp_path / "train.json").write_text(json.dumps(CONFIG | {"number": 5}))
     with pytest.raises(InputError, match="config_sha256"):
         run_trainings(files, _settings(tmp_path, 1), workers=1, progress=False)
+
+
+@pytest.mark.parametrize("kind", [InputError, TrainingError])
+def test_a_sentence_keeps_its_kind(kind: type[Exception], tmp_path: Path) -> None:
+    broken = CONFIG | {"imports": [f"$from dxa_monai.errors import {kind.__name__}"]}
+    raising = [f"$(_ for _ in ()).throw({kind.__name__}('path: expected this, got that.'))"]
+    (tmp_path / "train.json").write_text(json.dumps(broken | {"run": raising}))
+    with pytest.raises(kind, match=r"^path: expected this, got that\.$"):
+        train_one(0, [str(tmp_path / "train.json")], _settings(tmp_path, 1))
+
+
+def test_an_object_is_handed_to_the_config_and_not_recorded(tmp_path: Path) -> None:
+    heard: list[int] = []
+    config = {"output_dir": "", "number": 1, "listener": None, "run": ["$@listener(@number)"]}
+    (tmp_path / "train.json").write_text(json.dumps(config))
+    train_one(0, [str(tmp_path / "train.json")], _settings(tmp_path, 7), {"listener": heard.append})
+    assert heard == [7]
+    assert "listener" not in json.loads((tmp_path / "run7" / "settings.json").read_text())

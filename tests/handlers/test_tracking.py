@@ -61,7 +61,7 @@ def test_training_is_tracked(uri: str, tmp_path: Path) -> None:
         uri,
         "training",
         "no_dxa-small",
-        params={"arm": "no_dxa", "network": {"latent_channels": 32}},
+        params={"arm": "no_dxa", "network": {"latent_channels": 32}, "loss#weight": 2},
         tags={"note": "test"},
         artifacts=[tmp_path / "config.json", tmp_path / "models", tmp_path / "missing.png"],
     )
@@ -73,7 +73,7 @@ def test_training_is_tracked(uri: str, tmp_path: Path) -> None:
     (run,) = runs(uri, "training")
     assert run.info.status == "FINISHED"
     assert run.info.run_name.startswith("no_dxa-small-2")
-    assert run.data.params == {"arm": "no_dxa", "network.latent_channels": "32"}
+    assert run.data.params == {"arm": "no_dxa", "network.latent_channels": "32", "loss.weight": "2"}
     assert run.data.tags["note"] == "test"
     assert list(history(uri, run, "train/loss")) == [1, 2, 3]
     psnr = history(uri, run, "validation/psnr_db")
@@ -82,6 +82,20 @@ def test_training_is_tracked(uri: str, tmp_path: Path) -> None:
     assert artifacts(run) == {"config.json", "models/best.pt"}
     # artifacts lie beside the database
     assert run.info.artifact_uri.startswith("file://" + str(Path(uri.removeprefix("sqlite:///")).parent))
+
+
+def test_a_tag_can_be_added_while_the_run_is_open(uri: str) -> None:
+    tracking = MLflowRun(uri, "tags", "arm")
+    tracking.set_tag("early", "no run yet")
+
+    class Tagging:
+        def log_metrics(self, metrics: Any, step: int) -> None:
+            tracking.set_tag("pruned", f"after epoch {step}")
+
+    toy_trainer(ToyNetwork(), [tracking, LogEpochMetrics("train", [Tagging()])]).run()
+    (run,) = runs(uri, "tags")
+    assert run.data.tags["pruned"] == "after epoch 2"
+    assert "early" not in run.data.tags
 
 
 @pytest.mark.parametrize("stats_first", [True, False])
