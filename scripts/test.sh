@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Runs every check of the project: style, types, tests. Extra arguments go to pytest (for example: -k physics).
+# Slow tests are left out; with them: scripts/test.sh -m "slow or not slow"
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh requirements-dev.txt
