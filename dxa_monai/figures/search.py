@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
@@ -30,6 +31,8 @@ def search_figure(
     dpi: int = 130,
 ) -> Path:
     """Write the optimisation history, the parameters' importances and a slice a parameter.
+
+    Values far behind the best are drawn on the edge of the axes.
 
     Args:
         table: one row a trial: ``trial, state``, the metric (best validation value) and the parameters.
@@ -56,8 +59,10 @@ def search_figure(
     figure = Figure(figsize=(4.0 * _COLUMNS, 3.1 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
-    # the lowest values of trials that went wrong would flatten all others
+    # trials that went wrong would flatten all others: they are drawn on the edge
     limits = _limits(complete[metric], greater_is_better)
+    shown = shown.assign(**{metric: shown[metric].clip(*limits)})
+    complete = complete.assign(**{metric: complete[metric].clip(*limits)})
     _draw_history(grid[0], shown, complete, metric, greater_is_better)
     _draw_importances(grid[1], parameters, importances)
     best_row = complete.loc[complete[metric].idxmax() if greater_is_better else complete[metric].idxmin()]
@@ -103,7 +108,8 @@ def _draw_importances(axis: Axes, parameters: Sequence[str], importances: Mappin
         axis.set_axis_off()
         return
     order = sorted(parameters, key=lambda name: importances.get(name, 0.0))
-    bars = axis.barh(order, [importances.get(name, 0.0) for name in order], color=_COLOURS["complete"])
+    lines = [name.replace("#", "\n#") for name in order]
+    bars = axis.barh(lines, [importances.get(name, 0.0) for name in order], color=_COLOURS["complete"])
     axis.bar_label(bars, fmt="%.2f", fontsize=8, padding=2)
     axis.set_xlim(0.0, 1.15 * max([importances.get(name, 0.0) for name in order] + [1e-9]))
     axis.tick_params(labelsize=8)
@@ -123,6 +129,9 @@ def _draw_slice(axis: Axes, shown: pd.DataFrame, best: pd.Series, metric: str, n
         axis.set_xlim(-0.5, len(labels) - 0.5)
     elif logarithmic:
         axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel(name, fontsize=8)
 
 
