@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import ignite.distributed as idist
 
 from dxa_monai.handlers.tracking import TrackedRun, ended
+from dxa_monai.handlers.tracking_server import check_tracking_uri
 
 
 class MLflowRun:
@@ -19,17 +21,24 @@ class MLflowRun:
     MONAI's ``MLFlowHandler`` leaves the run of a crashed training open, and the next training of that name appends to
     it; it cannot be ended as failed. An Ignite handler alone could not do better: ``EXCEPTION_RAISED`` reaches no
     handler after MONAI's ``StatsHandler``, which raises. So ``attach`` wraps the trainer's ``run``: FINISHED if it
-    returns, FAILED if it raises, KILLED if it is interrupted from the keyboard, and the exception goes on in every
-    case. A process that is killed outright leaves its run RUNNING.
+    returns, FAILED if it raises, KILLED if it is interrupted (Ctrl-C, SIGTERM), and the exception goes on in every
+    case. A process that is killed outright leaves its run RUNNING, unless a comparison stands above it and ends it.
 
     Args:
         tracking_uri: see :class:`dxa_monai.handlers.tracking.TrackedRun`, also for the next four and their errors.
+            One that cannot be right is refused here, before anything is trained.
         experiment: name of the experiment.
         name: start of the run's name.
         params: what was chosen, for example arm, preset, seed, backbone weights, git revision, hash of the data.
         tags: notes.
         artifacts: files and folders that are copied to the run at its end, whatever the end, if they are there.
         enabled: False does nothing at all, and neither do other processes than the first of a distributed run.
+        local_log: where the same metrics lie without MLflow, for the warning that tracking is off.
+        key_metric: the greatest value of this metric so far is logged, too: ``best_validation_psnr_db`` of
+            ``validation/psnr_db``. MLflow's tables show the last value of a metric, not that of the best network.
+
+    Raises:
+        InputError: see :func:`dxa_monai.handlers.tracking_server.check_tracking_uri`.
     """
 
     def __init__(
@@ -41,7 +50,11 @@ class MLflowRun:
         tags: Mapping[str, Any] | None = None,
         artifacts: Sequence[str | Path] = (),
         enabled: bool = True,
+        local_log: str | Path = "",
+        key_metric: str = "",
     ) -> None:
+        if enabled:
+            check_tracking_uri(tracking_uri)
         self.tracking_uri = tracking_uri
         self.experiment = experiment
         self.name = name
@@ -49,7 +62,10 @@ class MLflowRun:
         self.tags = dict(tags or {})
         self.artifacts = list(artifacts)
         self.enabled = enabled
+        self.local_log = local_log
+        self.key_metric = key_metric
         self.run: TrackedRun | None = None
+        self._best = -math.inf
 
     def attach(self, engine: Any) -> None:
         """Wrap the ``run`` of a MONAI trainer."""
@@ -63,7 +79,9 @@ class MLflowRun:
                 self.params,
                 self.tags,
                 enabled=self.enabled and idist.get_rank() == 0,
+                local_log=self.local_log,
             )
+            self._best = -math.inf
             with ended(self.run, self.artifacts):
                 return run_engine(*args, **kwargs)
 
@@ -71,8 +89,13 @@ class MLflowRun:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Add the metrics of an epoch; silent while no training runs."""
-        if self.run is not None:
-            self.run.log_metrics(metrics, step)
+        if self.run is None:
+            return
+        best = metrics.get(self.key_metric, math.nan)
+        if best > self._best:
+            self._best = best
+            metrics = {**metrics, "best_" + self.key_metric.replace("/", "_"): best}
+        self.run.log_metrics(metrics, step)
 
     def set_tag(self, name: str, value: str) -> None:
         """Add a note or change one; silent while no training runs."""

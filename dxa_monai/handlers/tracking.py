@@ -7,48 +7,54 @@ the first run starts, not before.
 from __future__ import annotations
 
 import logging
-import os
 import secrets
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dxa_monai.errors import InputError
-from dxa_monai.files import output_folder
+from dxa_monai.handlers.tracking_server import (
+    UPLOAD_SECONDS,
+    little_patience,
+    reason_of,
+    resolve_tracking_uri,
+    without_password,
+)
 
 logger = logging.getLogger(__name__)
 
 ENTITIES_PER_CALL = 100
 """MLflow takes at most 100 parameters or tags in one call (and 1,000 metrics)."""
+METRICS_PER_CALL = 1000
 
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-"""MLflow's own defaults (7 retries, 120 s) would hold up training for minutes. Variables that are set already win."""
+QUICK_SECONDS = 2.0
+"""A failure that came sooner is tried once more after a second; one that took longer has cost enough."""
 
-MOST_FAILURES = 3
-"""Failures in a row after which a run is given up, so that a lost server does not slow down every epoch."""
-
-REASON_CHARACTERS = 200
-
-SQLITE_PREFIX = "sqlite:///"
+PARENT_TAG = "mlflow.parentRunId"
 
 
 class TrackedRun:
-    """One MLflow run. Every method is silent if tracking is off; the first failure is a warning, later ones are silent.
+    """One MLflow run. Every method is silent if tracking is off.
+
+    A server that is lost is told of once and not asked again: from there on metrics are kept in memory. Only the end of
+    the run tries again; if the server is back, it gets what it has missed.
 
     Args:
         tracking_uri: ``sqlite:///path/mlflow.db`` (artifacts are kept in ``mlartifacts`` beside it, by absolute path)
-            or the address of a server. It wins over the environment variable ``MLFLOW_TRACKING_URI``.
+            or the address of a server. It wins over the environment variable ``MLFLOW_TRACKING_URI``. Empty: nothing is
+            tracked.
         experiment: its runs are compared with each other; made if need be.
         name: of the run; a time and four random digits are added, so that two runs never share a name.
         params: what was chosen, for example arm, preset, seed. Nested dictionaries become ``outer.inner``.
         tags: notes that may change later.
         enabled: False does nothing at all.
+        local_log: file or folder that holds the same without MLflow, for the warning.
 
     Raises:
-        InputError: the tracking uri is a plain folder, which MLflow no longer takes, or the database's folder cannot be
-            written to.
+        InputError: see :func:`dxa_monai.handlers.tracking_server.resolve_tracking_uri`.
     """
 
     def __init__(
@@ -59,21 +65,28 @@ class TrackedRun:
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, Any] | None = None,
         enabled: bool = True,
+        local_log: str | Path = "",
     ) -> None:
         self.tracking_uri = tracking_uri
         self.experiment = experiment
         self.name = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        self.local_log = local_log
         self.run_id: str | None = None
         self._client: Any = None
-        self._failures = 0
-        self._warned = False
-        if enabled:
-            self.tracking_uri, artifact_location = _resolve(tracking_uri)
+        self._experiment_id = ""
+        self._unsent_params: list[tuple[str, str]] = []
+        self._unsent: list[tuple[str, float, int, int]] = []
+        self._lost = False
+        self._told: set[str] = set()
+        if enabled and tracking_uri:
+            self.tracking_uri, artifact_location = resolve_tracking_uri(tracking_uri)
             try:
-                with _little_patience():
-                    self._start(artifact_location, flatten(params or {}), tags or {})
+                with little_patience():
+                    self._start(artifact_location, tags or {})
             except Exception as error:
-                self._warn("start a run", error)
+                self._tell_lost(error)
+            self._unsent_params = [(key, str(value)) for key, value in flatten(params or {}).items()]
+            self._try(self._send)
 
     @property
     def active(self) -> bool:
@@ -82,16 +95,11 @@ class TrackedRun:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
         """Add numbers at a step, usually the epoch."""
-
-        def send() -> None:
-            from mlflow.entities import Metric
-
-            now_ms = int(time.time() * 1000)
-            entities = [Metric(name, float(value), now_ms, step) for name, value in metrics.items()]
-            self._client.log_batch(self.run_id, metrics=entities)
-
-        if metrics:
-            self._try("log metrics", send)
+        if self._client is None:
+            return
+        now_ms = int(time.time() * 1000)
+        self._unsent += [(name, float(value), now_ms, step) for name, value in metrics.items()]
+        self._try(self._send)
 
     def set_tag(self, name: str, value: str) -> None:
         """Add a note or change one."""
@@ -100,54 +108,102 @@ class TrackedRun:
     def log_artifact(self, path: str | Path) -> None:
         """Copy a file or a folder to the run; one that is not there is left out with a warning."""
         path = Path(path)
+        if self._client is None or self._lost or "artifacts" in self._told:
+            return
         if not path.exists():
-            if self.active:
-                logger.warning("%s: not there, so it is not in the MLflow run", path)
-        elif path.is_dir():
-            self._try("log an artifact", lambda: self._client.log_artifacts(self.run_id, str(path), path.name))
-        else:
-            self._try("log an artifact", lambda: self._client.log_artifact(self.run_id, str(path)))
+            logger.warning("%s: not there, so it is not in the MLflow run", path)
+            return
+        try:
+            with little_patience(UPLOAD_SECONDS):
+                if path.is_dir():
+                    self._client.log_artifacts(self.run_id, str(path), path.name)
+                else:
+                    self._client.log_artifact(self.run_id, str(path))
+        except Exception as error:
+            # a store of files may be out of reach while the server itself goes on taking numbers
+            why = f"MLflow at {without_password(self.tracking_uri)} could not take {path}: {reason_of(error)}"
+            self._tell("artifacts", f"{why}; no more files are sent, they are where they were written")
 
-    def finish(self, status: str = "FINISHED") -> None:
-        """End the run as ``FINISHED``, ``FAILED`` or ``KILLED``. Nothing can be logged afterwards."""
-        self._failures = 0  # a run that stays open would look like a training that goes on: try in any case
-        self._try("end the run", lambda: self._client.set_terminated(self.run_id, status))
+    def finish(self, status: str = "FINISHED", artifacts: Sequence[str | Path] = ()) -> None:
+        """End the run as ``FINISHED``, ``FAILED`` or ``KILLED``, and with it the runs below it that are still open.
+
+        Nothing can be logged afterwards.
+
+        Args:
+            status: of the run.
+            artifacts: see :meth:`log_artifact`.
+        """
+        if self._client is None:
+            return
+        # a run that stays open would look like a training that goes on: try in any case
+        self._lost = False
+        if self._try(self._send):
+            for path in artifacts:
+                self.log_artifact(path)
+            self._try(lambda: self._terminate(status))
         self._client = None
 
-    def _start(self, artifact_location: str | None, params: dict[str, Any], tags: Mapping[str, Any]) -> None:
+    def _start(self, artifact_location: str | None, tags: Mapping[str, Any]) -> None:
         # the database's set-up would print a page of migration steps
         for noisy in ("alembic", "mlflow.store.db.utils"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         from mlflow import MlflowClient
-        from mlflow.entities import Param
 
         client = MlflowClient(tracking_uri=self.tracking_uri)
-        experiment_id = _experiment_id(client, self.experiment, artifact_location)
+        self._experiment_id = _experiment_id(client, self.experiment, artifact_location)
         run = client.create_run(
-            experiment_id, run_name=self.name, tags={key: str(value) for key, value in tags.items()}
+            self._experiment_id, run_name=self.name, tags={key: str(value) for key, value in tags.items()}
         )
         self.run_id, self._client = run.info.run_id, client
-        entities = [Param(key, str(value)) for key, value in params.items()]
-        for start in range(0, len(entities), ENTITIES_PER_CALL):
-            client.log_batch(self.run_id, params=entities[start : start + ENTITIES_PER_CALL])
 
-    def _try(self, what: str, action: Callable[[], Any]) -> None:
-        if self._client is None or self._failures >= MOST_FAILURES:
-            return
+    def _send(self) -> None:
+        """Send what has not been sent yet; what fails stays for the next time."""
+        from mlflow.entities import Metric, Param
+
+        while self._unsent_params:
+            params = [Param(*each) for each in self._unsent_params[:ENTITIES_PER_CALL]]
+            self._client.log_batch(self.run_id, params=params)
+            del self._unsent_params[: len(params)]
+        while self._unsent:
+            batch = [Metric(*each) for each in self._unsent[:METRICS_PER_CALL]]
+            self._client.log_batch(self.run_id, metrics=batch)
+            del self._unsent[: len(batch)]
+
+    def _terminate(self, status: str) -> None:
+        below = self._client.search_runs(
+            [self._experiment_id], f"tags.`{PARENT_TAG}` = '{self.run_id}' and attributes.status = 'RUNNING'"
+        )
+        # a child that was killed, or that ran out of memory, could not end its run itself
+        for run_id in [each.info.run_id for each in below] + [self.run_id]:
+            self._client.set_terminated(run_id, status)
+
+    def _try(self, action: Callable[[], Any]) -> bool:
+        if self._client is None or self._lost:
+            return False
+        begun = time.monotonic()
         try:
-            with _little_patience():
-                action()
-            self._failures = 0
+            with little_patience():
+                try:
+                    action()
+                except Exception:
+                    if time.monotonic() - begun > QUICK_SECONDS:
+                        raise
+                    time.sleep(1.0)
+                    action()
         except Exception as error:
-            self._failures += 1
-            self._warn(what, error)
+            self._lost = True
+            self._tell_lost(error)
+        return not self._lost
 
-    def _warn(self, what: str, error: Exception) -> None:
-        if self._warned:
-            return
-        self._warned = True
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:REASON_CHARACTERS]
-        logger.warning("MLflow at %s could not %s, the work goes on without it: %s", self.tracking_uri, what, reason)
+    def _tell_lost(self, error: Exception) -> None:
+        where = f", and its log is {Path(self.local_log).absolute()}" if self.local_log else ""
+        why = f"MLflow at {without_password(self.tracking_uri)}: {reason_of(error)}"
+        self._tell("lost", f"{why}; tracking is off from here, the work goes on{where}")
+
+    def _tell(self, what: str, sentence: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            logger.warning("%s", sentence)
 
 
 @contextmanager
@@ -158,9 +214,17 @@ def mlflow_run(
     params: Mapping[str, Any] | None = None,
     tags: Mapping[str, Any] | None = None,
     enabled: bool = True,
+    local_log: str | Path = "",
+    parent_run: str | None = None,
 ) -> Iterator[TrackedRun]:
-    """A :class:`TrackedRun` around a block: FINISHED if it ends, FAILED if it raises, KILLED if it is interrupted."""
-    run = TrackedRun(tracking_uri, experiment, name, params, tags, enabled)
+    """A :class:`TrackedRun` around a block: FINISHED if it ends, FAILED if it raises, KILLED if it is interrupted.
+
+    Args:
+        tracking_uri: see :class:`TrackedRun`, also for what is not named here.
+        parent_run: run id of the run that this one is shown below.
+    """
+    tags = dict(tags or {}) | ({PARENT_TAG: parent_run} if parent_run else {})
+    run = TrackedRun(tracking_uri, experiment, name, params, tags, enabled, local_log)
     with ended(run):
         yield run
 
@@ -169,18 +233,36 @@ def mlflow_run(
 def ended(run: TrackedRun, artifacts: Sequence[str | Path] = ()) -> Iterator[None]:
     """End ``run`` with the block by the block's own fate, and log what it leaves behind; exceptions pass through."""
     status = "FINISHED"
+    with _termination_as_exit(run.active):
+        try:
+            yield
+        except Exception:
+            status = "FAILED"
+            raise
+        except BaseException:
+            status = "KILLED"
+            raise
+        finally:
+            run.finish(status, artifacts)
+
+
+@contextmanager
+def _termination_as_exit(enabled: bool) -> Iterator[None]:
+    """While it lasts, SIGTERM (a scheduler's or a container's stop) raises SystemExit, so that the run can be ended."""
+    mine = enabled and threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def leave(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # asked once is enough: the end shall not be cut short
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
     try:
         yield
-    except Exception:
-        status = "FAILED"
-        raise
-    except BaseException:
-        status = "KILLED"
-        raise
     finally:
-        for path in artifacts:
-            run.log_artifact(path)
-        run.finish(status)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -193,30 +275,6 @@ def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         key = name.replace("#", ".")
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
     return flat
-
-
-@contextmanager
-def _little_patience() -> Iterator[None]:
-    chosen_by_us = [name for name in PATIENCE if name not in os.environ]
-    os.environ.update({name: PATIENCE[name] for name in chosen_by_us})
-    try:
-        yield
-    finally:
-        for name in chosen_by_us:
-            del os.environ[name]
-
-
-def _resolve(tracking_uri: str) -> tuple[str, str | None]:
-    """An absolute tracking uri, and where the artifacts of a new experiment go (None: the server decides)."""
-    if "://" not in tracking_uri or tracking_uri.startswith("file:"):
-        raise InputError(
-            f"tracking_uri: expected sqlite:///path/mlflow.db or the address of an MLflow server, got '{tracking_uri}'."
-        )
-    if not tracking_uri.startswith(SQLITE_PREFIX):
-        return tracking_uri, None
-    database = Path(tracking_uri.removeprefix(SQLITE_PREFIX)).absolute()
-    folder = output_folder(database.parent)
-    return f"{SQLITE_PREFIX}{database}", (folder / "mlartifacts").as_uri()
 
 
 def _experiment_id(client: Any, name: str, artifact_location: str | None) -> str:

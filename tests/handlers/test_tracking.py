@@ -1,10 +1,13 @@
 import logging
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ignite.engine import Events
 from monai.handlers import StatsHandler, ValidationHandler
 from torch import nn
 
@@ -13,7 +16,7 @@ from dxa_monai.handlers.epoch_metrics import LogEpochMetrics
 from dxa_monai.handlers.finite_loss import StopOnNonFinite
 from dxa_monai.handlers.loss_terms import LossTerms
 from dxa_monai.handlers.mlflow_run import MLflowRun
-from dxa_monai.handlers.tracking import TrackedRun, mlflow_run
+from dxa_monai.handlers.tracking import PARENT_TAG, TrackedRun, mlflow_run
 from tests.handlers.toy import ToyNetwork, toy_evaluator, toy_trainer
 
 
@@ -132,6 +135,56 @@ def test_keyboard_interrupt_kills_the_run(uri: str) -> None:
     assert [run.info.status for run in runs(uri, "interrupt")] == ["KILLED"]
 
 
+def test_termination_kills_the_run_and_ends_the_process_as_usual(uri: str) -> None:
+    # a scheduler's stop; 143 is the exit status of a process that SIGTERM has ended
+    def loss(prediction: Any, target: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return nn.functional.mse_loss(prediction, target)
+
+    with pytest.raises(SystemExit) as caught:
+        toy_trainer(ToyNetwork(), [MLflowRun(uri, "termination", "arm")], loss=loss).run()
+    assert caught.value.code == 143
+    assert [run.info.status for run in runs(uri, "termination")] == ["KILLED"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize(("error", "status"), [(RuntimeError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+def test_runs_below_that_could_not_end_themselves_end_with_it(
+    uri: str, error: type[BaseException], status: str
+) -> None:
+    experiment = f"below-{status}"
+
+    def compare() -> None:
+        with mlflow_run(uri, experiment, "comparison") as parent:
+            with mlflow_run(uri, experiment, "finished", parent_run=parent.run_id):
+                pass
+            # its process has been killed: nobody calls finish
+            TrackedRun(uri, experiment, "lost", tags={PARENT_TAG: parent.run_id})
+            TrackedRun(uri, experiment, "of somebody else")
+            raise error
+
+    with pytest.raises(error):
+        compare()
+    found = {run.info.run_name.partition("-")[0]: run.info.status for run in runs(uri, experiment)}
+    assert found == {"comparison": status, "finished": "FINISHED", "lost": status, "of somebody else": "RUNNING"}
+
+
+def test_the_best_value_of_the_key_metric_is_a_metric_of_its_own(uri: str) -> None:
+    tracking = MLflowRun(uri, "best", "arm", key_metric="validation/r2")
+    values = iter([0.1, 0.8, 0.5])
+
+    class Validation:
+        def attach(self, engine: Any) -> None:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+        def __call__(self, engine: Any) -> None:
+            tracking.log_metrics({"validation/r2": next(values)}, engine.state.epoch)
+
+    toy_trainer(ToyNetwork(), [tracking, Validation()], max_epochs=3).run()
+    (run,) = runs(uri, "best")
+    assert history(uri, run, "best_validation_r2") == {1: 0.1, 2: 0.8}
+
+
 def test_two_runs_of_one_name_stay_apart(uri: str) -> None:
     for _ in range(2):
         with mlflow_run(uri, "twice", "arm") as run:
@@ -192,7 +245,7 @@ def test_missing_mlflow_costs_one_warning(
 def test_server_lost_on_the_way_costs_one_warning(
     uri: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with mlflow_run(uri, "lost", "n") as run:
+    with mlflow_run(uri, "lost", "n", local_log="/somewhere/metrics.csv") as run:
 
         def fail(*args: Any, **kwargs: Any) -> None:
             raise ConnectionError("gone\nand more lines")
@@ -203,13 +256,16 @@ def test_server_lost_on_the_way_costs_one_warning(
         run.log_metrics({"a": 2.0}, 2)
         monkeypatch.setattr(run._client, "log_batch", log_batch)
         run.log_metrics({"a": 3.0}, 3)
-    assert one_warning(caplog).endswith("gone")
+    told = one_warning(caplog)
+    assert "gone; tracking is off from here, the work goes on" in told
+    assert told.endswith("its log is /somewhere/metrics.csv")
     (tracked,) = runs(uri, "lost")
-    assert history(uri, tracked, "a") == {3: 3.0}
+    # what the server has missed comes with the run's end
+    assert history(uri, tracked, "a") == {1: 1.0, 2: 2.0, 3: 3.0}
     assert tracked.info.status == "FINISHED"
 
 
-def test_a_lost_server_is_given_up_but_the_run_is_ended(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_server_is_asked_no_more_but_the_run_is_ended(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
     def fail(*args: Any, **kwargs: Any) -> None:
@@ -220,7 +276,9 @@ def test_a_lost_server_is_given_up_but_the_run_is_ended(uri: str, monkeypatch: p
         monkeypatch.setattr(run._client, "log_batch", fail)
         for step in range(10):
             run.log_metrics({"a": 1.0}, step)
-    assert len(calls) == 3
+        # at once and a second later
+        assert len(calls) == 2
+        monkeypatch.undo()
     assert [run.info.status for run in runs(uri, "given up")] == ["FINISHED"]
 
 
