@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
+from monai.bundle import ConfigParser
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.handlers.tracking_server import without_password
 from dxa_monai.scan.splits import write_split
 
-RECORD, FINISHED = "run.json", "finished.json"
+RECORD, CONFIG, FINISHED = "run.json", "config.json", "finished.json"
 
 
 def begin_run(folder: str | Path, record: Mapping[str, Any], split: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Write ``run.json`` (what is run) and ``split.csv`` (on whom) before training begins.
+    """Write ``run.json`` (what is run), ``config.json`` (the whole config) and ``split.csv`` (on whom) before training.
+
+    ``config.json`` is the config that calls this, overlays and command line merged; run again, it does the same.
 
     A folder whose run was interrupted is used again from the start; one that holds a finished run is left alone.
 
@@ -36,7 +41,28 @@ def begin_run(folder: str | Path, record: Mapping[str, Any], split: Mapping[str,
         raise InputError(f"{path}: expected a folder without a finished run, got one with {FINISHED}; choose another.")
     with atomic_path(path / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n")
+    config = running_config()
+    if config is not None:
+        text = without_password(json.dumps(config, indent=2, default=str))
+        with atomic_path(path / CONFIG) as temporary:
+            temporary.write_text(text + "\n")
     write_split(split, path)
+
+
+def running_config() -> dict[str, Any] | None:
+    """The config one of whose expressions calls this, directly or not; None if none does.
+
+    MONAI lets an expression name the entries of its config, not the config itself: its parser is found among the
+    callers.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, ConfigParser):
+            config: dict[str, Any] = caller.config
+            return config
+        frame = frame.f_back
+    return None
 
 
 def finish_run(folder: str | Path, **outcome: Any) -> None:

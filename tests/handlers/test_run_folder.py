@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from monai.bundle import run
 
 from dxa_monai.errors import InputError
 from dxa_monai.handlers.run_folder import begin_run, finish_run
@@ -24,3 +25,29 @@ def test_interrupted_run_may_begin_again_and_a_finished_one_may_not(tmp_path: Pa
         begin_run(tmp_path, {"seed": 2}, SPLIT)
     assert json.loads((tmp_path / "run.json").read_text()) == {"seed": 1}
     assert json.loads((tmp_path / "finished.json").read_text()) == {"psnr_db": 30.0}
+
+
+def test_the_whole_config_lies_in_the_folder_and_does_the_same_again(tmp_path: Path) -> None:
+    begin = "$begin_run(@output_dir, {'double': 2 * @number}, {})"
+    imports = ["$from dxa_monai.handlers.run_folder import begin_run"]
+    config = {
+        "imports": imports,
+        "output_dir": "",
+        "number": 1,
+        "tracking_uri": "http://anna:s3cret@host",
+        "run": [begin],
+    }
+    (tmp_path / "train.json").write_text(json.dumps(config))
+    (tmp_path / "overlay.json").write_text(json.dumps({"number": 2}))
+    files = [str(tmp_path / name) for name in ("train.json", "overlay.json")]
+    run(config_file=files, output_dir=str(tmp_path / "first"), number=3)
+    written = tmp_path / "first" / "config.json"
+    assert json.loads(written.read_text())["number"] == 3
+    assert "s3cret" not in written.read_text()
+    run(config_file=str(written), output_dir=str(tmp_path / "again"))
+    assert json.loads((tmp_path / "again" / "run.json").read_text()) == {"double": 6}
+
+
+def test_without_a_config_there_is_none(tmp_path: Path) -> None:
+    begin_run(tmp_path, {}, SPLIT)
+    assert not (tmp_path / "config.json").exists()
