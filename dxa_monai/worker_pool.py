@@ -53,6 +53,11 @@ def run_in_processes(
             except Exception as error:
                 raise RuntimeError(f"item {futures[future]}: {type(error).__name__}: {error}") from error
             yield futures[future]
+    except SystemExit:
+        # asked to end (SIGTERM): whoever asks does not wait for the items in hand
+        for process in multiprocessing.active_children():
+            process.kill()
+        raise
     finally:
         # After a failure or Ctrl-C the items in hand are finished, the others dropped.
         executor.shutdown(wait=True, cancel_futures=True)

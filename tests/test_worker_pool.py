@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,21 @@ def test_any_other_failure_names_the_item() -> None:
 def test_a_process_that_died_is_told() -> None:
     with pytest.raises(RuntimeError, match="try fewer workers"):
         list(run_in_processes(end_the_process, [0], (), workers=1))
+
+
+def work_for_long(item: int) -> None:
+    time.sleep(60)
+
+
+def test_asked_to_end_it_does_not_wait_for_what_is_in_hand() -> None:
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(143)
+
+    before = signal.signal(signal.SIGALRM, leave)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 2.0)
+        with pytest.raises(SystemExit):
+            list(run_in_processes(work_for_long, [0, 1], (), workers=1))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert not multiprocessing.active_children()

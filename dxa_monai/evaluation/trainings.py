@@ -83,6 +83,8 @@ def train_one(
             # The exception itself may hold what cannot be sent to another process.
             unexpected = TrainingError(f"{folder / LOG_FILE}: {type(error).__name__}: {error}")
             raise (told_error(error) or unexpected) from None
+        except SystemExit:
+            raise TrainingError(f"{folder / LOG_FILE}: the training was ended from outside (SIGTERM).") from None
         finally:
             sys.excepthook = hook
             gc.collect()  # engines and handlers hold each other, and with them the cached scans of this training
