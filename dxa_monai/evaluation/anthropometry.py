@@ -23,6 +23,7 @@ from dxa_monai.figures.bland_altman import bland_altman_figure
 from dxa_monai.figures.measures import scatter_figure
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.handlers.tracking import TrackedRun, mlflow_run
+from dxa_monai.handlers.tracking_server import check_tracking_uri
 from dxa_monai.networks.checkpoint import load_regressor
 from dxa_monai.networks.regressor import AnthropometryRegressor
 from dxa_monai.scan.manifest import as_datalist
@@ -163,13 +164,14 @@ def evaluate_anthropometry(
     Raises:
         InputError: a checkpoint cannot be used, or the folder cannot be written to.
     """
+    check_tracking_uri(tracking_uri)
     folder = output_folder(output_dir)
     runs = [
         {"checkpoint": checkpoint, "arm": arm, "trunk": "trained", "training_pairs": len(training_rows), "seed": index}
         for arm, given in arms.items()
         for index, checkpoint in enumerate([given] if isinstance(given, (str, Path)) else given)
     ]
-    with mlflow_run(tracking_uri, experiment, "table_3", params, enabled=bool(tracking_uri)) as run:
+    with mlflow_run(tracking_uri, experiment, "table_3", params, local_log=folder) as run:
         predictions = predictions_of(runs, rows, batch_size, num_workers, device)
         measures = tuple(dict.fromkeys(predictions["measure"]))
         predictions = pd.concat([baselines_of(training_rows, rows, measures), predictions], ignore_index=True)

@@ -19,6 +19,7 @@ from dxa_monai.evaluation.trainings import run_trainings
 from dxa_monai.figures.measures import learning_curve_figure
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.handlers.tracking import mlflow_run
+from dxa_monai.handlers.tracking_server import check_tracking_uri
 from dxa_monai.networks.trunk_weights import IMAGENET, initialise_trunk
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.measures import ANTHROPOMETRY_15, first_pairs
@@ -75,6 +76,7 @@ def compare_arms(
     Raises:
         InputError: an arm does not fit, a person is in the pretraining of an arm, or as the trainings say.
     """
+    check_tracking_uri(tracking_uri)
     rows = first_pairs(read_manifest(manifest), pairs, split_seed)
     split = split_by_subject(rows, seed=split_seed)
     usable, skipped = _usable_arms(config_files, arms, seeds, overrides or {}, rows)
@@ -83,7 +85,7 @@ def compare_arms(
     all_pairs = len(split["train"])
     sizes = sorted({size for size in sizes if 0 < size < all_pairs} | {all_pairs})
     about = dict(params or {}) | {"arms": dict(arms), "seeds": list(seeds), "sizes": sizes, "pairs": len(rows)}
-    with mlflow_run(tracking_uri, experiment, "comparison", about, enabled=bool(tracking_uri)) as run:
+    with mlflow_run(tracking_uri, experiment, "comparison", about, local_log=folder) as run:
         runs: list[dict[str, Any]] = [
             {"arm": arm, "trunk": trunk, "training_pairs": size, "seed": seed}
             for seed in seeds
@@ -93,6 +95,9 @@ def compare_arms(
         common = dict(overrides or {}) | {"manifest": str(manifest), "pairs": pairs, "split_seed": split_seed}
         if run.active:
             common |= {"tracking_uri": tracking_uri, "experiment": experiment, "parent_run": run.run_id}
+        elif tracking_uri:
+            # below a run that could not be started nothing is tracked: its trainings would be nobody's
+            common |= {"tracking_uri": ""}
         settings = [common | _settings(each, arms[each["arm"]], folder / "runs") for each in runs]
         for each, chosen in zip(runs, settings, strict=True):
             each["checkpoint"] = str(Path(chosen["output_dir"]) / "best.pt")

@@ -19,6 +19,7 @@ from dxa_monai.evaluation.measured import CALIBRATIONS, measure_cohort
 from dxa_monai.figures.bland_altman import bland_altman_figure
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.handlers.tracking import mlflow_run
+from dxa_monai.handlers.tracking_server import check_tracking_uri
 from dxa_monai.scan.regions import REGION_GROUPS
 
 MEASURES_13 = (
@@ -183,6 +184,7 @@ def evaluate_composition(
     Raises:
         InputError: rows without truth, an unknown calibration, or no scan has numbers.
     """
+    check_tracking_uri(tracking_uri)
     folder = output_folder(output_dir)
     about = dict(params or {}) | {
         "scanners": scanners,
@@ -190,7 +192,7 @@ def evaluate_composition(
         "seed": seed,
         "scans": len(rows),
     }
-    with mlflow_run(tracking_uri, experiment, "agreement", about, enabled=bool(tracking_uri)) as run:
+    with mlflow_run(tracking_uri, experiment, "agreement", about, local_log=folder) as run:
         measured = measure_cohort(rows, folder / "measured", scanners, calibrations, seed, workers)
         if measured["refused"].all():
             raise InputError(f"{folder}: expected scans with numbers, got fatal flags in all {len(rows)}.")

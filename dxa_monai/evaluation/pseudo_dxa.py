@@ -40,6 +40,7 @@ from dxa_monai.evaluation.shape_baselines import Shapes, load_shapes
 from dxa_monai.figures.pseudo_dxa import Prediction, people_page, prediction_figure
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.handlers.tracking import TrackedRun, mlflow_run
+from dxa_monai.handlers.tracking_server import check_tracking_uri
 from dxa_monai.mesh.io import load_mesh
 from dxa_monai.mesh.points import centred
 from dxa_monai.networks.checkpoint import load_pseudo_dxa
@@ -64,6 +65,7 @@ def evaluate_pseudo_dxa(
     tracking_uri: str = "",
     experiment: str = "pseudo_dxa",
     params: Mapping[str, Any] | None = None,
+    parent_run: str = "",
 ) -> dict[str, Path]:
     """Write tables 4 and 5, the differences between arms, figure 3 and a page of ten people; print the tables.
 
@@ -85,6 +87,7 @@ def evaluate_pseudo_dxa(
         tracking_uri: of MLflow; empty: not tracked.
         experiment: MLflow's name for what belongs together.
         params: what MLflow should know of the data and the code.
+        parent_run: id of the MLflow run that this one is shown below; empty: it stands by itself.
 
     Returns:
         The written files by name.
@@ -93,13 +96,14 @@ def evaluate_pseudo_dxa(
         InputError: there is no arm, one has the name of a baseline, a checkpoint or mesh cannot be used, or the folder
             cannot be written to.
     """
+    check_tracking_uri(tracking_uri)
     paths = _checked_paths(arms)
     mesh_paths([*rows, *training_rows])
     folder = output_folder(output_dir)
     networks = {arm: [load_pseudo_dxa(path) for path in of_seeds] for arm, of_seeds in paths.items()}
     held_out = draw_point_clouds(rows, clouds_dir, mesh, max(points, CLOUD_POINTS), workers)
     about = dict(params or {}) | {"arms": {arm: " ".join(of_seeds) for arm, of_seeds in paths.items()}}
-    with mlflow_run(tracking_uri, experiment, "tables_4_5", about, enabled=bool(tracking_uri)) as run:
+    with mlflow_run(tracking_uri, experiment, "tables_4_5", about, local_log=folder, parent_run=parent_run) as run:
         shapes = _shapes([*training_rows, *held_out], mesh)
         predictors: dict[Any, Any] = dict(baseline_predictors(training_rows, shapes))
         for arm, of_seeds in networks.items():

@@ -12,6 +12,7 @@ from dxa_monai.evaluation.pseudo_dxa import evaluate_pseudo_dxa
 from dxa_monai.evaluation.trainings import run_trainings
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.handlers.tracking import mlflow_run
+from dxa_monai.handlers.tracking_server import check_tracking_uri
 from dxa_monai.networks.checkpoint import load_vae
 from dxa_monai.networks.trunk_weights import RANDOM
 from dxa_monai.networks.vae import DXAVAE
@@ -74,6 +75,7 @@ def compare_generators(
         InputError: there is no arm or seed, generators differ, a person is in the pretraining of an arm, a row has no
             mesh, or as the trainings say.
     """
+    check_tracking_uri(tracking_uri)
     changes = {arm: dict(given) if isinstance(given, Mapping) else {"generator": given} for arm, given in arms.items()}
     rows = first_pairs(read_manifest(manifest), pairs, split_seed)
     mesh_paths(rows)
@@ -83,8 +85,11 @@ def compare_generators(
     folder = output_folder(output_dir)
     draw_point_clouds(rows, clouds_dir, mesh, workers=workers)
     about = dict(params or {}) | {"arms": dict(arms), "seeds": list(seeds), "pairs": len(rows)}
-    with mlflow_run(tracking_uri, experiment, "comparison", about, enabled=bool(tracking_uri)) as run:
+    with mlflow_run(tracking_uri, experiment, "comparison", about, local_log=folder) as run:
+        # below a run that could not be started nothing is tracked: its trainings would be nobody's
         tracking = {"tracking_uri": tracking_uri, "experiment": experiment, "parent_run": run.run_id}
+        if not run.active:
+            tracking = {"tracking_uri": ""} if tracking_uri else {}
         settings = [
             dict(overrides or {})
             | {
@@ -103,7 +108,7 @@ def compare_generators(
                 "generator": _of_seed(of_arm["generator"], seed),
                 "architecture_of": _of_seed(_first_file(of_arm["generator"], architecture_of), seed),
             }
-            | (tracking if run.active else {})
+            | tracking
             for seed in seeds
             for arm, of_arm in changes.items()
         ]
@@ -112,22 +117,23 @@ def compare_generators(
         with atomic_path(path) as temporary:
             temporary.write_text(json.dumps(about, indent=2) + "\n")
         run.log_artifact(path)
-    checkpoints = {arm: [folder / "runs" / f"{arm}-seed{seed}" / "best.pt" for seed in seeds] for arm in arms}
-    files = evaluate_pseudo_dxa(
-        split["test"],
-        split["train"],
-        checkpoints,
-        folder / "evaluation",
-        clouds_dir,
-        points=points,
-        mesh=mesh,
-        scanner_model=scanner_model,
-        seed=split_seed,
-        workers=workers,
-        tracking_uri=tracking_uri,
-        experiment=experiment,
-        params=params,
-    )
+        checkpoints = {arm: [folder / "runs" / f"{arm}-seed{seed}" / "best.pt" for seed in seeds] for arm in arms}
+        files = evaluate_pseudo_dxa(
+            split["test"],
+            split["train"],
+            checkpoints,
+            folder / "evaluation",
+            clouds_dir,
+            points=points,
+            mesh=mesh,
+            scanner_model=scanner_model,
+            seed=split_seed,
+            workers=workers,
+            tracking_uri=tracking_uri if run.active else "",
+            experiment=experiment,
+            params=params,
+            parent_run=run.run_id or "",
+        )
     return files | {"comparison": path}
 
 

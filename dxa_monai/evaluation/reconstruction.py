@@ -29,6 +29,7 @@ from dxa_monai.evaluation.reconstructed_composition import (
 from dxa_monai.figures.reconstruction import comparison_figure
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.handlers.tracking import mlflow_run
+from dxa_monai.handlers.tracking_server import check_tracking_uri
 from dxa_monai.metrics.scan_metric import FUNCTIONS as METRICS
 from dxa_monai.networks.checkpoint import load_vae
 from dxa_monai.networks.linear_path import LinearPath
@@ -142,6 +143,7 @@ def evaluate_reconstruction(
     components: int = 40,
     scanner_model: str | Path | None = None,
     composition: bool = True,
+    parent_run: str = "",
 ) -> dict[str, Path]:
     """Write tables 1 and 2, the differences between arms and the six-channel figure of trained arms; print the tables.
 
@@ -157,6 +159,7 @@ def evaluate_reconstruction(
         tracking_uri: of MLflow, where the table and the files are logged too; empty: they are not.
         experiment: MLflow's name for what belongs together.
         params: what MLflow should know of the data and the code.
+        parent_run: id of the MLflow run that this one is shown below; empty: it stands by itself.
         training_rows: manifest rows that the arms were trained on, for the linear baseline; none leaves it out.
         components: principal components of the linear baseline.
         scanner_model: file of the calibrated scanner that analyses body composition; None: calibrated with some of the
@@ -171,6 +174,7 @@ def evaluate_reconstruction(
     """
     if MEAN_IMAGE_ARM in arms:
         raise InputError(f"arms: expected names of trained arms, got '{MEAN_IMAGE_ARM}', which names the baseline.")
+    check_tracking_uri(tracking_uri)
     folder = output_folder(output_dir)
     paths = {
         arm: [str(path) for path in ([given] if isinstance(given, (str, Path)) else given)]
@@ -178,7 +182,7 @@ def evaluate_reconstruction(
     }
     networks = {arm: [load_vae(path) for path in of_seeds] for arm, of_seeds in paths.items()}
     about = dict(params or {}) | {"arms": {arm: " ".join(of_seeds) for arm, of_seeds in paths.items()}}
-    with mlflow_run(tracking_uri, experiment, "table_1", about, enabled=bool(tracking_uri)) as run:
+    with mlflow_run(tracking_uri, experiment, "table_1", about, local_log=folder, parent_run=parent_run) as run:
         principal = linear_baseline(training_rows, common_mean_image(networks), components)
         quality = per_scan_quality(rows, networks, batch_size, num_workers, device, principal)
         tables = {"table_1": table_1(quality, seed=seed), "arm_differences": arm_differences(quality, seed=seed)}

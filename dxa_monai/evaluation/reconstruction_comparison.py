@@ -11,6 +11,7 @@ from dxa_monai.evaluation.reconstruction import evaluate_reconstruction
 from dxa_monai.evaluation.trainings import run_trainings
 from dxa_monai.files import output_folder
 from dxa_monai.handlers.tracking import mlflow_run
+from dxa_monai.handlers.tracking_server import check_tracking_uri
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.splits import read_split
 
@@ -55,34 +56,39 @@ def compare_vae_arms(
     Raises:
         InputError: there is no arm or seed, or as the trainings say.
     """
+    check_tracking_uri(tracking_uri)
     if not arms or not seeds:
         raise InputError(f"arms, seeds: expected at least one of each, got {len(arms)} and {len(seeds)}.")
     rows = read_manifest(manifest)
     folder = output_folder(output_dir)
     about = dict(params or {}) | {"arms": dict(arms), "seeds": list(seeds)}
-    with mlflow_run(tracking_uri, experiment, "comparison", about, enabled=bool(tracking_uri)) as run:
+    with mlflow_run(tracking_uri, experiment, "comparison", about, local_log=folder) as run:
+        # below a run that could not be started nothing is tracked: its trainings would be nobody's
         tracking = {"tracking_uri": tracking_uri, "experiment": experiment, "parent_run": run.run_id}
+        if not run.active:
+            tracking = {"tracking_uri": ""} if tracking_uri else {}
         settings = [
             dict(overrides or {})
             | {"arm": arm, "manifest": str(manifest), "seed": seed, "split_seed": split_seed}
             | dict(changes)
             | {"output_dir": str(folder / f"{arm}-seed{seed}")}
-            | (tracking if run.active else {})
+            | tracking
             for seed in seeds
             for arm, changes in arms.items()
         ]
         run_trainings(config_files, settings, workers)
-    checkpoints = {arm: [folder / f"{arm}-seed{seed}" / "best.pt" for seed in seeds] for arm in arms}
-    split = read_split(folder / f"{next(iter(arms))}-seed{seeds[0]}", rows)
-    return evaluate_reconstruction(
-        split["test"],
-        checkpoints,
-        folder / "evaluation",
-        seed=split_seed,
-        tracking_uri=tracking_uri,
-        experiment=experiment,
-        params=params,
-        training_rows=split["train"],
-        components=components,
-        scanner_model=scanner_model,
-    )
+        checkpoints = {arm: [folder / f"{arm}-seed{seed}" / "best.pt" for seed in seeds] for arm in arms}
+        split = read_split(folder / f"{next(iter(arms))}-seed{seeds[0]}", rows)
+        return evaluate_reconstruction(
+            split["test"],
+            checkpoints,
+            folder / "evaluation",
+            seed=split_seed,
+            tracking_uri=tracking_uri if run.active else "",
+            experiment=experiment,
+            params=params,
+            parent_run=run.run_id or "",
+            training_rows=split["train"],
+            components=components,
+            scanner_model=scanner_model,
+        )
