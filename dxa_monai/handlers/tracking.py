@@ -137,7 +137,8 @@ class TrackedRun:
             return
         # a run that stays open would look like a training that goes on: try in any case
         self._lost = False
-        if self._try(self._send):
+        if self._try(self._send) and self._try(lambda: self._client.get_run(self.run_id)):
+            # only now: uploads are given more time than a server that does not answer deserves
             for path in artifacts:
                 self.log_artifact(path)
             self._try(lambda: self._terminate(status))

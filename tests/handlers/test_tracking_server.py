@@ -64,12 +64,12 @@ def sentence(caplog: pytest.LogCaptureFixture) -> str:
 @pytest.fixture
 def untracked(tmp_path: Path) -> dict[str, torch.Tensor]:
     train("", tmp_path / "untracked")
-    return torch.load(tmp_path / "untracked" / "best.pt", weights_only=True)["state_dict"]
+    return torch.load(tmp_path / "untracked" / "best.pt", weights_only=True)["state"]
 
 
 def assert_trained(folder: Path, untracked: dict[str, torch.Tensor]) -> None:
     assert (folder / "metrics.csv").read_text().count("\n") == 5
-    best = torch.load(folder / "best.pt", weights_only=True)["state_dict"]
+    best = torch.load(folder / "best.pt", weights_only=True)["state"]
     assert all(torch.equal(best[name], value) for name, value in untracked.items())
 
 
