@@ -62,7 +62,12 @@ def open_study(
             f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": _DATABASE_PATIENCE_S}}
         )
         return optuna.create_study(
-            storage=storage, sampler=sampler, pruner=pruner, study_name=_NAME, direction=direction, load_if_exists=True
+            storage=storage,
+            sampler=sampler,
+            pruner=pruner,
+            study_name=_NAME,
+            direction=optuna.study.StudyDirection[direction.upper()],
+            load_if_exists=True,
         )
     except DatabaseError as error:
         raise InputError(f"{path}: expected the study of a search, got '{error.orig}'.") from error

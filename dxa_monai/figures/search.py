@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
@@ -96,7 +96,7 @@ def _draw_history(axis: Axes, shown: pd.DataFrame, complete: pd.DataFrame, metri
     so_far = complete[metric].cummax() if greater else complete[metric].cummin()
     axis.step(complete["trial"], so_far, where="post", color=_BEST_COLOUR, linewidth=1.2, label="best so far")
     axis.set_xlabel("trial", fontsize=8)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_title("course of the search", fontsize=9)
     axis.legend(fontsize=7)
 

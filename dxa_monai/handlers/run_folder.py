@@ -59,8 +59,7 @@ def running_config() -> dict[str, Any] | None:
     while frame is not None:
         caller = frame.f_locals.get("self")
         if isinstance(caller, ConfigParser):
-            config: dict[str, Any] = caller.config
-            return config
+            return dict(caller.config) if isinstance(caller.config, dict) else None
         frame = frame.f_back
     return None
 

@@ -103,7 +103,7 @@ class TrackedRun:
 
     def set_tag(self, name: str, value: str) -> None:
         """Add a note or change one."""
-        self._try("set a tag", lambda: self._client.set_tag(self.run_id, name, value))
+        self._try(lambda: self._client.set_tag(self.run_id, name, value))
 
     def log_artifact(self, path: str | Path) -> None:
         """Copy a file or a folder to the run; one that is not there is left out with a warning."""

@@ -28,7 +28,7 @@ def test_interrupted_run_may_begin_again_and_a_finished_one_may_not(tmp_path: Pa
 
 
 def test_the_whole_config_lies_in_the_folder_and_does_the_same_again(tmp_path: Path) -> None:
-    begin = "$begin_run(@output_dir, {'double': 2 * @number}, {})"
+    begin = "$begin_run(@output_dir, {'double': 2 * @number}, {'train': [], 'validation': [], 'test': []})"
     imports = ["$from dxa_monai.handlers.run_folder import begin_run"]
     config = {
         "imports": imports,
