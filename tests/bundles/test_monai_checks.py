@@ -194,7 +194,6 @@ def test_ckpt_export_agrees_with_eager(
     _assert_close(list(output) if isinstance(output, tuple) else [output], _eager(name, checkpoints[name], scans))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dxa_vae", "dxa_anthropometry"])
 def test_onnx_export_agrees_with_eager_for_any_number_of_scans(
     name: str, checkpoints: dict[str, str], scans: torch.Tensor, tmp_path: Path

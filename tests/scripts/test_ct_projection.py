@@ -139,7 +139,6 @@ def test_missing_package_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch
         load_chest_ct()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not is_installed(), reason="the chest CT's package is not installed")
 def test_the_chest_ct_is_a_chest() -> None:
     ct = load_chest_ct()
