@@ -31,6 +31,10 @@ from scripts.devtools import Page, open_page
 REPOSITORY = Path(__file__).parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WINDOW = (1400, 800)
+ASIDE = '[data-component-id="mlflow.assistant.chat_panel.close"]'
+"""Closes the panel that covers a third of every page."""
+UNFOLD = '[data-component-id*="runnamecellrenderer"]'
+"""Shows the runs below a run."""
 START_SECONDS = 120
 
 
@@ -45,7 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--experiment", default="dxa_vae", help="of the runs; default: dxa_vae")
     parser.add_argument("--filter", default="", help="runs to compare, as in MLflow's search box")
     parser.add_argument("--metric", default="best_validation_psnr_db", help="to compare the arms by")
-    parser.add_argument("--curves", default="validation/psnr_db,train/loss", help="of one run, separated by commas")
     parser.add_argument("--output_dir", default=REPOSITORY / "docs" / "images", type=Path)
     chosen = parser.parse_args(arguments)
     try:
@@ -53,11 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             check_tracking_uri(chosen.tracking_uri)
             browser = find_browser()
             uri = chosen.tracking_uri or small_comparison(Path(stack.enter_context(tempfile.TemporaryDirectory())))
-            pages = pages_of(uri, chosen.experiment, chosen.filter, chosen.metric, chosen.curves.split(","))
+            pages = pages_of(uri, chosen.experiment, chosen.filter, chosen.metric)
             server = stack.enter_context(mlflow_ui(uri))
             page = stack.enter_context(open_page(browser, WINDOW))
             for name, address in pages.items():
-                print(picture(page, server + address, output_folder(chosen.output_dir) / f"tracking_{name}.png"))
+                path = output_folder(chosen.output_dir) / f"tracking_{name}.png"
+                print(picture(page, server + address, path, (ASIDE, UNFOLD) if name == "runs" else (ASIDE,)))
     except InputError as error:
         sys.exit(f"error: {error}")
 
@@ -97,7 +101,7 @@ def small_comparison(folder: Path) -> str:
     return uri
 
 
-def pages_of(uri: str, experiment: str, chosen: str, metric: str, curves: Sequence[str]) -> dict[str, str]:
+def pages_of(uri: str, experiment: str, chosen: str, metric: str) -> dict[str, str]:
     """Addresses of the pages by the name of their picture, below the server's.
 
     Raises:
@@ -121,17 +125,21 @@ def pages_of(uri: str, experiment: str, chosen: str, metric: str, curves: Sequen
     ids, experiments = quote(json.dumps([run.info.run_id for run in runs])), quote(json.dumps([found.experiment_id]))
     return {
         "runs": f"{root}/runs?viewMode=TABLE",
-        "chart": f"{root}/runs?compareRunsMode=CHART&searchFilter={quote(condition)}",
         "compare": f"/#/compare-runs?runs={ids}&experiments={experiments}",
         "curves": f"{root}/runs/{runs[-1].info.run_id}/model-metrics",
     }
 
 
-def picture(page: Page, address: str, path: Path) -> Path:
-    """Show an address, wait until the page stands still, and write what is seen."""
+def picture(page: Page, address: str, path: Path, clicks: Sequence[str] = ()) -> Path:
+    """Show an address, wait until the page stands still, press what the selectors find, and write what is seen."""
     page.call("Page.navigate", url="about:blank")
     page.call("Page.navigate", url=address)
     until_still(lambda: page.evaluate("document.body ? document.body.innerText : ''"))
+    for selector in clicks:
+        # the newest comparison alone, or the table would be longer than the picture
+        page.evaluate(f"document.querySelector({json.dumps(selector)})?.click()")
+    if clicks:
+        until_still(lambda: page.evaluate("document.body.innerText"), seconds=15.0)
     with atomic_path(path) as temporary:
         temporary.write_bytes(base64.b64decode(page.call("Page.captureScreenshot", format="png")["data"]))
     return path

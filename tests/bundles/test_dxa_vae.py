@@ -70,7 +70,7 @@ def test_runs_are_tracked_and_finished(trained_arms: dict[str, Path]) -> None:
         assert tracked.data.params["dataset_hash"] == by_arm["no_dxa"].data.params["dataset_hash"]
         assert len(client.get_metric_history(tracked.info.run_id, "validation/psnr_db")) == TINY["max_epochs"]
         artifacts = {artifact.path for artifact in client.list_artifacts(tracked.info.run_id)}
-        assert artifacts == {"run.json", "split.csv", "metrics.csv", "best.pt"}
+        assert artifacts == {"run.json", "config.json", "split.csv", "metrics.csv", "best.pt"}
 
 
 def test_evaluation_writes_table_1_of_held_out_people(

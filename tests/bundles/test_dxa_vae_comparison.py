@@ -40,7 +40,9 @@ def test_arms_and_seeds_by_one_command(bar_cohort: Path, tmp_path: Path) -> None
     runs = client.search_runs([client.get_experiment_by_name("dxa_vae").experiment_id])
     (parent,) = [each for each in runs if each.info.run_name.startswith("comparison")]
     children = [each for each in runs if each.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert len(children) == 4
+    # two arms with two seeds, and their evaluation
+    assert len(children) == 5
+    assert sum("arm" in each.data.params for each in children) == 4
     assert {each.info.status for each in runs} == {"FINISHED"}
 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("best.pt")}

@@ -245,7 +245,10 @@ def test_one_command_compares_arms_and_seeds(
     client = MlflowClient(tracking_uri=uri)
     runs = client.search_runs([client.get_experiment_by_name("pseudo_dxa").experiment_id])
     (parent,) = [each for each in runs if each.info.run_name.startswith("comparison")]
-    children = [each for each in runs if each.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    below = [each for each in runs if each.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    (evaluation,) = [each for each in below if "arm" not in each.data.params]
+    assert evaluation.info.run_name.startswith("tables_4_5")
+    children = [each for each in below if each is not evaluation]
     assert {(each.data.params["arm"], each.data.params["seed"]) for each in children} == {
         (arm, seed) for arm in arms for seed in "01"
     }
