@@ -37,7 +37,7 @@ LARGEST_FILE_BYTES = 8_000_000
 BESIDE = ("split.csv", "run.json", "noise_floor.json", "scanner_model.json")
 """What a training leaves beside its weights and the released weights need, where there is one."""
 SINGLE, HALF = "float32", "float16"
-HALF_FILE = "half.pt"
+HALF_FILE, COST_FILE = "half.pt", "half_precision.json"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ COHORTS = {
 RECIPES = {
     "dxa_vae": Recipe("cohort", {"arm": ARM}),
     "dxa_anthropometry": Recipe("pairs", {"arm": ARM, "initial_weights": VAE, "pairs": 1107}),
-    "pseudo_dxa": Recipe("pairs", {"arm": ARM, "generator": VAE, "pairs": 1107}),
+    "pseudo_dxa": Recipe("pairs", {"arm": ARM, "generator": VAE, "composition_weight": 0.1, "pairs": 1107}),
 }
 """In the order of training."""
 DRY_PEOPLE = 20  # two of them in validation and test, which R2 needs
@@ -119,7 +119,9 @@ def train_weights(
 
 
 def _evaluate(name: str, preset: str, folder: Path, dataset: Path) -> None:
-    """The bundle's tables of the weights in both precisions; refuse them if rounding costs too much."""
+    """The bundle's tables of the weights in both precisions, once; refuse them if rounding costs too much."""
+    if (folder / "evaluation" / COST_FILE).is_file():
+        return
     half = folder / HALF_FILE
     compact_checkpoint(folder / "best.pt", half)
     chosen = {"clouds_dir": str(folder.parent / "points")} if name == "pseudo_dxa" else {}
@@ -135,6 +137,8 @@ def _evaluate(name: str, preset: str, folder: Path, dataset: Path) -> None:
     print(f"{name}: half precision changes R2 by at most {lost:.5f}, {half.stat().st_size / 1e6:.1f} MB")
     if lost > MOST_LOST_R2:
         raise InputError(f"{half}: expected R2 to change by at most {MOST_LOST_R2}, got {lost:.4f}.")
+    with atomic_path(folder / "evaluation" / COST_FILE) as temporary:
+        temporary.write_text(json.dumps({"lost_r2": lost}) + "\n")
 
 
 def _release(folder: Path, models: Path) -> Path:
