@@ -131,7 +131,7 @@ def search_settings(
     with only_search(folder):
         study = open_study(folder, direction)
         claim(study, identity, folder)
-        retry_cut_off(study)
+        retry_cut_off(study, [each.name for each in parameters])
         about = dict(params or {}) | identity | {"trials": trials}
         with mlflow_run(tracking_uri, experiment, "search", about, enabled=bool(tracking_uri)) as run:
             settings = fixed | {"manifest": str(manifest), "seed": seed, "split_seed": split_seed}

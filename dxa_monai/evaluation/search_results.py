@@ -12,7 +12,7 @@ import pandas as pd
 
 from dxa_monai.errors import TrainingError
 from dxa_monai.evaluation.search_space import Choice, Parameter
-from dxa_monai.evaluation.search_study import REASON, RETRY_OF
+from dxa_monai.evaluation.search_study import REASON, RETRY_OF, was_cut_off
 from dxa_monai.figures.search import search_figure
 from dxa_monai.files import atomic_path
 
@@ -28,10 +28,9 @@ def trials_table(study: Study, parameters: Sequence[Parameter], metric: str) -> 
     """One row a trial: how it ended, its best validation value, and its settings in a column each.
 
     States are ``complete``, ``pruned``, ``failed`` (with ``reason``), ``cut off`` (its process was killed; another
-    trial repeats it and says so in ``retry_of``), ``running`` and ``waiting``.
+    trial repeats its settings and says so in ``retry_of``), ``running`` and ``waiting``.
     """
     trials = study.get_trials(deepcopy=False)
-    cut_off = {trial.user_attrs[RETRY_OF] for trial in trials if RETRY_OF in trial.user_attrs}
     best = max if study.direction.name == "MAXIMIZE" else min
     rows = []
     for trial in trials:
@@ -39,7 +38,7 @@ def trials_table(study: Study, parameters: Sequence[Parameter], metric: str) -> 
         state = {"FAIL": "failed"}.get(trial.state.name, trial.state.name.lower())
         about = {
             "trial": trial.number,
-            "state": "cut off" if trial.number in cut_off else state,
+            "state": "cut off" if was_cut_off(trial) else state,
             metric: best(values) if values else math.nan,
             "epochs": len(trial.intermediate_values),
             "seconds": round(trial.duration.total_seconds(), 1) if trial.duration else math.nan,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
 
 STUDY_FILE, LOCK_FILE = "study.db", "study.lock"
 RETRY_OF, REASON = "retry_of", "reason"
@@ -97,24 +98,33 @@ def claim(study: Study, identity: Mapping[str, Any], folder: Path) -> None:
         )
 
 
-def retry_cut_off(study: Study) -> None:
-    """Line up the trials of processes that were killed, with the same settings. Call it under :func:`only_search`."""
+def retry_cut_off(study: Study, names: Collection[str]) -> None:
+    """Line up the trials of processes that were killed, with the same settings. Call it under :func:`only_search`.
+
+    Args:
+        study: of the folder.
+        names: of all that a trial draws. One that was killed before it had drawn them all has nothing to repeat: its
+            draw is made again by the next trial.
+    """
     from optuna.trial import TrialState
 
-    trials = study.get_trials(deepcopy=False)
     lined_up = _retried(study)
-    for trial in trials:
+    for trial in study.get_trials(deepcopy=False):
         if trial.state is TrialState.RUNNING:
-            if trial.number not in lined_up:
+            if trial.number not in lined_up and set(names) <= set(trial.params):
                 study.enqueue_trial(trial.params, user_attrs={RETRY_OF: trial.number})
             # after the line before: a command that is killed between the two finds the trial again
             study.tell(trial.number, state=TrialState.FAIL)
 
 
+def was_cut_off(trial: FrozenTrial) -> bool:
+    """Whether a trial's process was killed: one that fails by itself says why."""
+    return trial.state.name == "FAIL" and REASON not in trial.user_attrs
+
+
 def trials_done(study: Study) -> int:
     """Trials that came to an end of their own, failed ones among them; those that were cut off do not count."""
-    retried = _retried(study)
-    return sum(trial.state.is_finished() and trial.number not in retried for trial in study.get_trials(deepcopy=False))
+    return sum(trial.state.is_finished() and not was_cut_off(trial) for trial in study.get_trials(deepcopy=False))
 
 
 def _retried(study: Study) -> set[int]:
