@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 TABLE, BEST, FIGURE = "trials.csv", "best.json", "search.png"
 FEWEST_FOR_IMPORTANCE = 10
-"""Complete trials. The estimate compares the settings of the best tenth with the others': below, that is one trial."""
+"""Complete trials. Importance is the share of variance by functional ANOVA (Hutter et al., ICML 2014), which sees all
+of them; Optuna's default compares the best tenth with the others, one trial of ten, and missed what the slices show."""
 
 
 def trials_table(study: Study, parameters: Sequence[Parameter], metric: str) -> pd.DataFrame:
@@ -81,7 +82,7 @@ def write_best(study: Study, parameters: Sequence[Parameter], fixed: Mapping[str
 
 def write_figure(study: Study, parameters: Sequence[Parameter], folder: Path, metric: str) -> Path:
     """Write ``search.png``: the values over the trials and over each setting, and how much each setting matters."""
-    from optuna.importance import get_param_importances
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
     table = trials_table(study, parameters, metric)
     enough = (table["state"] == "complete").sum() >= FEWEST_FOR_IMPORTANCE
@@ -92,5 +93,5 @@ def write_figure(study: Study, parameters: Sequence[Parameter], folder: Path, me
         [each.name for each in parameters],
         greater_is_better=study.direction.name == "MAXIMIZE",
         logarithmic=[each.name for each in parameters if not isinstance(each, Choice) and each.log],
-        importances=get_param_importances(study) if enough else None,
+        importances=get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0)) if enough else None,
     )

@@ -129,7 +129,8 @@ def _draw_slice(axis: Axes, shown: pd.DataFrame, best: pd.Series, metric: str, n
         axis.set_xlim(-0.5, len(labels) - 0.5)
     elif logarithmic:
         axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        low, high = axis.get_xlim()
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < 300.0 * low else (1.0,)))
         axis.xaxis.set_major_formatter("{x:g}")
         axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set_xlabel(name, fontsize=8)
