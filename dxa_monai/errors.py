@@ -52,7 +52,7 @@ def told_in_one_sentence(error: BaseException | None) -> str | None:
 def _print_sentence_or_traceback(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
-    sentence = told_in_one_sentence(error)
+    sentence = "interrupted" if issubclass(kind, KeyboardInterrupt) else told_in_one_sentence(error)
     if sentence is None:
         sys.__excepthook__(kind, error, traceback)
     else:

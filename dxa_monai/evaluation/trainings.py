@@ -78,7 +78,7 @@ def train_one(
     hook = sys.excepthook
     with open(folder / LOG_FILE, "w") as log, redirect_stdout(log), redirect_stderr(log):
         try:
-            run(config_file=list(config_files), **chosen, **(live or {}))
+            run(config_file=list(config_files), resume=True, **chosen, **(live or {}))
         except Exception as error:
             # The exception itself may hold what cannot be sent to another process.
             unexpected = TrainingError(f"{folder / LOG_FILE}: {type(error).__name__}: {error}")

@@ -27,7 +27,9 @@ class LossTerms:
         self.loss = loss
         self.prefix = prefix
         self._sums: dict[str, torch.Tensor] = {}
-        self._scans: dict[str, int] = {}
+        self._scans: dict[str, float] = {}
+        self._resumed: dict[str, tuple[float, float]] = {}
+        self._published: list[str] = []
 
     def attach(self, engine: Engine) -> None:
         """Follow a MONAI trainer."""
@@ -36,10 +38,12 @@ class LossTerms:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.publish)
 
     def start(self, engine: Engine) -> None:
-        """Forget the last epoch and tell the loss the new one."""
-        for name in self._sums:
+        """Tell the loss the new epoch, and begin its means, or go on with those of an epoch that was interrupted."""
+        for name in self._published:
             engine.state.metrics.pop(name, None)
-        self._sums, self._scans = {}, {}
+        self._sums = {name: torch.tensor(total, dtype=torch.double) for name, (total, _) in self._resumed.items()}
+        self._scans = {name: scans for name, (_, scans) in self._resumed.items()}
+        self._resumed = {}
         if hasattr(self.loss, "set_epoch"):
             self.loss.set_epoch(engine.state.epoch)
 
@@ -59,6 +63,23 @@ class LossTerms:
         epoch_length = engine.state.epoch_length
         if epoch_length is not None and engine.state.iteration % epoch_length != 0:
             return
-        for name, total in self._sums.items():
-            everywhere = idist.all_reduce(float(total)), idist.all_reduce(float(self._scans[name]))
-            engine.state.metrics[name] = float(everywhere[0]) / float(everywhere[1])
+        for name, (total, scans) in self._everywhere().items():
+            engine.state.metrics[name] = total / scans
+        self._published = list(self._sums)
+        self._sums, self._scans = {}, {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Sums of the epoch so far, over all processes; all of them have to call this."""
+        return {name: list(sums) for name, sums in self._everywhere().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from :meth:`state_dict` in the epoch that begins next. The first process keeps what all have summed."""
+        here = idist.get_rank() == 0
+        self._resumed = {name: (total, scans) if here else (0.0, 0.0) for name, (total, scans) in state.items()}
+
+    def _everywhere(self) -> dict[str, tuple[float, float]]:
+        """Sum and scans of each term over all processes."""
+        return {
+            name: (float(idist.all_reduce(float(total))), float(idist.all_reduce(float(self._scans[name]))))
+            for name, total in self._sums.items()
+        }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import Any
 
 import ignite.distributed as idist
 
+from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.handlers.tracking import TrackedRun, ended
-from dxa_monai.handlers.tracking_server import check_tracking_uri
+from dxa_monai.handlers.tracking_server import check_tracking_uri, without_password
+
+NAME = "mlflow_run.json"
 
 
 class MLflowRun:
@@ -34,6 +38,8 @@ class MLflowRun:
         artifacts: files and folders that are copied to the run at its end, whatever the end, if they are there.
         enabled: False does nothing at all, and neither do other processes than the first of a distributed run.
         local_log: where the same metrics lie without MLflow, for the warning that tracking is off.
+        run_folder: gets ``mlflow_run.json``, which names the MLflow run.
+        resume: go on with the run that ``run_folder`` names, if it does and the run is still there.
         key_metric: the greatest value of this metric so far is logged, too: ``best_validation_psnr_db`` of
             ``validation/psnr_db``. MLflow's tables show the last value of a metric, not that of the best network.
 
@@ -51,6 +57,8 @@ class MLflowRun:
         artifacts: Sequence[str | Path] = (),
         enabled: bool = True,
         local_log: str | Path = "",
+        run_folder: str | Path = "",
+        resume: bool = False,
         key_metric: str = "",
     ) -> None:
         if enabled:
@@ -63,6 +71,8 @@ class MLflowRun:
         self.artifacts = list(artifacts)
         self.enabled = enabled
         self.local_log = local_log
+        self.run_folder = run_folder
+        self.resume = resume
         self.key_metric = key_metric
         self.run: TrackedRun | None = None
         self._best = -math.inf
@@ -80,8 +90,10 @@ class MLflowRun:
                 self.tags,
                 enabled=self.enabled and idist.get_rank() == 0,
                 local_log=self.local_log,
+                run_id=self._earlier_run() if self.resume else None,
             )
-            self._best = -math.inf
+            self._best = self.run.last_values.get(self._best_name, -math.inf)
+            self._note_run(self.run)
             with ended(self.run, self.artifacts):
                 return run_engine(*args, **kwargs)
 
@@ -94,10 +106,27 @@ class MLflowRun:
         best = metrics.get(self.key_metric, math.nan)
         if best > self._best:
             self._best = best
-            metrics = {**metrics, "best_" + self.key_metric.replace("/", "_"): best}
+            metrics = {**metrics, self._best_name: best}
         self.run.log_metrics(metrics, step)
 
     def set_tag(self, name: str, value: str) -> None:
         """Add a note or change one; silent while no training runs."""
         if self.run is not None:
             self.run.set_tag(name, value)
+
+    @property
+    def _best_name(self) -> str:
+        return "best_" + self.key_metric.replace("/", "_")
+
+    def _earlier_run(self) -> str | None:
+        path = Path(self.run_folder) / NAME
+        if not self.run_folder or not path.is_file():
+            return None
+        earlier = json.loads(path.read_text())
+        return earlier["run_id"] if earlier["tracking_uri"] == without_password(self.tracking_uri) else None
+
+    def _note_run(self, run: TrackedRun) -> None:
+        if self.run_folder and run.run_id is not None:
+            note = {"run_id": run.run_id, "tracking_uri": without_password(self.tracking_uri)}
+            with atomic_path(output_folder(self.run_folder) / NAME) as temporary:
+                temporary.write_text(json.dumps(note, indent=2) + "\n")

@@ -52,6 +52,8 @@ class TrackedRun:
         tags: notes that may change later.
         enabled: False does nothing at all.
         local_log: file or folder that holds the same without MLflow, for the warning.
+        run_id: of an earlier run to go on with, under its own name and with its parameters; steps that a metric has
+            already are not added again. If the run is gone, a new one begins, with a warning.
 
     Raises:
         InputError: see :func:`dxa_monai.handlers.tracking_server.resolve_tracking_uri`.
@@ -66,12 +68,16 @@ class TrackedRun:
         tags: Mapping[str, Any] | None = None,
         enabled: bool = True,
         local_log: str | Path = "",
+        run_id: str | None = None,
     ) -> None:
         self.tracking_uri = tracking_uri
         self.experiment = experiment
         self.name = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         self.local_log = local_log
         self.run_id: str | None = None
+        self.last_values: dict[str, float] = {}
+        """Of each metric, in the run that is gone on with."""
+        self._last_steps: dict[str, int] = {}
         self._client: Any = None
         self._experiment_id = ""
         self._unsent_params: list[tuple[str, str]] = []
@@ -82,10 +88,12 @@ class TrackedRun:
             self.tracking_uri, artifact_location = resolve_tracking_uri(tracking_uri)
             try:
                 with little_patience():
-                    self._start(artifact_location, tags or {})
+                    client = self._connect(artifact_location)
+                    if run_id is None or not self._go_on(client, run_id):
+                        self._start(client, tags or {})
+                        self._unsent_params = [(key, str(value)) for key, value in flatten(params or {}).items()]
             except Exception as error:
                 self._tell_lost(error)
-            self._unsent_params = [(key, str(value)) for key, value in flatten(params or {}).items()]
             self._try(self._send)
 
     @property
@@ -98,7 +106,11 @@ class TrackedRun:
         if self._client is None:
             return
         now_ms = int(time.time() * 1000)
-        self._unsent += [(name, float(value), now_ms, step) for name, value in metrics.items()]
+        self._unsent += [
+            (name, float(value), now_ms, step)
+            for name, value in metrics.items()
+            if step > self._last_steps.get(name, -1)
+        ]
         self._try(self._send)
 
     def set_tag(self, name: str, value: str) -> None:
@@ -144,7 +156,7 @@ class TrackedRun:
             self._try(lambda: self._terminate(status))
         self._client = None
 
-    def _start(self, artifact_location: str | None, tags: Mapping[str, Any]) -> None:
+    def _connect(self, artifact_location: str | None) -> Any:
         # the database's set-up would print a page of migration steps
         for noisy in ("alembic", "mlflow.store.db.utils"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -152,10 +164,30 @@ class TrackedRun:
 
         client = MlflowClient(tracking_uri=self.tracking_uri)
         self._experiment_id = _experiment_id(client, self.experiment, artifact_location)
+        return client
+
+    def _start(self, client: Any, tags: Mapping[str, Any]) -> None:
         run = client.create_run(
             self._experiment_id, run_name=self.name, tags={key: str(value) for key, value in tags.items()}
         )
         self.run_id, self._client = run.info.run_id, client
+
+    def _go_on(self, client: Any, run_id: str) -> bool:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = client.get_run(run_id)
+        except MlflowException:
+            run = None
+        if run is None or run.info.lifecycle_stage != "active":
+            logger.warning("MLflow run %s is gone; a new one begins", run_id)
+            return False
+        client.update_run(run_id, status="RUNNING")
+        self.name = run.info.run_name
+        self.last_values = dict(run.data.metrics)
+        self._last_steps = {name: client.get_metric_history(run_id, name)[-1].step for name in run.data.metrics}
+        self.run_id, self._client = run_id, client
+        return True
 
     def _send(self) -> None:
         """Send what has not been sent yet; what fails stays for the next time."""

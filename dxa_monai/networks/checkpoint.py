@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 from pathlib import Path
@@ -49,7 +50,18 @@ def save_network(network: SavableNetwork, path: str | Path, **extra: Any) -> Non
         "extra": json.loads(json.dumps(extra)),
     }
     with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+        write_tensors(content, temporary)
+
+
+def write_tensors(content: Any, path: str | Path) -> None:
+    """``torch.save`` that leaves writing to Python, which says plainly when a disk is full; torch may end the process.
+
+    The bytes are held in memory once more.
+    """
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with open(path, "wb") as file:
+        file.write(buffer.getbuffer())
 
 
 def compact_checkpoint(source: str | Path, path: str | Path) -> None:
@@ -73,7 +85,7 @@ def compact_checkpoint(source: str | Path, path: str | Path) -> None:
             if not bool(torch.isfinite(content["state"][name]).all()):
                 raise InputError(f"{source}: expected weights that half precision can hold, got others in {name}.")
     with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+        write_tensors(content, temporary)
 
 
 def load_network_weights(network: nn.Module, path: str | Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from dxa_monai.distributed import standard_normal_like
 from dxa_monai.errors import InputError
 from dxa_monai.networks.pointnet import PointNetEncoder
 from dxa_monai.networks.pointnet2 import PointNet2Encoder
@@ -144,7 +145,7 @@ class PseudoDXA(ScanDecoder):
         mu, log_variance = self.encode(points, lengths)
         z = mu
         if self.training:
-            z = mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu)
+            z = mu + torch.exp(0.5 * log_variance) * standard_normal_like(mu)
         return VAEOutput(self.decode(z), mu, log_variance)
 
     def predict(self, points: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
+from dxa_monai.distributed import standard_normal_like
 from dxa_monai.networks.encoder import DXAEncoder
 from dxa_monai.networks.scan_decoder import ScanDecoder
 from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE
@@ -140,7 +141,7 @@ class DXAVAE(ScanDecoder):
         mu, log_variance = self.encode(x)
         z = mu
         if self.training:
-            z = mu + torch.exp(0.5 * log_variance) * torch.randn_like(mu)
+            z = mu + torch.exp(0.5 * log_variance) * standard_normal_like(mu)
         return VAEOutput(self.decode(z), mu, log_variance)
 
     @torch.jit.export

@@ -16,22 +16,11 @@ from dxa_monai.networks.checkpoint import load_regressor
 from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.measures import ANTHROPOMETRY_15, first_pairs
 from dxa_monai.scan.splits import read_split
-
-CONFIGS = Path(__file__).parents[2] / "bundles" / "dxa_anthropometry" / "configs"
-
-TINY: dict[str, Any] = {
-    "max_epochs": 2,
-    "steps_per_epoch": 2,
-    "batch_size": 4,
-    "network_def#block_config": [1, 1, 1, 1],
-    "network_def#growth_rate": 2,
-    "network_def#init_features": 4,
-}
-"""The trunk of the tiny VAEs of conftest.py."""
+from tests.bundles.tiny import ANTHROPOMETRY, bundle_files, config_folder
 
 
 def _files(*names: str) -> list[str]:
-    return [str(CONFIGS / name) for name in names]
+    return bundle_files("dxa_anthropometry", *names)
 
 
 def _sentence(action: Any) -> str:
@@ -42,38 +31,23 @@ def _sentence(action: Any) -> str:
     return sentence
 
 
-@pytest.fixture(scope="module")
-def pairs(bar_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Manifest of other people than the pretraining's, with 15 measures."""
-    folder = tmp_path_factory.mktemp("pairs")
-    rng = np.random.default_rng(1)
-    rows = []
-    for row in read_manifest(bar_cohort):
-        scan = folder / "scans" / Path(row["scan"]).name
-        scan.parent.mkdir(exist_ok=True)
-        scan.write_bytes(Path(row["scan"]).read_bytes())
-        size = float(rng.normal(1.0, 0.1))
-        measures = {name: 50.0 * size * (index + 1) for index, name in enumerate(ANTHROPOMETRY_15)}
-        rows.append(row | {"subject_id": "Q" + row["subject_id"], "scan": str(scan)} | measures)
-    write_manifest(rows, folder / "manifest.csv")
-    return folder / "manifest.csv"
-
-
 def _train(output_dir: Path, manifest: Path, **override: Any) -> None:
     run(
         config_file=_files("train.json", "preset_small.json"),
         bundle_root=str(output_dir.parent),
         manifest=str(manifest),
         output_dir=str(output_dir),
-        **(TINY | override),
+        **(ANTHROPOMETRY | override),
     )
 
 
 @pytest.fixture(scope="module")
-def trained(pairs: Path, trained_arms: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(measured_pairs: Path, trained_arms: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder, trained from a VAE."""
     folder = tmp_path_factory.mktemp("anthropometry") / "no_dxa"
-    _train(folder, pairs, arm="no_dxa", initial_weights=str(trained_arms["no_dxa"] / "best.pt"), training_pairs=12)
+    _train(
+        folder, measured_pairs, arm="no_dxa", initial_weights=str(trained_arms["no_dxa"] / "best.pt"), training_pairs=12
+    )
     return folder
 
 
@@ -86,9 +60,9 @@ def test_run_folder_tells_where_the_trunk_comes_from(trained: Path) -> None:
     assert np.isfinite(log[["train/loss", "validation/mean_r2"]].to_numpy()).all()
 
 
-def test_statistics_of_the_training_pairs_lie_in_the_checkpoint_alone(trained: Path, pairs: Path) -> None:
+def test_statistics_of_the_training_pairs_lie_in_the_checkpoint_alone(trained: Path, measured_pairs: Path) -> None:
     network = load_regressor(trained / "best.pt")
-    rows = read_manifest(pairs)
+    rows = read_manifest(measured_pairs)
     chosen = first_pairs(read_split(trained, rows)["train"], 12, seed=0)
     volumes = [row["total_volume_l"] for row in chosen]
     assert float(network.measure_mean[-1]) == pytest.approx(np.mean(volumes))
@@ -97,18 +71,18 @@ def test_statistics_of_the_training_pairs_lie_in_the_checkpoint_alone(trained: P
     assert "measure_mean" not in text
 
 
-def test_evaluation_writes_table_3_of_held_out_people(trained: Path, pairs: Path, tmp_path: Path) -> None:
+def test_evaluation_writes_table_3_of_held_out_people(trained: Path, measured_pairs: Path, tmp_path: Path) -> None:
     run(
         config_file=_files("evaluate.json", "mlflow_evaluation.json"),
         bundle_root=str(tmp_path),
-        manifest=str(pairs),
+        manifest=str(measured_pairs),
         arms={"no_dxa": str(trained / "best.pt")},
         output_dir=str(tmp_path / "table"),
     )
     table = pd.read_csv(tmp_path / "table" / "table_3.csv")
     assert list(dict.fromkeys(table["arm"])) == [*BASELINES, "no_dxa"]
     assert set(table["measure"]) == {*ANTHROPOMETRY_15, "mean_of_measures"}
-    held_out = read_split(trained, read_manifest(pairs))["test"]
+    held_out = read_split(trained, read_manifest(measured_pairs))["test"]
     predictions = pd.read_csv(tmp_path / "table" / "predictions.csv")
     assert set(predictions["scan_id"]) == {row["scan_id"] for row in held_out}
     assert (tmp_path / "table" / "scatter.png").is_file()
@@ -118,28 +92,30 @@ def test_evaluation_writes_table_3_of_held_out_people(trained: Path, pairs: Path
     assert np.isfinite(tracked.data.metrics["no_dxa_trained/total_volume_l_rmse"])
 
 
-def test_inference_gives_every_scan_its_measures_with_units(trained: Path, pairs: Path, tmp_path: Path) -> None:
+def test_inference_gives_every_scan_its_measures_with_units(
+    trained: Path, measured_pairs: Path, tmp_path: Path
+) -> None:
     run(
         config_file=_files("inference.json"),
-        input=str(pairs.parent / "scans"),
+        input=str(measured_pairs.parent / "scans"),
         output_dir=str(tmp_path),
         checkpoint=str(trained / "best.pt"),
     )
     table = pd.read_csv(tmp_path / "anthropometry.csv")
     assert list(table.columns) == ["scan_id", "scan", *ANTHROPOMETRY_15]
-    assert len(table) == len(read_manifest(pairs))
+    assert len(table) == len(read_manifest(measured_pairs))
     assert np.isfinite(table[list(ANTHROPOMETRY_15)].to_numpy()).all()
 
 
 def test_people_of_the_pretraining_are_refused(
-    trained_arms: dict[str, Path], pairs: Path, bar_cohort: Path, tmp_path: Path
+    trained_arms: dict[str, Path], measured_pairs: Path, bar_cohort: Path, tmp_path: Path
 ) -> None:
-    rows = [row | {"subject_id": row["subject_id"].removeprefix("Q")} for row in read_manifest(pairs)]
-    write_manifest(rows, pairs.parent / "same_people.csv")
+    rows = [row | {"subject_id": row["subject_id"].removeprefix("Q")} for row in read_manifest(measured_pairs)]
+    write_manifest(rows, measured_pairs.parent / "same_people.csv")
     told = _sentence(
         lambda: _train(
             tmp_path / "run",
-            pairs.parent / "same_people.csv",
+            measured_pairs.parent / "same_people.csv",
             initial_weights=str(trained_arms["no_dxa"] / "best.pt"),
         )
     )
@@ -149,12 +125,12 @@ def test_people_of_the_pretraining_are_refused(
 
 
 def test_another_trunk_is_refused_before_anything_is_written(
-    trained_arms: dict[str, Path], pairs: Path, tmp_path: Path
+    trained_arms: dict[str, Path], measured_pairs: Path, tmp_path: Path
 ) -> None:
     told = _sentence(
         lambda: _train(
             tmp_path / "run",
-            pairs,
+            measured_pairs,
             initial_weights=str(trained_arms["no_dxa"] / "best.pt"),
             **{"network_def#growth_rate": 3},
         )
@@ -165,7 +141,7 @@ def test_another_trunk_is_refused_before_anything_is_written(
 
 
 def test_one_command_compares_arms_seeds_and_sizes(
-    trained_arms: dict[str, Path], pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained_arms: dict[str, Path], measured_pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # every training seed of an arm has a pretraining of its own
     for arm, folder in trained_arms.items():
@@ -179,12 +155,12 @@ def test_one_command_compares_arms_seeds_and_sizes(
     def compare() -> dict[str, Path]:
         return compare_arms(
             _files("train.json", "preset_small.json", "mlflow.json"),
-            pairs,
+            measured_pairs,
             arms,
             tmp_path / "out",
             seeds=[0, 1],
             sizes=[8],
-            overrides=TINY,
+            overrides=ANTHROPOMETRY,
             tracking_uri=uri,
         )
 
@@ -219,7 +195,7 @@ def test_one_command_compares_arms_seeds_and_sizes(
 
 
 def test_metadata_belongs_to_the_bundle() -> None:
-    metadata = json.loads((CONFIGS / "metadata.json").read_text())
+    metadata = json.loads((config_folder("dxa_anthropometry") / "metadata.json").read_text())
     assert metadata["name"] == "dxa_anthropometry"
     assert metadata["version"] in metadata["changelog"]
     outputs = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
@@ -231,7 +207,7 @@ def test_every_preset_names_what_the_training_config_has(preset: str) -> None:
     train = ConfigParser()
     train.read_config(_files("train.json"))
     constructor = {"block_config", "growth_rate", "pooled_shape", "dropout", "init_features"}
-    for key in json.loads((CONFIGS / f"preset_{preset}.json").read_text()):
+    for key in json.loads((config_folder("dxa_anthropometry") / f"preset_{preset}.json").read_text()):
         holder, _, name = key.partition("#")
         assert holder in train.config
         if name:

@@ -16,7 +16,7 @@ from dxa_monai.networks.vae import DXAVAE
 from dxa_monai.scan.io import load_scan, save_scan
 from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.splits import read_split, split_by_subject
-from tests.bundles.conftest import CONFIGS, TINY, config_files
+from tests.bundles.tiny import VAE, bundle_files, config_folder
 
 
 def _sentence(action: Any) -> str:
@@ -30,11 +30,11 @@ def _sentence(action: Any) -> str:
 
 def _train(output_dir: Path, dataset_dir: Path, *overlays: str, **override: Any) -> None:
     run(
-        config_file=config_files("train.json", "preset_small.json", *overlays),
+        config_file=bundle_files("dxa_vae", "train.json", "preset_small.json", *overlays),
         bundle_root=str(output_dir.parent),
         dataset_dir=str(dataset_dir),
         output_dir=str(output_dir),
-        **(TINY | override),
+        **(VAE | override),
     )
 
 
@@ -68,7 +68,7 @@ def test_runs_are_tracked_and_finished(trained_arms: dict[str, Path]) -> None:
     for tracked in by_arm.values():
         assert tracked.info.status == "FINISHED"
         assert tracked.data.params["dataset_hash"] == by_arm["no_dxa"].data.params["dataset_hash"]
-        assert len(client.get_metric_history(tracked.info.run_id, "validation/psnr_db")) == TINY["max_epochs"]
+        assert len(client.get_metric_history(tracked.info.run_id, "validation/psnr_db")) == VAE["max_epochs"]
         artifacts = {artifact.path for artifact in client.list_artifacts(tracked.info.run_id)}
         assert artifacts == {"run.json", "config.json", "split.csv", "metrics.csv", "best.pt"}
 
@@ -77,7 +77,7 @@ def test_evaluation_writes_table_1_of_held_out_people(
     trained_arms: dict[str, Path], bar_cohort: Path, tmp_path: Path
 ) -> None:
     run(
-        config_file=config_files("evaluate.json", "mlflow_evaluation.json"),
+        config_file=bundle_files("dxa_vae", "evaluate.json", "mlflow_evaluation.json"),
         bundle_root=str(tmp_path),
         dataset_dir=str(bar_cohort.parent),
         arms={arm: str(folder / "best.pt") for arm, folder in trained_arms.items()},
@@ -102,7 +102,7 @@ def test_inference_writes_a_reconstruction_and_a_code_for_every_scan(
     trained_arms: dict[str, Path], bar_cohort: Path, tmp_path: Path, source: str
 ) -> None:
     run(
-        config_file=config_files("inference.json"),
+        config_file=bundle_files("dxa_vae", "inference.json"),
         input=str(bar_cohort.parent if source == "folder" else bar_cohort),
         output_dir=str(tmp_path),
         checkpoint=str(trained_arms["no_dxa"] / "best.pt"),
@@ -204,13 +204,13 @@ def test_unknown_arm_is_refused_before_anything_is_written(bar_cohort: Path, tmp
 
 
 def test_checkpoint_of_another_architecture_is_refused(bar_cohort: Path, tmp_path: Path) -> None:
-    small = {key.removeprefix("network_def#"): value for key, value in TINY.items() if key.startswith("network_def#")}
+    small = {key.removeprefix("network_def#"): value for key, value in VAE.items() if key.startswith("network_def#")}
     save_network(DXAVAE(**small), tmp_path / "a.pt")
     content = (tmp_path / "a.pt").read_bytes()
     (tmp_path / "b.pt").write_bytes(content[: len(content) // 2])
     sentence = _sentence(
         lambda: run(
-            config_file=config_files("inference.json"),
+            config_file=bundle_files("dxa_vae", "inference.json"),
             input=str(bar_cohort),
             output_dir=str(tmp_path / "out"),
             checkpoint=str(tmp_path / "b.pt"),
@@ -221,7 +221,14 @@ def test_checkpoint_of_another_architecture_is_refused(bar_cohort: Path, tmp_pat
 
 
 def test_command_line_reports_a_mistake_in_one_sentence(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", str(CONFIGS / "train.json")]
+    command = [
+        sys.executable,
+        "-m",
+        "monai.bundle",
+        "run",
+        "--config_file",
+        str(config_folder("dxa_vae") / "train.json"),
+    ]
     arguments = [
         "--manifest",
         str(tmp_path / "none.csv"),
@@ -242,8 +249,8 @@ def test_command_line_reports_a_mistake_in_one_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("preset", ["preset_small.json", "preset_medium.json", "preset_paper.json"])
 def test_every_preset_names_what_the_training_config_has(preset: str) -> None:
-    config = ConfigParser.load_config_file(CONFIGS / "train.json")
-    overlay = ConfigParser.load_config_file(CONFIGS / preset)
+    config = ConfigParser.load_config_file(config_folder("dxa_vae") / "train.json")
+    overlay = ConfigParser.load_config_file(config_folder("dxa_vae") / preset)
     parser = ConfigParser(config)
     for key in overlay:
         section = key.split("#")[0]

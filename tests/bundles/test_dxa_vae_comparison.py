@@ -6,7 +6,7 @@ import pytest
 from mlflow import MlflowClient
 from monai.bundle import run
 
-from tests.bundles.conftest import CONFIGS, TINY, config_files
+from tests.bundles.tiny import VAE, bundle_files, config_folder
 
 
 def test_arms_and_seeds_by_one_command(bar_cohort: Path, tmp_path: Path) -> None:
@@ -14,14 +14,14 @@ def test_arms_and_seeds_by_one_command(bar_cohort: Path, tmp_path: Path) -> None
 
     def compare() -> None:
         run(
-            config_file=config_files("compare.json", "mlflow_evaluation.json"),
+            config_file=bundle_files("dxa_vae", "compare.json", "mlflow_evaluation.json"),
             bundle_root=str(tmp_path),
-            config_dir=str(CONFIGS),
+            config_dir=str(config_folder("dxa_vae")),
             dataset_dir=str(bar_cohort.parent),
             output_dir=str(tmp_path / "out"),
             arms=arms,
             seeds=[0, 1],
-            overrides=TINY,
+            overrides=VAE,
             components=5,
         )
 

@@ -15,35 +15,16 @@ from dxa_monai.errors import told_in_one_sentence
 from dxa_monai.evaluation.pseudo_dxa_comparison import compare_generators
 from dxa_monai.mesh.io import BodyMesh
 from dxa_monai.networks.checkpoint import load_pseudo_dxa, load_vae
-from dxa_monai.phantom.body import BodyModel
-from dxa_monai.phantom.mesh import write_ply
 from dxa_monai.scan.io import load_scan
 from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.splits import read_split
-from tests.bodies import coarse
+from tests.bundles.tiny import PSEUDO_DXA, bundle_files, config_folder
 
-CONFIGS = Path(__file__).parents[2] / "bundles" / "pseudo_dxa" / "configs"
-
-TINY: dict[str, Any] = {
-    "max_epochs": 2,
-    "batch_size": 4,
-    "points": 64,
-    "frozen_epochs": 1,
-    "mesh_workers": 1,
-    "encoder": {
-        "kind": "pointnet2",
-        "levels": [{"centres": 16, "radii_m": [0.4], "neighbours": [4], "channels": [[4]]}],
-        "global_channels": [8],
-        "head_channels": [],
-    },
-    "reconstruction_loss#warm_up_epochs": 1,
-    "reconstruction_loss#ramp_epochs": 1,
-}
 MESH = {"unit": "m"}
 
 
 def _files(*names: str) -> list[str]:
-    return [str(CONFIGS / name) for name in names]
+    return bundle_files("pseudo_dxa", *names)
 
 
 def _sentence(action: Any) -> str:
@@ -54,36 +35,6 @@ def _sentence(action: Any) -> str:
     return sentence
 
 
-@pytest.fixture(scope="module")
-def body() -> BodyMesh:
-    model = BodyModel()
-    return coarse(BodyMesh(model.t_pose(model.solve("F", 35, 166.0, 64.0)).vertices_m, model.faces))
-
-
-@pytest.fixture(scope="module")
-def pairs(bar_cohort: Path, body: BodyMesh, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Manifest of other people than the pretraining's, each with a mesh of a size of their own."""
-    folder = tmp_path_factory.mktemp("pairs")
-    rng = np.random.default_rng(1)
-    rows = []
-    for row in read_manifest(bar_cohort):
-        person = "Q" + row["subject_id"]
-        scan, mesh = folder / "scans" / Path(row["scan"]).name, folder / "meshes" / f"{person}.ply"
-        for path in (scan, mesh):
-            path.parent.mkdir(exist_ok=True)
-        scan.write_bytes(Path(row["scan"]).read_bytes())
-        if not mesh.exists():
-            write_ply(mesh, body.vertices_m * rng.normal(1.0, 0.05, 3), body.faces)
-        rows.append(row | {"subject_id": person, "scan": str(scan), "mesh": str(mesh)})
-    write_manifest(rows, folder / "manifest.csv")
-    return folder / "manifest.csv"
-
-
-@pytest.fixture(scope="module")
-def clouds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("clouds")
-
-
 def _train(output_dir: Path, manifest: Path, clouds: Path, **override: Any) -> None:
     run(
         config_file=_files("train.json", "preset_small.json"),
@@ -91,17 +42,19 @@ def _train(output_dir: Path, manifest: Path, clouds: Path, **override: Any) -> N
         manifest=str(manifest),
         clouds_dir=str(clouds),
         output_dir=str(output_dir),
-        **(TINY | override),
+        **(PSEUDO_DXA | override),
     )
 
 
 @pytest.fixture(scope="module")
-def trained(pairs: Path, clouds: Path, trained_arms: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(
+    mesh_pairs: Path, clouds: Path, trained_arms: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A run folder whose generator came from a VAE and was never set free."""
     folder = tmp_path_factory.mktemp("pseudo_dxa") / "dxa"
     _train(
         folder,
-        pairs,
+        mesh_pairs,
         clouds,
         arm="dxa",
         generator=str(trained_arms["dxa_masked"] / "best.pt"),
@@ -134,10 +87,10 @@ def test_generator_stays_the_pretrained_one_while_frozen(trained: Path, trained_
 
 
 def test_random_generator_is_never_frozen_and_alike(
-    pairs: Path, clouds: Path, trained_arms: dict[str, Path], tmp_path: Path
+    mesh_pairs: Path, clouds: Path, trained_arms: dict[str, Path], tmp_path: Path
 ) -> None:
     vae = str(trained_arms["no_dxa"] / "best.pt")
-    _train(tmp_path / "random", pairs, clouds, architecture_of=vae, frozen_epochs=2)
+    _train(tmp_path / "random", mesh_pairs, clouds, architecture_of=vae, frozen_epochs=2)
     record = json.loads((tmp_path / "random" / "run.json").read_text())
     assert (record["generator"], record["generator_frozen_epochs"]) == ("random", 0)
     generator = load_pseudo_dxa(tmp_path / "random" / "last.pt").generator
@@ -148,14 +101,17 @@ def test_random_generator_is_never_frozen_and_alike(
 
 
 def test_scans_without_a_mesh_are_refused(
-    pairs: Path, clouds: Path, trained_arms: dict[str, Path], tmp_path: Path
+    mesh_pairs: Path, clouds: Path, trained_arms: dict[str, Path], tmp_path: Path
 ) -> None:
-    rows = read_manifest(pairs)
+    rows = read_manifest(mesh_pairs)
     del rows[3]["mesh"]
-    write_manifest(rows, pairs.parent / "no_mesh.csv")
+    write_manifest(rows, mesh_pairs.parent / "no_mesh.csv")
     told = _sentence(
         lambda: _train(
-            tmp_path / "run", pairs.parent / "no_mesh.csv", clouds, generator=str(trained_arms["no_dxa"] / "best.pt")
+            tmp_path / "run",
+            mesh_pairs.parent / "no_mesh.csv",
+            clouds,
+            generator=str(trained_arms["no_dxa"] / "best.pt"),
         )
     )
     assert f"column mesh for every scan, got none for scan '{rows[3]['scan_id']}' (1 of {len(rows)}" in told
@@ -163,14 +119,14 @@ def test_scans_without_a_mesh_are_refused(
 
 
 def test_people_of_the_pretraining_are_refused(
-    pairs: Path, clouds: Path, trained_arms: dict[str, Path], tmp_path: Path
+    mesh_pairs: Path, clouds: Path, trained_arms: dict[str, Path], tmp_path: Path
 ) -> None:
-    rows = [row | {"subject_id": row["subject_id"].removeprefix("Q")} for row in read_manifest(pairs)]
-    write_manifest(rows, pairs.parent / "same_people.csv")
+    rows = [row | {"subject_id": row["subject_id"].removeprefix("Q")} for row in read_manifest(mesh_pairs)]
+    write_manifest(rows, mesh_pairs.parent / "same_people.csv")
     told = _sentence(
         lambda: _train(
             tmp_path / "run",
-            pairs.parent / "same_people.csv",
+            mesh_pairs.parent / "same_people.csv",
             clouds,
             generator=str(trained_arms["no_dxa"] / "best.pt"),
         )
@@ -179,18 +135,18 @@ def test_people_of_the_pretraining_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_random_generator_needs_an_architecture(pairs: Path, clouds: Path, tmp_path: Path) -> None:
-    assert "architecture_of: expected the checkpoint" in _sentence(lambda: _train(tmp_path / "run", pairs, clouds))
+def test_random_generator_needs_an_architecture(mesh_pairs: Path, clouds: Path, tmp_path: Path) -> None:
+    assert "architecture_of: expected the checkpoint" in _sentence(lambda: _train(tmp_path / "run", mesh_pairs, clouds))
     assert not (tmp_path / "run").exists()
 
 
 def test_evaluation_writes_table_4_with_baselines(
-    trained: Path, pairs: Path, clouds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, mesh_pairs: Path, clouds: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(
         config_file=_files("evaluate.json", "mlflow_evaluation.json"),
         bundle_root=str(tmp_path),
-        manifest=str(pairs),
+        manifest=str(mesh_pairs),
         clouds_dir=str(clouds),
         arms={"dxa": str(trained / "best.pt")},
         output_dir=str(tmp_path / "tables"),
@@ -200,7 +156,7 @@ def test_evaluation_writes_table_4_with_baselines(
     table = pd.read_csv(tmp_path / "tables" / "table_4.csv").set_index("arm")
     assert list(table.index) == ["training_mean", "ridge_shape_to_image", "dxa"]
     assert (table["aligned_psnr_db"] >= table["psnr_db"]).all()
-    held_out = read_split(trained, read_manifest(pairs))["test"]
+    held_out = read_split(trained, read_manifest(mesh_pairs))["test"]
     quality = pd.read_csv(tmp_path / "tables" / "image_quality.csv")
     assert set(quality["scan_id"]) == {row["scan_id"] for row in held_out}
     assert set(pd.read_csv(tmp_path / "tables" / "table_4_differences.csv")["minus"]) == set(table.index[:2])
@@ -213,7 +169,7 @@ def test_evaluation_writes_table_4_with_baselines(
 
 
 def test_one_command_compares_arms_and_seeds(
-    trained_arms: dict[str, Path], pairs: Path, clouds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained_arms: dict[str, Path], mesh_pairs: Path, clouds: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for seed in (0, 1):
         shutil.copytree(trained_arms["no_dxa"], tmp_path / f"no_dxa-seed{seed}")
@@ -222,12 +178,12 @@ def test_one_command_compares_arms_and_seeds(
         "no_dxa": {"generator": str(tmp_path / "no_dxa-seed{seed}" / "best.pt"), "composition_weight": 0.2},
     }
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    tiny = {name: value for name, value in TINY.items() if name != "points"}
+    tiny = {name: value for name, value in PSEUDO_DXA.items() if name != "points"}
 
     def compare() -> dict[str, Path]:
         return compare_generators(
             _files("train.json", "preset_small.json", "mlflow.json"),
-            pairs,
+            mesh_pairs,
             arms,
             tmp_path / "out",
             clouds,
@@ -266,7 +222,7 @@ def test_one_command_compares_arms_and_seeds(
 
 
 def test_comparison_refuses_generators_that_differ(
-    trained_arms: dict[str, Path], pairs: Path, clouds: Path, tmp_path: Path
+    trained_arms: dict[str, Path], mesh_pairs: Path, clouds: Path, tmp_path: Path
 ) -> None:
     from dxa_monai.networks.checkpoint import save_network
     from dxa_monai.networks.vae import DXAVAE
@@ -275,17 +231,19 @@ def test_comparison_refuses_generators_that_differ(
     save_network(DXAVAE(**architecture), tmp_path / "other.pt")
     arms = {"no_dxa": str(trained_arms["no_dxa"] / "best.pt"), "dxa": str(tmp_path / "other.pt")}
     told = _sentence(
-        lambda: compare_generators(_files("train.json"), pairs, arms, tmp_path / "out", clouds, mesh=MESH, seeds=[0])
+        lambda: compare_generators(
+            _files("train.json"), mesh_pairs, arms, tmp_path / "out", clouds, mesh=MESH, seeds=[0]
+        )
     )
     assert "got another latent_channels" in told
     assert not (tmp_path / "out").exists()
 
 
 def test_inference_reads_every_format_and_goes_on_after_a_bad_mesh(
-    trained: Path, body: BodyMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trained: Path, coarse_body: BodyMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "meshes" / "more").mkdir(parents=True)
-    surface = trimesh.Trimesh(body.vertices_m, body.faces, process=False)
+    surface = trimesh.Trimesh(coarse_body.vertices_m, coarse_body.faces, process=False)
     for name in ("a.ply", "b.obj", "more/c.stl", "d.glb"):
         surface.export(tmp_path / "meshes" / name)
     (tmp_path / "meshes" / "broken.ply").write_text("ply\nnothing\n")
@@ -312,7 +270,7 @@ def test_inference_reads_every_format_and_goes_on_after_a_bad_mesh(
 
 
 def test_metadata_belongs_to_the_bundle() -> None:
-    metadata = json.loads((CONFIGS / "metadata.json").read_text())
+    metadata = json.loads((config_folder("pseudo_dxa") / "metadata.json").read_text())
     assert metadata["name"] == "pseudo_dxa"
     assert metadata["version"] in metadata["changelog"]
     assert metadata["network_data_format"]["inputs"]["image"]["format"] == "points"
@@ -323,7 +281,7 @@ def test_metadata_belongs_to_the_bundle() -> None:
 def test_every_preset_names_what_the_training_config_has(preset: str) -> None:
     train = ConfigParser()
     train.read_config(_files("train.json"))
-    for key in json.loads((CONFIGS / f"preset_{preset}.json").read_text()):
+    for key in json.loads((config_folder("pseudo_dxa") / f"preset_{preset}.json").read_text()):
         holder, _, name = key.partition("#")
         assert holder in train.config
         if name:

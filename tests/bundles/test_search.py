@@ -16,7 +16,7 @@ from dxa_monai.networks.checkpoint import load_vae
 from dxa_monai.scan.io import load_scan, save_scan
 from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.splits import split_by_subject
-from tests.bundles.conftest import CONFIGS, TINY, config_files
+from tests.bundles.tiny import VAE, bundle_files, config_folder
 
 BUNDLES = ("dxa_vae", "dxa_anthropometry", "pseudo_dxa")
 SPACE: dict[str, Any] = {
@@ -24,7 +24,7 @@ SPACE: dict[str, Any] = {
     "batch_size": {"choices": [2, 4]},
     "network_def#latent_channels": {"low": 1, "high": 3},
 }
-FIXED = {name: value for name, value in TINY.items() if name not in SPACE}
+FIXED = {name: value for name, value in VAE.items() if name not in SPACE}
 
 
 @pytest.fixture
@@ -44,9 +44,9 @@ def cohort(bar_cohort: Path, tmp_path: Path) -> Path:
 
 def _search(root: Path, cohort: Path, **settings: Any) -> pd.DataFrame:
     run(
-        config_file=config_files("search.json", "mlflow_evaluation.json"),
+        config_file=bundle_files("dxa_vae", "search.json", "mlflow_evaluation.json"),
         bundle_root=str(root),
-        config_dir=str(CONFIGS),
+        config_dir=str(config_folder("dxa_vae")),
         dataset_dir=str(cohort),
         output_dir=str(root / "out"),
         space=SPACE,
@@ -104,17 +104,17 @@ def test_best_settings_serve_as_overrides_and_as_overlay(tmp_path: Path) -> None
     best = {"learning_rate": 0.003, "network_def#latent_channels": 16}
     (tmp_path / "best.json").write_text(json.dumps(best))
     compare = ConfigParser()
-    compare.read_config(config_files("compare.json"))
+    compare.read_config(bundle_files("dxa_vae", "compare.json"))
     compare.update({"overrides": f"%{tmp_path}/best.json"})
     assert compare.get_parsed_content("overrides") == best
     train = ConfigParser()
-    train.read_config([*config_files("train.json", "preset_small.json"), str(tmp_path / "best.json")])
+    train.read_config([*bundle_files("dxa_vae", "train.json", "preset_small.json"), str(tmp_path / "best.json")])
     assert train["network_def#latent_channels"] == 16
 
 
 @pytest.mark.parametrize("bundle", BUNDLES)
 def test_the_space_of_a_bundle_names_settings_of_its_training(bundle: str) -> None:
-    configs = CONFIGS.parents[1] / bundle / "configs"
+    configs = config_folder(bundle)
     search = json.loads((configs / "search.json").read_text())
     files = [str(configs / name) for name in ("train.json", "preset_small.json", "search_trial.json")]
     check_ids(files, search["overrides"], read_space(search["space"]))

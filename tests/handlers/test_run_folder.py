@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 from monai.bundle import run
 
-from dxa_monai.errors import InputError
+from dxa_monai.errors import InputError, told_in_one_sentence
 from dxa_monai.handlers.run_folder import begin_run, finish_run
+from dxa_monai.handlers.state_files import state_files, write_state
 from dxa_monai.scan.splits import read_split
 
 SPLIT = {name: [{"subject_id": name, "scan_id": name}] for name in ("train", "validation", "test")}
@@ -17,7 +18,7 @@ def test_record_and_split_lie_in_the_folder(tmp_path: Path) -> None:
     assert read_split(tmp_path / "run") == SPLIT
 
 
-def test_interrupted_run_may_begin_again_and_a_finished_one_may_not(tmp_path: Path) -> None:
+def test_a_run_that_left_no_state_may_begin_again_and_a_finished_one_may_not(tmp_path: Path) -> None:
     begin_run(tmp_path, {"seed": 0}, SPLIT)
     begin_run(tmp_path, {"seed": 1}, SPLIT)
     finish_run(tmp_path, psnr_db=30.0)
@@ -51,3 +52,55 @@ def test_the_whole_config_lies_in_the_folder_and_does_the_same_again(tmp_path: P
 def test_without_a_config_there_is_none(tmp_path: Path) -> None:
     begin_run(tmp_path, {}, SPLIT)
     assert not (tmp_path / "config.json").exists()
+
+
+CONFIG = {
+    "imports": ["$from dxa_monai.handlers.run_folder import begin_run"],
+    "output_dir": "",
+    "resume": False,
+    "num_workers": 0,
+    "loss_def": {"_target_": "torch.nn.L1Loss", "reduction": "mean"},
+    "run": ["$begin_run(@output_dir, {'seed': 0}, {'train': [], 'validation': [], 'test': []}, @resume)"],
+}
+
+
+def _interrupted(folder: Path) -> list[str]:
+    """Config file of a run that was interrupted in ``folder / "run"``."""
+    (folder / "train.json").write_text(json.dumps(CONFIG))
+    files = [str(folder / "train.json")]
+    run(config_file=files, output_dir=str(folder / "run"))
+    write_state(folder / "run", 7, {})
+    return files
+
+
+def test_an_interrupted_run_is_only_gone_on_with(tmp_path: Path) -> None:
+    files = _interrupted(tmp_path)
+    with pytest.raises(RuntimeError) as caught:
+        run(config_file=files, output_dir=str(tmp_path / "run"))
+    assert "run: expected a folder without an interrupted run, got one" in str(told_in_one_sentence(caught.value))
+    run(config_file=files, output_dir=str(tmp_path / "run"), resume=True, num_workers=3)
+    finish_run(tmp_path / "run")
+    assert not state_files(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"loss_def#reduction": "sum"}, "config.json: expected to go on with loss_def#reduction mean, got sum"),
+        ({"patience": 3}, "config.json: expected to go on with patience None, got 3"),
+    ],
+)
+def test_it_is_not_gone_on_with_in_another_way(changed: dict[str, object], words: str, tmp_path: Path) -> None:
+    files = _interrupted(tmp_path)
+    with pytest.raises(RuntimeError) as caught:
+        run(config_file=files, output_dir=str(tmp_path / "run"), resume=True, **changed)
+    assert words in str(told_in_one_sentence(caught.value))
+
+
+def test_it_is_not_gone_on_with_on_other_data(tmp_path: Path) -> None:
+    record = {"seed": 0, "dataset_hash": "abc", "git_revision": "1"}
+    begin_run(tmp_path, record, SPLIT)
+    write_state(tmp_path, 7, {})
+    begin_run(tmp_path, record | {"git_revision": "2"}, SPLIT, resume=True)
+    with pytest.raises(InputError, match=r"run\.json: expected to go on with dataset_hash abc, got def"):
+        begin_run(tmp_path, record | {"dataset_hash": "def"}, SPLIT, resume=True)

@@ -293,3 +293,33 @@ def test_a_relative_database_is_made_absolute(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "mlflow", None)
     assert TrackedRun("sqlite:///runs/mlflow.db", "e", "n").tracking_uri == f"sqlite:///{tmp_path}/runs/mlflow.db"
     assert (tmp_path / "runs").is_dir()
+
+
+def test_a_resumed_run_is_one_run_with_each_step_once(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    first = TrackedRun(uri, "vae", "a", {"seed": 0})
+    for step in (1, 2, 3):
+        first.log_metrics({"loss": 1.0 / step, "best": float(step)}, step)
+    first.finish("KILLED")
+    resumed = TrackedRun(uri, "vae", "a", {"seed": 0, "git_revision": "new"}, run_id=first.run_id)
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    assert client.get_run(str(first.run_id)).info.status == "RUNNING"
+    assert resumed.last_values == {"loss": 1.0 / 3, "best": 3.0}
+    for step in (3, 4):
+        resumed.log_metrics({"loss": 1.0 / step, "new": 1.0}, step)
+    resumed.finish()
+    run = client.get_run(str(first.run_id))
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"seed": "0"}
+    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "loss")] == [1, 2, 3, 4]
+    assert [metric.step for metric in client.get_metric_history(run.info.run_id, "new")] == [3, 4]
+
+
+def test_a_run_that_is_gone_begins_anew_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = TrackedRun(f"sqlite:///{tmp_path}/mlflow.db", "vae", "a", {"seed": 0}, run_id="f" * 32)
+    assert run.active
+    assert run.run_id != "f" * 32
+    assert "is gone; a new one begins" in caplog.text
+    run.finish()

@@ -1,0 +1,65 @@
+"""Trainings in processes of their own, which a test may kill."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+_PRELOADED = (
+    "monai.bundle",
+    "mlflow",
+    "tests.bundles.processes",
+    "dxa_monai.handlers.training_state",
+    "dxa_monai.losses.vae",
+)
+
+
+def training_process(
+    config_files: Sequence[str], settings: dict[str, Any], log: Path, largest_file_bytes: int | None = None
+) -> Any:
+    """A process, not started yet, that trains as ``python -m monai.bundle run`` does; what it prints goes to ``log``.
+
+    It is forked from a server that has imported everything, which spares each start some seconds. Larger files than
+    ``largest_file_bytes`` fail as on a full disk.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(_PRELOADED))
+    return context.Process(target=_train, args=(list(config_files), settings, str(log), largest_file_bytes))
+
+
+def run_and_kill(process: Any, after_s: float, number: signal.Signals) -> bool:
+    """Start a process and send it a signal after a while; whether it was still running then."""
+    process.start()
+    process.join(after_s)
+    alive = process.is_alive()
+    if alive:
+        os.kill(process.pid, number)
+    process.join(120)
+    assert not process.is_alive()
+    return alive
+
+
+def _train(config_files: list[str], settings: dict[str, Any], log: str, largest_file_bytes: int | None) -> None:
+    with open(log, "a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    # a shell's child has these; a child of pytest in the background may not
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    import torch
+    from monai.bundle import run
+
+    torch.set_num_threads(1)
+    if largest_file_bytes is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file_bytes, largest_file_bytes))
+    try:
+        run(config_file=config_files, **settings)
+    except Exception as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        raise SystemExit(1) from None

@@ -1,0 +1,156 @@
+"""A training that is killed and resumed, again and again, ends as one that was left alone."""
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from dxa_monai.handlers.state_files import FOLDER, state_files
+from tests.bundles.processes import run_and_kill, training_process
+from tests.bundles.tiny import ANTHROPOMETRY, PSEUDO_DXA, VAE, bundle_files
+
+KILLS = 10
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT)
+RESULTS = ("best.pt", "last.pt", "metrics.csv", "split.csv", "run.json", "finished.json")
+FAST: dict[str, Any] = {"resume": True, "save_every_s": 0, "batch_size": 4, "learning_rate": 1e-2}
+
+
+def _settings(bundle: str, root: Path, manifest: Path, vae: Path) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "dxa_vae": VAE | {"arm": "no_dxa", "max_epochs": 5, "loss_def#warm_up_epochs": 4},
+        "dxa_anthropometry": ANTHROPOMETRY
+        | {"arm": "no_dxa", "initial_weights": str(vae), "max_epochs": 8, "steps_per_epoch": 3, "patience": 3},
+        "pseudo_dxa": PSEUDO_DXA
+        | {
+            "arm": "no_dxa",
+            "generator": str(vae),
+            "max_epochs": 4,
+            "frozen_epochs": 2,
+            "clouds_dir": str(root / "clouds"),
+        }
+        | {"reconstruction_loss#warm_up_epochs": 9, "latent_weight": 0.1, "mesh": {"unit": "m"}},
+    }[bundle]
+    return settings | FAST | {"bundle_root": str(root), "manifest": str(manifest)}
+
+
+@pytest.mark.parametrize("bundle", ["dxa_vae", "dxa_anthropometry", "pseudo_dxa"])
+def test_killed_at_ten_random_moments_a_training_ends_bit_for_bit_as_if_it_had_not_been(
+    bundle: str,
+    bar_cohort: Path,
+    measured_pairs: Path,
+    mesh_pairs: Path,
+    trained_arms: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    manifest = {"dxa_vae": bar_cohort, "dxa_anthropometry": measured_pairs, "pseudo_dxa": mesh_pairs}[bundle]
+    settings = _settings(bundle, tmp_path, manifest, trained_arms["no_dxa"] / "best.pt")
+    files = bundle_files(bundle, "train.json", "preset_small.json", "mlflow.json")
+    whole = tmp_path / "whole"
+    # other workers, the same batches; and the server of processes is warm for the next, which is timed
+    _finish(files, settings | {"output_dir": str(whole), "num_workers": 1}, tmp_path / "log")
+    duration_s = _finish(files, settings | {"output_dir": str(tmp_path / "timed")}, tmp_path / "log")
+
+    moments = random.Random(0)
+    kills, resumed = 0, 0
+    for attempt in range(KILLS):
+        folder = tmp_path / f"cut{attempt}"
+        while kills < KILLS and not (folder / "finished.json").exists():
+            process = training_process(files, settings | {"output_dir": str(folder)}, tmp_path / "log")
+            resumed += bool(state_files(folder))
+            kills += run_and_kill(process, moments.uniform(0.3, 0.9) * duration_s, SIGNALS[kills % len(SIGNALS)])
+        if not (folder / "finished.json").exists():
+            _finish(files, settings | {"output_dir": str(folder)}, tmp_path / "log")
+        for name in RESULTS:
+            assert (folder / name).read_bytes() == (whole / name).read_bytes(), f"{folder.name}/{name}"
+        assert not (folder / FOLDER).exists()
+        if kills == KILLS:
+            break
+    assert kills == KILLS
+    assert resumed > 0
+    _check_tracking(tmp_path, bundle)
+
+
+def test_a_full_disk_ends_the_training_in_one_sentence_and_leaves_the_last_state(
+    bar_cohort: Path, trained_arms: dict[str, Path], tmp_path: Path
+) -> None:
+    settings = _settings("dxa_vae", tmp_path, bar_cohort, trained_arms["no_dxa"] / "best.pt")
+    settings |= {"output_dir": str(tmp_path / "cut")}
+    files, log = bundle_files("dxa_vae", "train.json", "preset_small.json"), tmp_path / "log"
+    process = training_process(files, settings, log)
+    process.start()
+    while len(state_files(tmp_path / "cut")) < 2:
+        assert process.is_alive(), log.read_text()[-2000:]
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    before = {path: path.read_bytes() for path in state_files(tmp_path / "cut")}
+
+    log.write_text("")
+    process = training_process(files, settings, log, largest_file_bytes=100_000)
+    process.start()
+    process.join()
+    assert process.exitcode == 1
+    assert log.read_text().splitlines()[-1].startswith(f"error: {tmp_path}/cut/resume/iteration_")
+    assert "expected room to write it, got 'File too large'" in log.read_text()
+    assert {path: path.read_bytes() for path in state_files(tmp_path / "cut")} == before
+    assert not list((tmp_path / "cut").rglob(".*"))
+
+    _finish(files, settings, log)
+    _finish(files, settings | {"output_dir": str(tmp_path / "whole")}, log)
+    for name in RESULTS:
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_an_interrupted_run_is_not_overwritten_nor_resumed_with_other_settings(
+    bar_cohort: Path, trained_arms: dict[str, Path], tmp_path: Path
+) -> None:
+    settings = _settings("dxa_vae", tmp_path, bar_cohort, trained_arms["no_dxa"] / "best.pt")
+    settings |= {"output_dir": str(tmp_path / "cut")}
+    files, log = bundle_files("dxa_vae", "train.json", "preset_small.json"), tmp_path / "log"
+    process = training_process(files, settings, log)
+    process.start()
+    while not state_files(tmp_path / "cut"):
+        assert process.is_alive(), log.read_text()[-2000:]
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGTERM)
+    process.join()
+    assert process.exitcode == 128 + signal.SIGTERM
+    assert "to go on: --resume True" in log.read_text()
+
+    for changed, words in (
+        ({"resume": False}, "cut: expected a folder without an interrupted run, got one"),
+        ({"batch_size": 5}, "run.json: expected to go on with batch_size 4, got 5"),
+    ):
+        process = training_process(files, settings | changed, log)
+        process.start()
+        process.join()
+        assert process.exitcode == 1
+        assert words in log.read_text().splitlines()[-1]
+
+
+def _finish(files: list[str], settings: dict[str, Any], log: Path) -> float:
+    begun = time.monotonic()
+    process = training_process(files, settings, log)
+    process.start()
+    process.join()
+    assert process.exitcode == 0, log.read_text()[-2000:]
+    return time.monotonic() - begun
+
+
+def _check_tracking(root: Path, bundle: str) -> None:
+    """Each folder has one MLflow run, FINISHED, with each epoch's metrics once."""
+    client = MlflowClient(f"sqlite:///{root}/runs/mlflow.db")
+    experiment = client.get_experiment_by_name(bundle)
+    assert experiment is not None
+    for note in root.glob("cut*/mlflow_run.json"):
+        run = client.get_run(json.loads(note.read_text())["run_id"])
+        assert run.info.status == "FINISHED"
+        steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss")]
+        assert steps == sorted(set(steps))
+        assert steps[-1] == len((note.parent / "metrics.csv").read_text().splitlines()) - 1

@@ -1,0 +1,54 @@
+"""Trainings of each bundle small enough for a test."""
+
+from pathlib import Path
+from typing import Any
+
+
+def config_folder(bundle: str) -> Path:
+    """Where a bundle's configs lie."""
+    return Path(__file__).parents[2] / "bundles" / bundle / "configs"
+
+
+def bundle_files(bundle: str, *names: str) -> list[str]:
+    """Paths of a bundle's config files."""
+    return [str(config_folder(bundle) / name) for name in names]
+
+
+VAE: dict[str, Any] = {
+    "max_epochs": 2,
+    "network_def#latent_channels": 2,
+    "network_def#block_config": [1, 1, 1, 1],
+    "network_def#growth_rate": 2,
+    "network_def#init_features": 4,
+    "network_def#generator_dense_shape": [38, 28],
+    "network_def#generator_channels": [2, 2, 2],
+    "network_def#generator_kernel_sizes": [2],
+    "loss_def#warm_up_epochs": 1,
+    "loss_def#ramp_epochs": 1,
+}
+
+ANTHROPOMETRY: dict[str, Any] = {
+    "max_epochs": 2,
+    "steps_per_epoch": 2,
+    "batch_size": 4,
+    "network_def#block_config": [1, 1, 1, 1],
+    "network_def#growth_rate": 2,
+    "network_def#init_features": 4,
+}
+"""The trunk of the tiny VAEs."""
+
+PSEUDO_DXA: dict[str, Any] = {
+    "max_epochs": 2,
+    "batch_size": 4,
+    "points": 64,
+    "frozen_epochs": 1,
+    "mesh_workers": 1,
+    "encoder": {
+        "kind": "pointnet2",
+        "levels": [{"centres": 16, "radii_m": [0.4], "neighbours": [4], "channels": [[4]]}],
+        "global_channels": [8],
+        "head_channels": [],
+    },
+    "reconstruction_loss#warm_up_epochs": 1,
+    "reconstruction_loss#ramp_epochs": 1,
+}
