@@ -6,13 +6,52 @@ batch. A number that depends on the whole batch is therefore computed over all p
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TypeVar
 
 import ignite.distributed as idist
 import torch
+from torch import nn
+
+from dxa_monai.errors import InputError
 
 _Item = TypeVar("_Item")
+
+
+def join_processes() -> torch.device:
+    """Join the other processes that ``torchrun`` has started; the device of this one, a GPU if there are any.
+
+    Raises:
+        InputError: the process was not started by ``torchrun``, or there are fewer GPUs than processes of a machine.
+    """
+    if "LOCAL_RANK" not in os.environ:
+        raise InputError("multi_gpu_train.json: expected a process started by torchrun, got one without LOCAL_RANK.")
+    gpus, wanted = torch.cuda.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if 0 < gpus < wanted:
+        raise InputError(f"torchrun: expected at most a process for each of the {gpus} GPUs, got {wanted}.")
+    if idist.get_world_size() == 1:
+        idist.initialize("nccl" if gpus else "gloo")
+    return idist.device()
+
+
+def over_processes(network: nn.Module, device: torch.device, frozen_at_times: bool = False) -> nn.Module:
+    """The network on its device, with gradients averaged and batches normalised over all processes.
+
+    Args:
+        network: see :func:`dxa_monai.networks.global_batch_norm.with_global_batch_norm`; it is changed in place.
+        device: of this process.
+        frozen_at_times: some weights are frozen and set free during training; costs a little in each step.
+    """
+    from dxa_monai.networks.global_batch_norm import with_global_batch_norm
+
+    return nn.parallel.DistributedDataParallel(
+        with_global_batch_norm(network, device).to(device),
+        device_ids=[device] if device.type == "cuda" else None,
+        # running statistics are computed alike everywhere, and all else is constant
+        broadcast_buffers=False,
+        find_unused_parameters=frozen_at_times,
+    )
 
 
 def share_of_process(items: Sequence[_Item]) -> list[_Item]:
@@ -26,19 +65,3 @@ def mean_over_processes(values: torch.Tensor) -> torch.Tensor:
     if idist.get_world_size() == 1:
         return values
     return torch.as_tensor(idist.all_reduce(values.clone(), "SUM")) / idist.get_world_size()
-
-
-@torch.jit.unused
-def standard_normal_like(values: torch.Tensor) -> torch.Tensor:
-    """Standard normal noise ``(B, ...)`` for this process's part of a batch.
-
-    Every process draws the noise of the whole batch and takes its own part. Scan i of a batch so gets the same noise
-    whatever the number of processes, and all of them leave the generator in the same state. A network exported to
-    TorchScript, which is not trained, has no noise.
-    """
-    processes = idist.get_world_size()
-    if processes == 1:
-        return torch.randn_like(values)
-    scans = len(values)
-    noise = torch.randn((processes * scans, *values.shape[1:]), dtype=values.dtype, device=values.device)
-    return noise[idist.get_rank() * scans :][:scans]

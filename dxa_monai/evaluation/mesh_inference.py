@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -66,14 +67,15 @@ def write_training_scanner(
     """Keep the scanner of the training scans beside the network: it is the one whose scans the network predicts.
 
     Predicted scans have hardly any noise, so that a calibration with them would take them for those of a brighter
-    X-ray tube.
+    X-ray tube. Only the first process of a distributed run writes.
 
     Args:
         folder: of the run; gets ``scanner_model.json``.
         training_rows: manifest rows.
         scanner_model: file of a scanner that is calibrated already; None: calibrated with some of the scans.
     """
-    write_scanner_model(scanner_of(training_rows, scanner_model), output_folder(folder) / SCANNER_MODEL_NAME)
+    if idist.get_rank() == 0:
+        write_scanner_model(scanner_of(training_rows, scanner_model), output_folder(folder) / SCANNER_MODEL_NAME)
 
 
 def scanner_beside(checkpoint: str | Path) -> str | None:

@@ -7,6 +7,7 @@ from monai.utils import convert_to_tensor
 from torch import nn
 
 from dxa_monai.analysis.bone import decompose, find_bone
+from dxa_monai.distributed import mean_over_processes
 from dxa_monai.errors import InputError
 from dxa_monai.physics.scanner_model import ScannerModel, read_scanner_model
 
@@ -57,4 +58,6 @@ class CompositionLoss(nn.Module):
             made = decompose(prediction, self.scanner_model, masks)
             scales = prediction.new_tensor(SCALES_G_CM2)[None, :, None, None]
             difference = ((made - wanted).abs() / scales).clamp_max(MOST_SCALES)
-            return difference.sum() / (len(SCALES_G_CM2) * masks.body.sum().clamp_min(1))
+            # of all processes: the body's pixels in the whole batch, as if one process had it
+            body = mean_over_processes(masks.body.sum().float()).clamp_min(1)
+            return difference.sum() / (len(SCALES_G_CM2) * body)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+import ignite.distributed as idist
 import torch
 from monai.utils import convert_to_tensor
 from torch import nn
@@ -49,7 +50,11 @@ class LatentMatchingLoss(nn.Module):
         device = self.code_variance.device
         codes = [self._vae[0].encode(convert_to_tensor(scans).to(device))[0].flatten(1) for scans in batches]
         count = sum(len(code) for code in codes)
-        variance = torch.cat(codes).var(dim=0, correction=0).mean() if count > 1 else self.code_variance.new_zeros(())
+        variance = self.code_variance.new_zeros(())
+        if count > 1:
+            # each process has an equal part of the scans
+            everywhere = torch.as_tensor(idist.all_gather(torch.cat(codes)))
+            variance = everywhere.var(dim=0, correction=0).mean()
         if not variance > 0:
             raise InputError(f"batches: expected at least two scans of different codes, got {count}.")
         self.code_variance.copy_(variance)

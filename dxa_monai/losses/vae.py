@@ -6,6 +6,7 @@ import torch
 from monai.utils import convert_to_tensor
 from torch import nn
 
+from dxa_monai.distributed import mean_over_processes
 from dxa_monai.errors import InputError
 from dxa_monai.losses.composition import CompositionLoss
 from dxa_monai.losses.dxa import ARMS, DXALoss
@@ -172,7 +173,8 @@ class DXAVAELoss(nn.Module):
         for i, name in enumerate(_BALANCED):
             if name in values:
                 (gradient,) = torch.autograd.grad(values[name], reconstruction, retain_graph=True)
-                norm, average = gradient.norm(), self.gradient_norms[i]
+                # over all processes, which have equal parts of the batch
+                norm, average = mean_over_processes(gradient.square().sum()).sqrt(), self.gradient_norms[i]
                 average.copy_(torch.where(average > 0, torch.lerp(norm, average, _NORM_MOMENTUM), norm))
 
 

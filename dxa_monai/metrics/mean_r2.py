@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from ignite.metrics import EpochMetric
+from monai.handlers import IgniteMetricHandler
+from monai.metrics import CumulativeIterationMetric
 from monai.utils.enums import CommonKeys
 
 
@@ -21,7 +22,21 @@ def r2_scores(prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
     return torch.where(spread > 0.0, 1.0 - residual / spread, torch.full_like(spread, torch.nan))
 
 
-class MeanR2(EpochMetric):
+class MeasuresOfScans(CumulativeIterationMetric):
+    """Keeps predictions and truths of all scans, of all processes; the mean over measures of their R2."""
+
+    def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
+        if y is None:
+            raise ValueError("y: expected the truth of every scan, got None.")
+        return torch.stack([y_pred, y], dim=1)
+
+    def aggregate(self) -> torch.Tensor:
+        """The mean so far."""
+        prediction, truth = torch.as_tensor(self.get_buffer()).unbind(1)
+        return r2_scores(prediction, truth).mean()
+
+
+class MeanR2(IgniteMetricHandler):
     """Mean over measures of R2 over all scans of an epoch (of all processes), from an engine's ``pred`` and ``label``.
 
     Args:
@@ -30,9 +45,9 @@ class MeanR2(EpochMetric):
 
     def __init__(self, output_transform: Callable[[Any], Any] | None = None) -> None:
         super().__init__(
-            lambda prediction, truth: float(r2_scores(prediction, truth).mean()),
+            metric_fn=MeasuresOfScans(),
             output_transform=_prediction_and_label if output_transform is None else output_transform,
-            check_compute_fn=False,
+            save_details=False,
         )
 
 

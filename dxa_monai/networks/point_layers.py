@@ -133,6 +133,8 @@ def place_points(
 class _LastAxisBatchNorm(nn.BatchNorm1d):
     """Batch normalisation of ``(..., C)`` over all but the last axis."""
 
+    channel_axis = -1
+
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         rows = input.reshape(-1, input.shape[-1])
         if self.training and len(rows) == 1:

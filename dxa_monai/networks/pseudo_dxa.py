@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from dxa_monai.distributed import standard_normal_like
 from dxa_monai.errors import InputError
+from dxa_monai.networks.noise import standard_normal_like
 from dxa_monai.networks.pointnet import PointNetEncoder
 from dxa_monai.networks.pointnet2 import PointNet2Encoder
 from dxa_monai.networks.scan_decoder import ScanDecoder

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from dxa_monai.distributed import standard_normal_like
 from dxa_monai.networks.encoder import DXAEncoder
+from dxa_monai.networks.noise import standard_normal_like
 from dxa_monai.networks.scan_decoder import ScanDecoder
 from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE
 

@@ -13,6 +13,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ignite.distributed as idist
 import numpy as np
 import torch
 from monai.config import KeysCollection
@@ -56,6 +57,12 @@ def draw_point_clouds(
     """
     settings = dict(mesh or {}) | {"count": count}
     paths = {path: _cloud_path(folder, path, settings) for path in dict.fromkeys(mesh_paths(rows))}
+    with idist.one_rank_first(local=True):  # the others of this machine find the files there
+        _draw_missing(paths, folder, settings, workers)
+    return [dict(row) | {"points": str(paths[row["mesh"]])} for row in rows]
+
+
+def _draw_missing(paths: Mapping[str, Path], folder: str | Path, settings: dict[str, Any], workers: int) -> None:
     missing = [(path, str(cloud)) for path, cloud in paths.items() if not cloud.is_file()]
     if missing:
         output_folder(folder)
@@ -66,7 +73,6 @@ def draw_point_clouds(
         else:
             for index in range(len(missing)):
                 _draw_one(index, missing, settings)
-    return [dict(row) | {"points": str(paths[row["mesh"]])} for row in rows]
 
 
 def mesh_paths(rows: Sequence[Mapping[str, Any]]) -> list[str]:

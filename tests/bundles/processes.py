@@ -7,7 +7,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +21,22 @@ _PRELOADED = (
 
 
 def training_process(
-    config_files: Sequence[str], settings: dict[str, Any], log: Path, largest_file_bytes: int | None = None
+    config_files: Sequence[str],
+    settings: dict[str, Any],
+    log: Path,
+    largest_file_bytes: int | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Any:
     """A process, not started yet, that trains as ``python -m monai.bundle run`` does; what it prints goes to ``log``.
 
     It is forked from a server that has imported everything, which spares each start some seconds. Larger files than
-    ``largest_file_bytes`` fail as on a full disk.
+    ``largest_file_bytes`` fail as on a full disk. ``environment`` is added to that of this process.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_PRELOADED))
-    return context.Process(target=_train, args=(list(config_files), settings, str(log), largest_file_bytes))
+    return context.Process(
+        target=_train, args=(list(config_files), settings, str(log), largest_file_bytes, dict(environment or {}))
+    )
 
 
 def run_and_kill(process: Any, after_s: float, number: signal.Signals) -> bool:
@@ -45,7 +51,14 @@ def run_and_kill(process: Any, after_s: float, number: signal.Signals) -> bool:
     return alive
 
 
-def _train(config_files: list[str], settings: dict[str, Any], log: str, largest_file_bytes: int | None) -> None:
+def _train(
+    config_files: list[str],
+    settings: dict[str, Any],
+    log: str,
+    largest_file_bytes: int | None,
+    environment: dict[str, str],
+) -> None:
+    os.environ.update(environment)
     with open(log, "a") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
