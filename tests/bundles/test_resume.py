@@ -17,7 +17,7 @@ from tests.bundles.tiny import ANTHROPOMETRY, PSEUDO_DXA, VAE, bundle_files
 
 KILLS = 10
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT)
-RESULTS = ("best.pt", "last.pt", "metrics.csv", "split.csv", "run.json", "finished.json")
+RESULTS = ("best.pt", "last.pt", "metrics.csv", "split.csv", "finished.json")
 FAST: dict[str, Any] = {"resume": True, "save_every_s": 0, "batch_size": 4, "learning_rate": 1e-2}
 
 
