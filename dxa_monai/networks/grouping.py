@@ -3,7 +3,8 @@
 Shapes are ``(N, P, D)`` as in PyTorch3D: N clouds of up to P points of D numbers, of which the first ``lengths[n]``
 belong to cloud n (all of them where ``lengths`` is None). Every index that a function here returns is that of a point
 of the same cloud. PyTorch3D pads with -1 where there are too few points; here a point that is there already is repeated
-instead, which changes no maximum over the group, so that what follows needs no mask.
+instead, which changes no maximum over the group, so that what follows needs no mask. Traced for an export, without
+lengths, :mod:`dxa_monai.networks.plain_grouping` stands in for the kernels.
 
 References:
     .. [1] Qi, Yi, Su and Guibas, "PointNet++: deep hierarchical feature learning on point sets in a metric space",
@@ -17,6 +18,12 @@ from types import ModuleType
 import torch
 
 from dxa_monai.errors import InputError
+from dxa_monai.networks.plain_grouping import (
+    exporting,
+    plain_ball_neighbours,
+    plain_farthest_points,
+    stable_argsort,
+)
 
 PYTORCH3D_PACKAGE = "easypytorch3d==0.7.9.post1"
 _GOLDEN_RATIO = 0.6180339887498949
@@ -46,9 +53,9 @@ def canonical_order(points: torch.Tensor, lengths: torch.Tensor | None = None) -
     keys = points.detach().masked_fill(beyond[..., None], float("inf"))
     order = place.expand(clouds, count)
     for column in reversed(range(columns)):  # stable sorts, the most significant column last
-        order = order.gather(1, keys[..., column].gather(1, order).argsort(dim=1, stable=True))
+        order = order.gather(1, stable_argsort(keys[..., column].gather(1, order)))
     dealt = torch.frac(place.double() * _GOLDEN_RATIO).expand(clouds, count)
-    return order.gather(1, torch.where(beyond, 2.0, dealt).argsort(dim=1, stable=True))
+    return order.gather(1, stable_argsort(torch.where(beyond, 2.0, dealt)))
 
 
 def farthest_points(points: torch.Tensor, count: int, lengths: torch.Tensor | None = None) -> torch.Tensor:
@@ -67,6 +74,8 @@ def farthest_points(points: torch.Tensor, count: int, lengths: torch.Tensor | No
     Raises:
         InputError: PyTorch3D is not installed.
     """
+    if lengths is None and exporting():
+        return plain_farthest_points(points, count)
     _, indices = _pytorch3d_ops().sample_farthest_points(points.detach().float(), lengths, K=count)
     return indices.clamp_min(0)
 
@@ -92,6 +101,8 @@ def ball_neighbours(
     Raises:
         InputError: PyTorch3D is not installed.
     """
+    if lengths is None and exporting():
+        return plain_ball_neighbours(points, centres, radius_m, count)
     points = points.detach().float()
     indices = (
         _pytorch3d_ops()

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from dxa_monai.networks.generator_weights import initialise_generator
+from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.regressor import AnthropometryRegressor
 from dxa_monai.networks.vae import DXAVAE
 
@@ -28,6 +30,22 @@ def tiny_vae(seed: int = 0) -> DXAVAE:
         torch.nn.init.normal_(vae.generator.to_scan.weight, std=0.1)
         vae.set_linear_path(torch.randn(20, 6, 150, 109) / (6 * 150 * 109) ** 0.5, torch.linspace(9.0, 1.0, 20))
     return vae.eval()
+
+
+def tiny_pseudo_dxa(seed: int = 0) -> PseudoDXA:
+    """In evaluation mode; its scan depends on the body."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        vae = tiny_vae(seed)
+        levels = [
+            {"centres": 16, "radii_m": [0.3], "neighbours": [8], "channels": [[8]]},
+            {"centres": 4, "radii_m": [0.6, 0.9], "neighbours": [4, 8], "channels": [[8], [8]]},
+        ]
+        encoder = {"kind": "pointnet2", "levels": levels, "global_channels": [16], "head_channels": [16]}
+        network = PseudoDXA.like(vae, encoder)
+        torch.nn.init.normal_(network.encoder.head.mu.weight)
+        initialise_generator(network, vae, vae.mean_image, float(vae.standard_deviation))
+    return network.eval()
 
 
 def tiny_regressor(seed: int = 0) -> AnthropometryRegressor:

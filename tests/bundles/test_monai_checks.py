@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pydoc import locate
 from typing import Any
@@ -19,12 +19,14 @@ from torch import nn
 
 import dxa_monai
 from dxa_monai.analysis.bone import decompose, find_bone
-from dxa_monai.networks.checkpoint import load_regressor, load_vae, save_network
-from dxa_monai.networks.pseudo_dxa import PseudoDXA
+from dxa_monai.mesh.io import BodyMesh
+from dxa_monai.mesh.points import sample_points
+from dxa_monai.networks.checkpoint import load_pseudo_dxa, load_regressor, load_vae, save_network
+from dxa_monai.phantom.body import BodyModel
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.release import REPOSITORY, bundle_folders
 from tests.analysis.cohort import raw_scan
-from tests.bundles.networks import tiny_regressor, tiny_vae
+from tests.bundles.networks import tiny_pseudo_dxa, tiny_regressor, tiny_vae
 
 BUNDLES = {bundle.name: bundle for bundle in bundle_folders(REPOSITORY / "bundles")}
 
@@ -90,7 +92,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("checkpoints")
-    for name, network in {"dxa_vae": tiny_vae(), "dxa_anthropometry": tiny_regressor()}.items():
+    networks = {"dxa_vae": tiny_vae(), "dxa_anthropometry": tiny_regressor(), "pseudo_dxa": tiny_pseudo_dxa()}
+    for name, network in networks.items():
         save_network(network, folder / f"{name}.pt")
     return {path.stem: str(path) for path in folder.glob("*.pt")}
 
@@ -138,8 +141,7 @@ class _PredictedScan(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # PointNet needs no PyTorch3D; its outputs are those of the default, PointNet++
-        self.network = PseudoDXA.like(tiny_vae(), {"kind": "pointnet"})
+        self.network = tiny_pseudo_dxa()
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
         return self.network.predict(points)
@@ -161,10 +163,16 @@ def test_verify_net_in_out_can_fail(checkpoints: dict[str, str]) -> None:
         verify_net_in_out(net_id="reconstruction_def", device="cpu", **_files("dxa_vae"), **override)
 
 
-def _eager(name: str, checkpoint: str, scans: torch.Tensor) -> list[torch.Tensor]:
-    network = load_vae(checkpoint) if name == "dxa_vae" else load_regressor(checkpoint)
+LOADERS: dict[str, Callable[[str], nn.Module]] = {
+    "dxa_vae": load_vae,
+    "dxa_anthropometry": load_regressor,
+    "pseudo_dxa": load_pseudo_dxa,
+}
+
+
+def _eager(name: str, checkpoint: str, inputs: torch.Tensor) -> list[torch.Tensor]:
     with torch.no_grad():
-        output = network(scans)
+        output = LOADERS[name](checkpoint)(inputs)
     return list(output) if isinstance(output, tuple) else [output]
 
 
@@ -178,33 +186,63 @@ def _assert_close(exported: list[torch.Tensor], eager: list[torch.Tensor]) -> No
 
 
 @pytest.fixture(scope="module")
-def scans() -> torch.Tensor:
-    """Three scans of virtual people, ``(3, 6, 150, 109)``."""
-    return torch.from_numpy(np.stack([raw_scan(index) for index in range(3)]))
+def inputs() -> dict[str, torch.Tensor]:
+    """Three scans of virtual people, ``(3, 6, 150, 109)``, and points of three bodies, ``(3, 6, 2048)``."""
+    scans = torch.from_numpy(np.stack([raw_scan(index) for index in range(3)]))
+    model = BodyModel()
+    bodies = [("F", 35, 166.0, 64.0), ("M", 60, 181.0, 80.0), ("F", 25, 160.0, 55.0)]
+    clouds = []
+    for index, (sex, age_years, height_cm, volume_l) in enumerate(bodies):
+        body = BodyMesh(model.t_pose(model.solve(sex, age_years, height_cm, volume_l)).vertices_m, model.faces)
+        clouds.append(torch.cat(sample_points(body, 2048, torch.Generator().manual_seed(index)), dim=1).T)
+    return {"dxa_vae": scans, "dxa_anthropometry": scans, "pseudo_dxa": torch.stack(clouds)}
 
 
-@pytest.mark.parametrize("name", ["dxa_vae", "dxa_anthropometry"])
-def test_ckpt_export_agrees_with_eager(
-    name: str, checkpoints: dict[str, str], scans: torch.Tensor, tmp_path: Path
-) -> None:
-    exported = tmp_path / "model.ts"
-    given = {"ckpt_file": checkpoints[name], "key_in_ckpt": "state", "checkpoint": checkpoints[name]}
+def _torchscript(name: str, checkpoint: str, folder: Path) -> torch.jit.ScriptModule:
+    exported = folder / "model.ts"
+    given: dict[str, Any] = {"ckpt_file": checkpoint, "key_in_ckpt": "state", "checkpoint": checkpoint}
+    # sampling of points is a loop over data, which is traced
+    given |= {"use_trace": True, "input_shape": [1, 6, 2048]} if name == "pseudo_dxa" else {}
     ckpt_export(net_id="network_def", filepath=str(exported), **_files(name), **given)
-    output = torch.jit.load(exported)(scans)
-    _assert_close(list(output) if isinstance(output, tuple) else [output], _eager(name, checkpoints[name], scans))
+    return torch.jit.load(exported)
 
 
-@pytest.mark.parametrize("name", ["dxa_vae", "dxa_anthropometry"])
-def test_onnx_export_agrees_with_eager_for_any_number_of_scans(
-    name: str, checkpoints: dict[str, str], scans: torch.Tensor, tmp_path: Path
-) -> None:
-    exported = tmp_path / "model.onnx"
-    given = {"ckpt_file": checkpoints[name], "key_in_ckpt": "state", "checkpoint": checkpoints[name]}
-    converter = {"input_names": ["image"], "dynamic_axes": {"image": {0: "batch"}}}
+def _onnx(name: str, checkpoint: str, folder: Path) -> onnxruntime.InferenceSession:
+    exported = folder / "model.onnx"
+    given = {"ckpt_file": checkpoint, "key_in_ckpt": "state", "checkpoint": checkpoint}
+    converter = {"input_names": ["input"], "dynamic_axes": {"input": {0: "batch"}}}
     onnx_export(net_id="network_def", filepath=str(exported), converter_kwargs=converter, **_files(name), **given)
-    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
-    output = [torch.from_numpy(array) for array in session.run(None, {"image": scans.numpy()})]
-    _assert_close(output, _eager(name, checkpoints[name], scans))
+    return onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_ckpt_export_agrees_with_eager(
+    name: str, checkpoints: dict[str, str], inputs: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    output = _torchscript(name, checkpoints[name], tmp_path)(inputs[name])
+    _assert_close(
+        list(output) if isinstance(output, tuple) else [output], _eager(name, checkpoints[name], inputs[name])
+    )
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_onnx_export_agrees_with_eager_for_any_number_of_scans(
+    name: str, checkpoints: dict[str, str], inputs: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    session = _onnx(name, checkpoints[name], tmp_path)
+    output = [torch.from_numpy(array) for array in session.run(None, {"input": inputs[name].numpy()})]
+    _assert_close(output, _eager(name, checkpoints[name], inputs[name]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LOADERS)
+def test_released_weights_are_exported(name: str, inputs: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    released = str(BUNDLES[name] / "models" / "model.pt")
+    wanted = _eager(name, released, inputs[name])
+    output = _torchscript(name, released, tmp_path)(inputs[name])
+    _assert_close(list(output) if isinstance(output, tuple) else [output], wanted)
+    arrays = _onnx(name, released, tmp_path).run(None, {"input": inputs[name].numpy()})
+    _assert_close([torch.from_numpy(array) for array in arrays], wanted)
 
 
 def _commands() -> list[tuple[str, str]]:
