@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 import re
 import shutil
 import zipfile
@@ -29,6 +30,7 @@ LARGE_FILES = "large_files.yml"
 """Where MONAI looks for what ``monai.bundle download_large_files`` is to fetch."""
 _SHARED_FILES = {"requirements.txt": "requirements.txt", "docs/releases.md": "docs/releases.md"}
 """Files of the repository that every zip gets, and where."""
+_LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?P<target>[^)#]+)(?:#[^)]*)?\)")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 # The earliest time a zip can hold: no clock, no file system and no time zone decides about the bytes.
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
@@ -62,7 +64,8 @@ def build_release(
 
     A zip holds one folder, ``NAME``: the bundle's ``configs``, ``docs``, ``models`` (where it has weights) and
     ``LICENSE``, the package ``dxa_monai`` with its data and their licences, and ``requirements.txt``. Same files, same
-    bytes, on any machine: entries are sorted and stored uncompressed, with one time and one permission.
+    bytes, on any machine: entries are sorted and stored uncompressed, with one time and one permission. Links of its
+    pages that lead to pages of the repository become plain text.
 
     All bundles are checked before the first file is written; files of the same name are replaced.
 
@@ -188,7 +191,21 @@ def _write_zip(path: Path, root: str, contents: Mapping[str, Path]) -> None:
             entry.external_attr = _PERMISSIONS << 16
             # Not deflated: another zlib compresses to other bytes, and weights and tables are compressed already.
             entry.compress_type = zipfile.ZIP_STORED
-            archive.writestr(entry, contents[name].read_bytes())
+            content = contents[name].read_bytes()
+            archive.writestr(
+                entry, _self_contained(content.decode(), name, contents) if name.endswith(".md") else content
+            )
+
+
+def _self_contained(page: str, name: str, contents: Mapping[str, Path]) -> str:
+    """A Markdown page whose links that lead out of the zip are plain text."""
+
+    def link_or_text(match: re.Match[str]) -> str:
+        text, target = match["text"], match["target"]
+        inside = posixpath.normpath(posixpath.join(posixpath.dirname(name), target)) in contents
+        return match[0] if inside or "://" in target else text
+
+    return _LINK.sub(link_or_text, page)
 
 
 def _sha256(path: Path) -> str:

@@ -7,9 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dxa_monai.mesh.io import BodyMesh
+from dxa_monai.phantom.body import BodyModel
+from dxa_monai.phantom.mesh import write_ply
 from dxa_monai.scan.format import SCAN_SHAPE
 from dxa_monai.scan.io import RawScan, save_scan
-from dxa_monai.scan.manifest import write_manifest
+from dxa_monai.scan.manifest import read_manifest, write_manifest
+from dxa_monai.scan.measures import ANTHROPOMETRY_15
+from tests.bodies import coarse
 
 
 def bar_scan(width: int, rng: np.random.Generator) -> RawScan:
@@ -41,5 +46,47 @@ def bar_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     "age_years": float(20 + 3 * person),
                 }
             )
+    write_manifest(rows, folder / "manifest.csv")
+    return folder / "manifest.csv"
+
+
+@pytest.fixture(scope="session")
+def measured_pairs(bar_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Manifest of other people than the pretraining's, with 15 measures."""
+    folder = tmp_path_factory.mktemp("pairs")
+    rng = np.random.default_rng(1)
+    rows = []
+    for row in read_manifest(bar_cohort):
+        scan = folder / "scans" / Path(row["scan"]).name
+        scan.parent.mkdir(exist_ok=True)
+        scan.write_bytes(Path(row["scan"]).read_bytes())
+        size = float(rng.normal(1.0, 0.1))
+        measures = {name: 50.0 * size * (index + 1) for index, name in enumerate(ANTHROPOMETRY_15)}
+        rows.append(row | {"subject_id": "Q" + row["subject_id"], "scan": str(scan)} | measures)
+    write_manifest(rows, folder / "manifest.csv")
+    return folder / "manifest.csv"
+
+
+@pytest.fixture(scope="session")
+def coarse_body() -> BodyMesh:
+    model = BodyModel()
+    return coarse(BodyMesh(model.t_pose(model.solve("F", 35, 166.0, 64.0)).vertices_m, model.faces))
+
+
+@pytest.fixture(scope="session")
+def mesh_pairs(bar_cohort: Path, coarse_body: BodyMesh, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Manifest of other people than the pretraining's, each with a mesh of a size of their own."""
+    folder = tmp_path_factory.mktemp("pairs")
+    rng = np.random.default_rng(1)
+    rows = []
+    for row in read_manifest(bar_cohort):
+        person = "Q" + row["subject_id"]
+        scan, mesh = folder / "scans" / Path(row["scan"]).name, folder / "meshes" / f"{person}.ply"
+        for path in (scan, mesh):
+            path.parent.mkdir(exist_ok=True)
+        scan.write_bytes(Path(row["scan"]).read_bytes())
+        if not mesh.exists():
+            write_ply(mesh, coarse_body.vertices_m * rng.normal(1.0, 0.05, 3), coarse_body.faces)
+        rows.append(row | {"subject_id": person, "scan": str(scan), "mesh": str(mesh)})
     write_manifest(rows, folder / "manifest.csv")
     return folder / "manifest.csv"

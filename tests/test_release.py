@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import posixpath
+import re
 import shutil
 import subprocess
 import sys
@@ -33,6 +35,7 @@ from dxa_monai.scan.splits import split_by_subject, write_split
 from tests.analysis.cohort import cohort_manifest
 from tests.bundles.networks import tiny_regressor, tiny_vae
 
+Network = DXAVAE | AnthropometryRegressor
 VERSION = dxa_monai.__version__
 NAMES = [bundle.name for bundle in bundle_folders(REPOSITORY / "bundles")]
 
@@ -42,17 +45,18 @@ def _copy_bundles(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def networks() -> dict[str, DXAVAE | AnthropometryRegressor]:
+def networks() -> dict[str, Network]:
     return {"dxa_vae": tiny_vae(), "dxa_anthropometry": tiny_regressor()}
 
 
 @pytest.fixture(scope="module")
-def bundles(tmp_path_factory: pytest.TempPathFactory, networks: dict[str, DXAVAE | AnthropometryRegressor]) -> Path:
-    """The repository's bundles with tiny weights."""
+def bundles(tmp_path_factory: pytest.TempPathFactory, networks: dict[str, Network]) -> Path:
+    """The repository's bundles with tiny weights; those of ``pseudo_dxa`` are its own, since its scans are analysed."""
     folder = _copy_bundles(tmp_path_factory.mktemp("release") / "bundles")
     for name, network in networks.items():
         (folder / name / "models").mkdir()
         save_network(network, folder / name / "models" / "model.pt")
+    shutil.copytree(REPOSITORY / "bundles" / "pseudo_dxa" / "models", folder / "pseudo_dxa" / "models")
     return folder
 
 
@@ -150,6 +154,23 @@ def test_a_zip_holds_what_the_bundle_needs_and_nothing_else(dist: Path, name: st
     }
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_links_of_a_zip_s_pages_lead_into_the_zip(dist: Path, name: str) -> None:
+    with zipfile.ZipFile(dist / f"{name}_v{VERSION}.zip") as archive:
+        names = set(archive.namelist())
+        pages = {path: archive.read(path).decode() for path in names if path.endswith(".md")}
+    assert f"{name}/docs/README.md" in pages
+    links = [
+        (path, target)
+        for path, text in pages.items()
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text)
+        if "://" not in target
+    ]
+    assert all(posixpath.normpath(f"{posixpath.dirname(path)}/{target}") in names for path, target in links), links
+    here = (REPOSITORY / "bundles" / name / "docs" / "README.md").read_text()
+    assert (here == pages[f"{name}/docs/README.md"]) == ("](../../" not in here)
+
+
 def _sources() -> list[Path]:
     return list((REPOSITORY / "dxa_monai").rglob("*.py"))
 
@@ -197,8 +218,9 @@ print(dxa_monai.__file__)
 
 def test_every_network_and_measurement_works_as_downloaded(
     downloaded: Path,
-    networks: dict[str, DXAVAE | AnthropometryRegressor],
+    networks: dict[str, Network],
     bar_cohort: Path,
+    mesh_pairs: Path,
     tmp_path: Path,
 ) -> None:
     write_split(split_by_subject(read_manifest(bar_cohort)), tmp_path)
@@ -214,7 +236,23 @@ def test_every_network_and_measurement_works_as_downloaded(
     inference = {"config_file": "configs/inference.json"}
     measure = inference | {"input": str(bar_cohort.parent / "scans"), "output_dir": str(tmp_path / "measures")}
     compose = inference | {"input": str(cohort_manifest()), "output_dir": str(tmp_path / "bc"), "pictures": False}
+    mesh = {"unit": "m"}
+    (tmp_path / "meshes").mkdir()
+    shutil.copy(mesh_pairs.parent / "meshes" / "QP00.ply", tmp_path / "meshes")
+    bodies = inference | {"input": str(tmp_path / "meshes"), "output_dir": str(tmp_path / "scans")}
+    bodies |= {"mesh": mesh, "pictures": False}
+    write_split(split_by_subject(read_manifest(mesh_pairs)), tmp_path / "pairs")
+    compare = {
+        "config_file": "configs/evaluate.json",
+        "manifest": str(mesh_pairs),
+        "arms": {"random": "models/model.pt"},
+        "split_file": str(tmp_path / "pairs"),
+        "clouds_dir": str(tmp_path / "clouds"),
+        "mesh": mesh,
+        "output_dir": str(tmp_path / "pseudo"),
+    }
     runs = [["dxa_vae", evaluate], ["dxa_anthropometry", measure], ["dxa_body_composition", compose]]
+    runs += [["pseudo_dxa", bodies], ["pseudo_dxa", compare]]
     result = _python("-c", RUN_ALL, json.dumps(runs), str(downloaded), cwd=downloaded / "dxa_vae")
     assert result.stdout.splitlines()[-1] == str(downloaded / "dxa_vae" / "dxa_monai" / "__init__.py")
 
@@ -228,6 +266,9 @@ def test_every_network_and_measurement_works_as_downloaded(
     np.testing.assert_allclose(measured.loc[row["scan_id"], "bicep_left_circumference_cm":], here, rtol=1e-4)
     composition = pd.read_csv(tmp_path / "bc" / "body_composition.csv")
     assert len(composition) > 0
+    (predicted,) = (tmp_path / "scans").rglob("*.npy")
+    assert load_scan(predicted).counts.shape == (150, 109, 6)
+    assert np.isfinite(pd.read_csv(tmp_path / "pseudo" / "table_4.csv").set_index("arm").loc["random", "psnr_db"])
 
 
 @pytest.mark.parametrize(
