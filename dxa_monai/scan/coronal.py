@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from dxa_monai.errors import InputError
 from dxa_monai.scan.format import CHANNELS, Array
+from dxa_monai.scan.limits import check_itk_header, check_nifti_header, read_bounded
 
 _AXES = ("L", "A", "I")
 """Where the three axes point: to the patient's left, to the front (anterior), to the feet (inferior)."""
@@ -44,10 +45,11 @@ def read_nifti(path: Path) -> tuple[Array, tuple[float, float]]:
         InputError: the layout is not that of a coronal volume, or the file states no orientation.
         Exception: whatever nibabel, gzip and zlib raise on a damaged file.
     """
-    content = path.read_bytes()
-    if path.name.lower().endswith(".gz"):
-        content = gzip.decompress(content)
+    content = read_bounded(path)
     image = nib.Nifti1Image.from_bytes(content)
+    header = image.header
+    item_bytes = header.get_data_dtype().itemsize
+    check_nifti_header(path, header.get_data_shape(), item_bytes, float(header.get_data_offset()), len(content))
     if image.header["sform_code"] == 0 and image.header["qform_code"] == 0:
         raise InputError(f"{path}: expected a NIfTI file that states its orientation, got sform and qform codes of 0.")
     volume = np.asanyarray(image.dataobj)
@@ -84,6 +86,7 @@ def read_itk(path: Path) -> tuple[Array, tuple[float, float]]:
     """
     import itk
 
+    check_itk_header(path)
     reader = itk.ImageFileReader[itk.VectorImage[itk.D, 3]].New(FileName=str(path))
     reader.UpdateOutputInformation()
     dimensions = reader.GetModifiableImageIO().GetNumberOfDimensions()

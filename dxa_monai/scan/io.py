@@ -25,6 +25,7 @@ from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.scan.coronal import read_itk, read_nifti, write_itk, write_nifti
 from dxa_monai.scan.format import CHANNELS, PIXEL_SPACING_MM, SCAN_SHAPE, Array, as_counts, check_counts
+from dxa_monai.scan.limits import read_npy, read_npz
 
 FILE_ENDINGS = (".npy", ".npz", ".nii", ".nii.gz", ".nrrd", ".mha")
 
@@ -61,8 +62,9 @@ def load_scan(
         The scan with its channels in the order of ``CHANNELS``.
 
     Raises:
-        InputError: the file is missing, of another format, truncated or damaged, it declares other channels than
-            the argument, or its content cannot be a scan (:func:`~dxa_monai.scan.format.check_counts`).
+        InputError: the file is missing, of another format, truncated or damaged, it announces another size than it
+            has or more than a scan can have (:mod:`dxa_monai.scan.limits`), it declares other channels than the
+            argument, or its content cannot be a scan (:func:`~dxa_monai.scan.format.check_counts`).
     """
     path = Path(path)
     ending = file_ending(path)
@@ -158,16 +160,13 @@ def checked_spacing(spacing_mm: Sequence[float], source: object) -> tuple[float,
 
 def _read_npy(path: Path) -> Array:
     with open(path, "rb") as file:
-        array: Array = np.lib.format.read_array(file, allow_pickle=False)
+        size = os.fstat(file.fileno()).st_size
+        array: Array = read_npy(path, file, size)
     return array
 
 
 def _read_npz(path: Path) -> tuple[Array, Sequence[float] | None, Sequence[str] | None]:
-    with open(path, "rb") as file:
-        archive = np.load(file, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise InputError(f"{path}: expected an .npz archive of arrays, got a single array.")
-        arrays = {name: archive[name] for name in archive.files}
+    arrays = read_npz(path)
     if "counts" not in arrays:
         raise InputError(f"{path}: expected an array 'counts', got {', '.join(sorted(arrays)) or 'an empty archive'}.")
     spacing = arrays["pixel_spacing_mm"].tolist() if "pixel_spacing_mm" in arrays else None

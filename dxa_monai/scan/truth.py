@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dxa_monai.errors import InputError
+from dxa_monai.scan.limits import read_npz
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,9 +40,11 @@ def load_truth(row: Mapping[str, Any]) -> Truth:
     if "truth" not in row:
         raise InputError(f"{row['scan_id']}: expected a truth in the manifest (virtual scans have one), got none.")
     try:
-        with np.load(Path(row["truth"]), allow_pickle=False) as stored:
-            areal, regions = stored["areal_density_g_cm2"], stored["region_map"]
-            spacing = [float(side) for side in stored["pixel_spacing_mm"]]
+        stored = read_npz(Path(row["truth"]))
+        areal, regions = stored["areal_density_g_cm2"], stored["region_map"]
+        spacing = [float(side) for side in stored["pixel_spacing_mm"]]
+    except InputError:
+        raise
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{row['truth']}: expected the truth of a virtual scan, got {error!r}.") from error
     if areal.ndim != 3 or len(areal) != 3 or areal.shape[1:] != regions.shape or len(spacing) != 2:
