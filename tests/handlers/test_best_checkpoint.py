@@ -9,7 +9,7 @@ from monai.handlers import ValidationHandler
 from dxa_monai.errors import InputError
 from dxa_monai.handlers.best_checkpoint import BestNetworkSaver
 from dxa_monai.networks.checkpoint import load_network_weights
-from tests.handlers.toy import ToyNetwork, toy_evaluator, toy_trainer
+from tests.handlers.toy import ToyNetwork, toy_data, toy_evaluator, toy_trainer
 
 
 def validate(saver: BestNetworkSaver, values: list[float]) -> None:
@@ -96,3 +96,39 @@ def test_in_a_training_run_the_epoch_is_the_trainers(tmp_path: Path) -> None:
     assert extra["metrics"]["psnr_db"] == pytest.approx(evaluator.state.metrics["psnr_db"])
     assert weight == pytest.approx(network.offset[0, 0, 0].item())
     assert torch.isfinite(network.offset).all()
+
+
+class _BlindMetric:
+    """A metric that does not see what a network fails on."""
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: engine.state.metrics.update(blind=99.0))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_network_that_predicts_nan_is_never_best_and_its_scans_are_named(
+    tmp_path: Path, value: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    class FailsOnOne(ToyNetwork):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            broken = torch.isclose(x, toy_data()[6]["image"]).flatten(1).all(dim=1)
+            return torch.where(broken[:, None, None, None], torch.tensor(value), super().forward(x))
+
+    network = FailsOnOne()
+    evaluator = toy_evaluator(network, [_BlindMetric(), BestNetworkSaver(network, tmp_path, "blind")])
+    evaluator.run()
+    assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
+    (warning,) = [record.getMessage() for record in caplog.records if "predicted" in record.getMessage()]
+    assert "1 scans (scan6);" in warning
+
+
+def test_after_a_bad_validation_a_good_one_counts_again(tmp_path: Path) -> None:
+    network = ToyNetwork()
+    saver = BestNetworkSaver(network, tmp_path, "psnr_db")
+    evaluator = toy_evaluator(network, [saver])
+    network.offset.data[0, 0, 0] = float("nan")
+    evaluator.run()
+    assert not (tmp_path / "best.pt").exists()
+    network.offset.data[0, 0, 0] = 0.0
+    evaluator.run()
+    assert (tmp_path / "best.pt").is_file()
