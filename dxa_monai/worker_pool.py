@@ -15,9 +15,11 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait
-from typing import Any
+from typing import Any, TypeVar
 
 from dxa_monai.errors import InputError, TrainingError
+
+_Result = TypeVar("_Result")
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -37,13 +39,21 @@ def run_in_processes(
         InputError, TrainingError: raised by ``task``, passed on.
         RuntimeError: any other failure of ``task`` (the message names the item) or a process that died.
     """
+    for item, _ in results_of_processes(task, items, arguments, workers):
+        yield item
+
+
+def results_of_processes(
+    task: Callable[..., _Result], items: Sequence[int], arguments: tuple[Any, ...], workers: int
+) -> Generator[tuple[int, _Result], None, None]:
+    """As :func:`run_in_processes`, each item with what ``task`` returned for it (small: it is sent to this process)."""
     executor = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
         with _inherited_by_workers():
             futures = {executor.submit(task, item, *arguments): item for item in items}
         for future in as_completed(futures):
             try:
-                future.result()
+                result = future.result()
             except (InputError, TrainingError):
                 raise
             except BrokenProcessPool as error:
@@ -52,7 +62,7 @@ def run_in_processes(
                 ) from error
             except Exception as error:
                 raise RuntimeError(f"item {futures[future]}: {type(error).__name__}: {error}") from error
-            yield futures[future]
+            yield futures[future], result
     except SystemExit:
         # asked to end (SIGTERM): whoever asks does not wait for the items in hand
         for process in multiprocessing.active_children():

@@ -56,6 +56,7 @@ from dxa_monai.scan.collect import collect_scans
 from dxa_monai.scan.format import PIXEL_SPACING_MM, SCAN_SHAPE, channels_first
 from dxa_monai.scan.io import RawScan, load_scan
 from dxa_monai.scan.manifest import read_manifest
+from dxa_monai.scan.quarantine import BadScan, BadScanPolicy
 
 CALIBRATIONS = ("run", "scan", "nominal")
 """Without a scanner model: one is fitted to all scans of the run, or to every scan by itself, or none is fitted."""
@@ -94,6 +95,8 @@ def analyse_scans(
     settings: BoneSettings | None = None,
     device: str | torch.device = "cpu",
     progress: bool = True,
+    policy: BadScanPolicy | None = None,
+    set_aside: Sequence[BadScan] = (),
 ) -> Path:
     """Analyse scans and write their reports.
 
@@ -110,6 +113,9 @@ def analyse_scans(
         settings: how bone is told from soft tissue.
         device: where the maps are computed.
         progress: show a progress bar on stderr.
+        policy: whether scans without numbers are an error in the end (None, "stop") or, if they are few, only listed
+            in ``quarantine.csv``. They stop no other scan either way.
+        set_aside: what an earlier step left out, to be listed and counted too.
 
     Returns:
         Path of the table.
@@ -132,24 +138,28 @@ def analyse_scans(
     model = _model_of_run(rows, folder, scanner_model, calibration, load)
     settings = BoneSettings() if settings is None else settings
     job = _Job(folder, model, landmarks_dir, polygons_file, draw, settings, torch.device(device), load)
-    table, failed = [], []
+    table, failed, bad = [], [], list(set_aside)
     for row in tqdm(rows, desc="analysing", unit="scan", disable=not progress):
         try:
             report = job.report(row)
         except InputError as error:
             failed.append(f"{row['scan_id']}: {error}")
+            bad.append(BadScan(row, str(row["scan"]), "inference", str(error)))
             table.append(identity(row) | {"flags": FAILED})
             continue
         table.append(table_row(report))
         fatal = [flag["sentence"] for flag in report["flags"] if flag["fatal"]]
         if fatal:
             failed.append(f"{row['scan_id']}: {fatal[0]}")
+            bad.append(BadScan(row, str(row["scan"]), "inference", fatal[0]))
     path = folder / TABLE_NAME
     write_composition_table(table, path, job.polygon_names)
     print(f"Body composition of {len(rows) - len(failed)} of {len(rows)} scans: {path}")
-    if failed:
-        for sentence in failed:
-            print(sentence, file=sys.stderr)
+    for sentence in failed:
+        print(sentence, file=sys.stderr)
+    if policy is not None and policy.quarantines:
+        policy.apply(bad, len(rows) + len(set_aside), folder)
+    elif failed:
         raise InputError(
             f"{path}: expected numbers of all {len(rows)} scans, got none of {len(failed)}, first {failed[0]}"
         )

@@ -35,6 +35,7 @@ from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.physics.scanner_model import write_scanner_model
 from dxa_monai.scan.format import unit_to_counts
 from dxa_monai.scan.io import RawScan, save_scan
+from dxa_monai.scan.quarantine import BadScan, BadScanPolicy
 from dxa_monai.transforms.mesh_points import stable_seed
 
 FORMATS = (".npy", ".nii.gz", ".npz", ".nrrd", ".mha")
@@ -95,6 +96,7 @@ def predict_meshes(
     calibration: str = "run",
     pictures: bool = True,
     device: str | torch.device = "cpu",
+    policy: BadScanPolicy | None = None,
 ) -> Path:
     """Predict the raw scan of every mesh and analyse its body composition. A mesh that cannot be used stops no other.
 
@@ -110,6 +112,7 @@ def predict_meshes(
         calibration: see :func:`dxa_monai.analysis.inference.analyse_scans`.
         pictures: whether to draw the mesh with its scan, and the regions.
         device: where to compute.
+        policy: see :func:`dxa_monai.analysis.inference.analyse_scans`; meshes count as scans.
 
     Returns:
         Path of the table.
@@ -126,12 +129,13 @@ def predict_meshes(
     output_folder(folder / "scans")
     if pictures:
         output_folder(folder / "pictures")
-    done, failed = [], []
+    done, failed, bad = [], [], []
     for row in tqdm(rows, desc="predicting", unit="mesh"):
         try:
             body = _read_body(row["mesh"], **dict(mesh or {}))
         except InputError as error:
             failed.append(str(error))
+            bad.append(BadScan(row, str(row["mesh"]), "inference", str(error)))
             continue
         image = predict_body(network, body, points, stable_seed(row["mesh"], int((mesh or {}).get("seed", 0))), device)
         counts = unit_to_counts(np.moveaxis(image, 0, -1))
@@ -148,8 +152,10 @@ def predict_meshes(
     if not done:
         raise InputError(f"{folder}: expected scans of all {len(rows)} meshes, got none, first {failed[0]}")
     draw = composition_figure if pictures else None
-    table = analyse_scans(done, folder, scanner_model, calibration, draw=draw, device=device)
-    if failed:
+    table = analyse_scans(
+        done, folder, scanner_model, calibration, draw=draw, device=device, policy=policy, set_aside=bad
+    )
+    if failed and not (policy is not None and policy.quarantines):
         raise InputError(
             f"{folder}: expected scans of all {len(rows)} meshes, got none of {len(failed)}, first {failed[0]}"
         )

@@ -6,10 +6,10 @@ import hashlib
 import subprocess
 from pathlib import Path
 
-from dxa_monai.errors import InputError
 from dxa_monai.scan.manifest import read_manifest
 
 UNKNOWN_REVISION = "unknown"
+_UNREADABLE = b"unreadable"
 
 
 def git_revision(file: str | Path = __file__) -> str:
@@ -46,11 +46,13 @@ def manifest_hash(path: str | Path) -> str:
     It changes with any pixel, any column and the order of the rows, and not with the folder the data lie in. Reading
     costs about a second for 2,000 scans.
 
+    A scan that the system cannot read counts as such: whether that ends the run is for those to say who need it.
+
     Args:
         path: of the manifest CSV.
 
     Raises:
-        InputError: the manifest or one of its scans cannot be read.
+        InputError: the manifest cannot be read.
     """
     rows = read_manifest(path)
     digest = hashlib.sha256(hashlib.sha256(Path(path).read_bytes()).digest())
@@ -58,8 +60,6 @@ def manifest_hash(path: str | Path) -> str:
         try:
             with open(row["scan"], "rb") as scan:
                 digest.update(hashlib.file_digest(scan, "sha256").digest())
-        except OSError as error:
-            raise InputError(
-                f"{row['scan']}: expected a scan file that can be read, got '{error.strerror}'."
-            ) from error
+        except OSError:
+            digest.update(_UNREADABLE)
     return digest.hexdigest()[:16]

@@ -65,8 +65,7 @@ def begin_run(
     if idist.get_rank() != 0:
         return
     path = output_folder(folder)
-    if (path / FINISHED).exists():
-        raise InputError(f"{path}: expected a folder without a finished run, got one with {FINISHED}; choose another.")
+    refuse_finished(path)
     if state_files(path):
         if not resume:
             raise InputError(
@@ -82,6 +81,14 @@ def begin_run(
         with atomic_path(path / CONFIG) as temporary:
             temporary.write_text(text + "\n")
     write_split(split, path)
+
+
+def refuse_finished(folder: str | Path) -> None:
+    """Raise InputError if the folder holds a finished run, which is left alone."""
+    if (Path(folder) / FINISHED).exists():
+        raise InputError(
+            f"{folder}: expected a folder without a finished run, got one with {FINISHED}; choose another."
+        )
 
 
 def _refuse_other_settings(folder: Path, record: Mapping[str, Any]) -> None:

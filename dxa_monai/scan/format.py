@@ -143,6 +143,17 @@ def as_counts(
     return array.astype(np.uint16)
 
 
+def body_pixels(counts: Array) -> tuple[npt.NDArray[np.float64], float, npt.NDArray[np.bool_]]:
+    """Mean of all channels ``(H, W)``, its level in air (5th percentile), and where it lies 0.5 nepers above: the body.
+
+    Args:
+        counts: ``(H, W, 6)``.
+    """
+    attenuation = np.asarray(counts).mean(axis=-1, dtype=np.float64)
+    air = float(np.percentile(attenuation, _BACKGROUND_PERCENTILE))
+    return attenuation, air, attenuation > air + _BODY_COUNTS
+
+
 def check_energy_order(counts: Array, source: object) -> None:
     """Refuse a scan whose low-energy channels attenuate less than its high-energy ones.
 

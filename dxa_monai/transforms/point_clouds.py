@@ -19,12 +19,13 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Randomizable, RandomizableTrait
 from monai.utils import TransformBackends
+from tqdm import tqdm
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.scan.manifest import Row
 from dxa_monai.transforms.mesh_points import LoadMeshPointsd
-from dxa_monai.worker_pool import run_in_processes
+from dxa_monai.worker_pool import results_of_processes
 
 CLOUD_POINTS = 8192
 """Points of a cloud, 0.2 MB: a subset of 2048 of them differs from draw to draw about as fresh points do."""
@@ -58,21 +59,66 @@ def draw_point_clouds(
     settings = dict(mesh or {}) | {"count": count}
     paths = {path: _cloud_path(folder, path, settings) for path in dict.fromkeys(mesh_paths(rows))}
     with idist.one_rank_first(local=True):  # the others of this machine find the files there
-        _draw_missing(paths, folder, settings, workers)
+        faults = _draw_missing(paths, folder, settings, workers)
+    if faults:
+        raise InputError(next(faults[path] for path in paths if path in faults))
     return [dict(row) | {"points": str(paths[row["mesh"]])} for row in rows]
 
 
-def _draw_missing(paths: Mapping[str, Path], folder: str | Path, settings: dict[str, Any], workers: int) -> None:
+def mesh_faults(
+    rows: Sequence[Mapping[str, Any]],
+    folder: str | Path,
+    mesh: Mapping[str, Any] | None = None,
+    count: int = CLOUD_POINTS,
+    workers: int = 1,
+) -> list[str]:
+    """What is wrong with the mesh of each row, in one sentence, or "". The clouds of all others are drawn on the way.
+
+    Args:
+        rows: these and the other arguments are as for :func:`draw_point_clouds`.
+        folder: gets the files.
+        mesh: how meshes are read.
+        count: points of each body.
+        workers: processes that read meshes.
+
+    Raises:
+        InputError: a row has no mesh, a setting is wrong, or the folder cannot be written to.
+    """
+    settings = dict(mesh or {}) | {"count": count}
+    faults: dict[str, str] = {}
+    paths: dict[str, Path] = {}
+    for path in dict.fromkeys(mesh_paths(rows)):
+        try:
+            paths[path] = _cloud_path(folder, path, settings)
+        except InputError as error:
+            faults[path] = str(error)
+    with idist.one_rank_first(local=True):
+        faults |= _draw_missing(paths, folder, settings, workers, stop=False)
+    return [faults.get(str(row["mesh"]), "") for row in rows]
+
+
+def _draw_missing(
+    paths: Mapping[str, Path], folder: str | Path, settings: dict[str, Any], workers: int, stop: bool = True
+) -> dict[str, str]:
+    """Draw the clouds that are not there; what is wrong with meshes, by path: with one of them, or with all."""
     missing = [(path, str(cloud)) for path, cloud in paths.items() if not cloud.is_file()]
-    if missing:
-        output_folder(folder)
-        LoadMeshPointsd("points", **settings)  # a wrong setting is told before any process starts
-        if workers > 1 and len(missing) >= _WORTH_PROCESSES:
-            for _ in run_in_processes(_draw_one, range(len(missing)), (missing, settings), workers):
-                pass
-        else:
-            for index in range(len(missing)):
-                _draw_one(index, missing, settings)
+    if not missing:
+        return {}
+    output_folder(folder)
+    LoadMeshPointsd("points", **settings)  # a wrong setting is told before any process starts
+    faults: dict[str, str] = {}
+    many = len(missing) >= _WORTH_PROCESSES
+    if workers > 1 and many:
+        done = results_of_processes(_draw_one, range(len(missing)), (missing, settings), workers)
+    else:
+        done = ((index, _draw_one(index, missing, settings)) for index in range(len(missing)))
+    for index, fault in tqdm(done, "meshes", len(missing), unit="mesh", disable=not many or idist.get_rank() != 0):
+        if fault:
+            faults[missing[index][0]] = fault
+            if stop:
+                break
+    done.close()
+    return faults
 
 
 def mesh_paths(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -156,8 +202,22 @@ def _cloud_path(folder: str | Path, mesh: str, settings: Mapping[str, Any]) -> P
     return Path(folder) / f"{Path(mesh).stem}-{digest.hexdigest()[:16]}.npy"
 
 
-def _draw_one(index: int, missing: Sequence[tuple[str, str]], settings: Mapping[str, Any]) -> None:
+def _fault_of_one(index: int, missing: Sequence[tuple[str, str]], settings: Mapping[str, Any]) -> str:
+    try:
+        return _draw_one(index, missing, settings)
+    except InputError as error:
+        if not Path(missing[index][1]).parent.is_dir():
+            raise  # the folder of the clouds, not the mesh
+        return str(error)
+
+
+def _draw_one(index: int, missing: Sequence[tuple[str, str]], settings: Mapping[str, Any]) -> str:
+    """Write the cloud of a mesh, or tell what is wrong with the mesh."""
     mesh, cloud = missing[index]
-    points = LoadMeshPointsd("points", **settings)({"points": mesh})["points"]
+    try:
+        points = LoadMeshPointsd("points", **settings)({"points": mesh})["points"]
+    except InputError as error:
+        return str(error)
     with atomic_path(cloud) as temporary:
         np.save(temporary, torch.as_tensor(points).numpy(), allow_pickle=False)
+    return ""

@@ -1,3 +1,4 @@
+import csv
 import json
 import subprocess
 import sys
@@ -195,6 +196,37 @@ def test_bad_data_end_training_in_one_sentence(bar_cohort: Path, tmp_path: Path,
     for part in parts:
         assert part in sentence
     assert not list((tmp_path / "run").glob("*.pt"))
+
+
+def test_a_quarantined_scan_costs_only_itself(trained_arms: dict[str, Path], bar_cohort: Path, tmp_path: Path) -> None:
+    _broken_cohort(tmp_path / "data", bar_cohort, "truncated")
+    settings = {"bad_scans": "quarantine", "max_bad_share": 0.1}
+    _train(tmp_path / "run", tmp_path / "data", max_epochs=1, **settings)
+    whole = {row["scan_id"]: row["split"] for row in _rows(trained_arms["no_dxa"] / "split.csv")}
+    kept = {row["scan_id"]: row["split"] for row in _rows(tmp_path / "run" / "split.csv")}
+    (bad,) = _rows(tmp_path / "run" / "quarantine.csv")
+    assert (bad["scan_id"], bad["part"]) == ("P03-1", whole.pop("P03-1"))
+    assert "expected a whole .npy file" in bad["reason"]
+    assert kept == whole
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["left_out"], record["scans"]) == (1, len(kept))
+    out = tmp_path / "out"
+    run(
+        config_file=bundle_files("dxa_vae", "inference.json"),
+        input=str(tmp_path / "data" / "manifest.csv"),
+        output_dir=str(out),
+        checkpoint=str(trained_arms["no_dxa"] / "best.pt"),
+        **settings,
+    )
+    assert {path.stem for path in (out / "reconstructions").iterdir()} == set(kept)
+    assert [row["scan_id"] for row in _rows(out / "quarantine.csv")] == ["P03-1"]
+    sentence = _sentence(lambda: _train(tmp_path / "strict", tmp_path / "data", bad_scans="quarantine"))
+    assert "strict/quarantine.csv: expected at most 2 %" in sentence
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_unknown_arm_is_refused_before_anything_is_written(bar_cohort: Path, tmp_path: Path) -> None:
