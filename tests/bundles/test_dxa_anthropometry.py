@@ -124,7 +124,7 @@ def test_people_of_the_pretraining_are_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_another_trunk_is_refused_before_anything_is_written(
+def test_another_trunk_is_refused_before_the_run_begins(
     trained_arms: dict[str, Path], measured_pairs: Path, tmp_path: Path
 ) -> None:
     told = _sentence(
@@ -137,7 +137,7 @@ def test_another_trunk_is_refused_before_anything_is_written(
     )
     assert "expected the" in told
     assert "block_config, growth_rate" in told
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 def test_one_command_compares_arms_seeds_and_sizes(

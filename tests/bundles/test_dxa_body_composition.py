@@ -69,6 +69,25 @@ def test_the_command_line_tells_bad_scans_and_exits_with_1(tmp_path: Path) -> No
     }
 
 
+def test_a_quarantined_scan_costs_only_itself(tmp_path: Path) -> None:
+    good = Path(cohort_rows()[0]["scan"]).read_bytes()
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "good.npy").write_bytes(good)
+    (tmp_path / "scans" / "bad.npy").write_bytes(good[:1000])
+    run(
+        config_file=_config("inference.json"),
+        input=str(tmp_path / "scans"),
+        output_dir=str(tmp_path / "out"),
+        pictures=False,
+        bad_scans="quarantine",
+        max_bad_share=0.5,
+    )
+    (row,) = pd.read_csv(tmp_path / "out" / "quarantine.csv").to_dict("records")
+    assert (row["scan_id"], row["part"]) == ("bad", "inference")
+    assert "expected a whole .npy file" in row["reason"]
+    assert (tmp_path / "out" / "good.json").is_file()
+
+
 def test_evaluation_is_tracked(tmp_path: Path) -> None:
     run(
         config_file=_config("evaluate.json", "mlflow_evaluation.json"),

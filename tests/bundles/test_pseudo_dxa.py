@@ -239,6 +239,37 @@ def test_comparison_refuses_generators_that_differ(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_quarantined_mesh_costs_only_its_scans(
+    trained: Path, mesh_pairs: Path, trained_arms: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = read_manifest(mesh_pairs)
+    for row in rows:
+        for column in ("scan", "mesh"):
+            path = tmp_path / "data" / column / Path(row[column]).name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(Path(row[column]).read_bytes())
+            row[column] = str(path)
+    write_manifest(rows, tmp_path / "data" / "manifest.csv")
+    victim = rows[0]["subject_id"]
+    Path(rows[0]["mesh"]).write_text("ply\nnothing\n")
+    _train(
+        tmp_path / "run",
+        tmp_path / "data" / "manifest.csv",
+        tmp_path / "clouds",
+        max_epochs=1,
+        generator=str(trained_arms["no_dxa"] / "best.pt"),
+        bad_scans="quarantine",
+        max_bad_share=0.3,
+        latent_weight=0.0,
+    )
+    listed = pd.read_csv(tmp_path / "run" / "quarantine.csv")
+    assert set(listed["subject_id"]) == {victim}
+    assert set(listed["path"]) == {rows[0]["mesh"]}
+    kept = pd.read_csv(tmp_path / "run" / "split.csv")
+    whole = pd.read_csv(trained / "split.csv")
+    pd.testing.assert_frame_equal(kept, whole[whole["subject_id"] != victim].reset_index(drop=True))
+
+
 def test_inference_reads_every_format_and_goes_on_after_a_bad_mesh(
     trained: Path, coarse_body: BodyMesh, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
