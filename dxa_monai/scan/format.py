@@ -143,13 +143,14 @@ def as_counts(
     return array.astype(np.uint16)
 
 
-def body_pixels(counts: Array) -> tuple[npt.NDArray[np.float64], float, npt.NDArray[np.bool_]]:
+def body_pixels(counts: Array) -> tuple[npt.NDArray[np.float32], float, npt.NDArray[np.bool_]]:
     """Mean of all channels ``(H, W)``, its level in air (5th percentile), and where it lies 0.5 nepers above: the body.
 
     Args:
         counts: ``(H, W, 6)``.
     """
-    attenuation = np.asarray(counts).mean(axis=-1, dtype=np.float64)
+    pixels = np.asarray(counts, dtype=np.float32)
+    attenuation = pixels @ np.full(len(CHANNELS), 1.0 / len(CHANNELS), np.float32)
     air = float(np.percentile(attenuation, _BACKGROUND_PERCENTILE))
     return attenuation, air, attenuation > air + _BODY_COUNTS
 
@@ -169,12 +170,12 @@ def check_energy_order(counts: Array, source: object) -> None:
     Raises:
         InputError: the median is not positive in some segment.
     """
-    pixels = np.asarray(counts, dtype=np.float32).reshape(-1, len(CHANNELS))
-    attenuation = pixels @ np.full(len(CHANNELS), 1.0 / len(CHANNELS), np.float32)
-    body = attenuation > np.percentile(attenuation, _BACKGROUND_PERCENTILE) + _BODY_COUNTS
+    pixels = np.asarray(counts, dtype=np.float32)
+    _, _, body = body_pixels(pixels)
     if np.count_nonzero(body) < _SMALLEST_BODY_FRACTION * body.size:
         return
-    differences = pixels[body][:, LOW_CHANNELS] - pixels[body][:, HIGH_CHANNELS]
+    inside = pixels[body]
+    differences = inside[:, LOW_CHANNELS] - inside[:, HIGH_CHANNELS]
     if (np.count_nonzero(differences > 0, axis=0) > len(differences) / 2).all():
         return  # where most are positive the median is: no need to sort
     difference = np.median(differences, axis=0)
