@@ -7,7 +7,8 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,11 @@ def training_process(
     )
 
 
-def run_and_kill(process: Any, after_s: float, number: signal.Signals) -> bool:
-    """Start a process and send it a signal after a while; whether it was still running then."""
+def run_and_kill(process: Any, now: Callable[[], bool], after_s: float, number: signal.Signals) -> bool:
+    """Start a process and send it a signal a moment after ``now()`` holds; whether it was still running then."""
     process.start()
+    while not now() and process.is_alive():
+        time.sleep(0.002)
     process.join(after_s)
     alive = process.is_alive()
     if alive:

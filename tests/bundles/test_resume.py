@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,18 +53,19 @@ def test_killed_at_ten_random_moments_a_training_ends_bit_for_bit_as_if_it_had_n
     settings = _settings(bundle, tmp_path, manifest, trained_arms["no_dxa"] / "best.pt")
     files = bundle_files(bundle, "train.json", "preset_small.json", "mlflow.json")
     whole = tmp_path / "whole"
-    # other workers, the same batches; and the server of processes is warm for the next, which is timed
+    # other workers, the same batches
     _finish(files, settings | {"output_dir": str(whole), "num_workers": 1}, tmp_path / "log")
-    duration_s = _finish(files, settings | {"output_dir": str(tmp_path / "timed")}, tmp_path / "log")
 
     moments = random.Random(0)
     kills, resumed = 0, 0
-    for attempt in range(KILLS):
+    for attempt in range(3 * KILLS):
         folder = tmp_path / f"cut{attempt}"
         while kills < KILLS and not (folder / "finished.json").exists():
             process = training_process(files, settings | {"output_dir": str(folder)}, tmp_path / "log")
             resumed += bool(state_files(folder))
-            kills += run_and_kill(process, moments.uniform(0.3, 0.9) * duration_s, SIGNALS[kills % len(SIGNALS)])
+            # a moment in steps, not in seconds: the machine may be busy now and idle later
+            reached = partial(_has_done, folder, _steps_done(folder) + moments.randrange(5))
+            kills += run_and_kill(process, reached, moments.uniform(0, 0.2), SIGNALS[kills % len(SIGNALS)])
         if not (folder / "finished.json").exists():
             _finish(files, settings | {"output_dir": str(folder)}, tmp_path / "log")
         for name in RESULTS:
@@ -134,13 +136,21 @@ def test_an_interrupted_run_is_not_overwritten_nor_resumed_with_other_settings(
         assert words in log.read_text().splitlines()[-1]
 
 
-def _finish(files: list[str], settings: dict[str, Any], log: Path) -> float:
-    begun = time.monotonic()
+def _steps_done(folder: Path) -> int:
+    """Steps until the newest state of a run."""
+    newest = state_files(folder)[:1]
+    return int(newest[0].stem.split("_")[1]) if newest else 0
+
+
+def _has_done(folder: Path, steps: int) -> bool:
+    return _steps_done(folder) >= steps
+
+
+def _finish(files: list[str], settings: dict[str, Any], log: Path) -> None:
     process = training_process(files, settings, log)
     process.start()
     process.join()
     assert process.exitcode == 0, log.read_text()[-2000:]
-    return time.monotonic() - begun
 
 
 def _check_tracking(root: Path, bundle: str) -> None:
