@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from dxa_monai.errors import InputError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says of a full disk, a used-up quota, a file over the process's limit."""
+_PARTIAL = re.compile(r"\..+\.[a-z0-9_]{8}\.partial(\.\w+){0,2}")
 
 
 @contextmanager
@@ -43,6 +45,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def remove_partial(*folders: str | Path) -> None:
+    """Delete the temporary files of :func:`atomic_path` that killed processes left in folders, not those below.
+
+    To be called when nobody writes there: the file that another process is writing would be deleted, too.
+    """
+    for folder in folders:
+        for path in Path(folder).glob(".*.partial*"):
+            if _PARTIAL.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 def _temporary_beside(path: Path) -> Path:

@@ -19,20 +19,21 @@ from typing import Any, TypeVar
 
 from dxa_monai.errors import InputError, TrainingError
 
+_Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def run_in_processes(
-    task: Callable[..., Any], items: Sequence[int], arguments: tuple[Any, ...], workers: int
-) -> Generator[int, None, None]:
+    task: Callable[..., Any], items: Sequence[_Item], arguments: tuple[Any, ...], workers: int
+) -> Generator[_Item, None, None]:
     """Call ``task(item, *arguments)`` for every item in worker processes and yield each item when it is done.
 
     Args:
         task: a function of a module; it and its arguments are sent to the processes.
         items: what to work on, begun in this order.
-        arguments: the same for all.
+        arguments: the same for all, small: they are sent with each item.
         workers: number of processes.
 
     Raises:
@@ -44,8 +45,8 @@ def run_in_processes(
 
 
 def results_of_processes(
-    task: Callable[..., _Result], items: Sequence[int], arguments: tuple[Any, ...], workers: int
-) -> Generator[tuple[int, _Result], None, None]:
+    task: Callable[..., _Result], items: Sequence[_Item], arguments: tuple[Any, ...], workers: int
+) -> Generator[tuple[_Item, _Result], None, None]:
     """As :func:`run_in_processes`, each item with what ``task`` returned for it (small: it is sent to this process)."""
     executor = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:

@@ -6,7 +6,7 @@ if [ ! -x .venv/bin/python ]; then
 fi
 
 for requirements in "$@"; do
-    stamp=".venv/$requirements.$(sha256sum requirements.txt "$requirements" | sha256sum | cut -c1-16)"
+    stamp=".venv/$requirements.$(sha256sum requirements*.txt | sha256sum | cut -c1-16)"
     if [ ! -f "$stamp" ]; then
         echo "Installing $requirements (about four minutes and 8 GB the first time) ..."
         .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$requirements"

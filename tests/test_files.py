@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from dxa_monai.errors import InputError
-from dxa_monai.files import atomic_path, output_folder, path_inside
+from dxa_monai.files import atomic_path, output_folder, path_inside, remove_partial
 
 
 def test_file_appears_whole_and_alone(tmp_path: Path) -> None:
@@ -28,6 +28,24 @@ def test_failure_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
         write_half()
     assert (tmp_path / "a.csv").read_text() == "old"
     assert os.listdir(tmp_path) == ["a.csv"]
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    kept = {"a.partial.npy", ".hidden", ".a.partial.npy", "below"}
+    for name in kept - {"below"}:
+        (tmp_path / name).touch()
+    for name in ("a.nii.gz", "b.npy", "c", "d.e.json"):
+        with atomic_path(tmp_path / name) as temporary:
+            (tmp_path / "below" / temporary.name).touch()
+            os.link(temporary, tmp_path / "link")
+            left = temporary.name
+        (tmp_path / "link").rename(tmp_path / left)
+        (tmp_path / name).unlink()
+    assert len(os.listdir(tmp_path)) == len(kept) + 4
+    remove_partial(tmp_path)
+    assert set(os.listdir(tmp_path)) == kept
+    assert len(os.listdir(tmp_path / "below")) == 4
 
 
 def test_new_file_has_the_permissions_of_any_other(tmp_path: Path) -> None:

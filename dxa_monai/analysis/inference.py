@@ -15,12 +15,14 @@ What is there and made from the same scan, scanner, landmarks and polygons is ke
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -41,28 +43,18 @@ from dxa_monai.analysis.report import (
     write_composition_table,
     write_report,
 )
-from dxa_monai.analysis.scan_calibration import calibrate_with_scan, side_by_side
+from dxa_monai.analysis.run_scanner import CALIBRATIONS, scanner_of_run, scanner_of_scan
 from dxa_monai.analysis.segments import Point
+from dxa_monai.cluster import run_on_cluster
 from dxa_monai.errors import InputError
-from dxa_monai.files import output_folder
-from dxa_monai.physics.scanner_model import (
-    ScannerModel,
-    open_air,
-    photons_from_open_air,
-    read_scanner_model,
-    write_scanner_model,
-)
+from dxa_monai.files import output_folder, remove_partial
+from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.collect import collect_scans
-from dxa_monai.scan.format import PIXEL_SPACING_MM, SCAN_SHAPE, channels_first
+from dxa_monai.scan.format import channels_first
 from dxa_monai.scan.io import RawScan, load_scan
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.quarantine import BadScan, BadScanPolicy
-
-CALIBRATIONS = ("run", "scan", "nominal")
-"""Without a scanner model: one is fitted to all scans of the run, or to every scan by itself, or none is fitted."""
-SCANNER_MODEL_NAME = "scanner_model.json"
-CALIBRATION_SCANS = 12
-_FEWEST_AIR_PIXELS, _FEWEST_BODY_PIXELS = 1000, 1500
+from dxa_monai.worker_pool import run_in_processes
 
 Draw = Callable[[BodyComposition, str, tuple[float, float], Mapping[str, Sequence[Point]], Path], Any]
 """Writes a picture: analysis, title, pixel spacing in mm, polygons, path."""
@@ -97,6 +89,8 @@ def analyse_scans(
     progress: bool = True,
     policy: BadScanPolicy | None = None,
     set_aside: Sequence[BadScan] = (),
+    workers: int = 1,
+    cluster: str = "",
 ) -> Path:
     """Analyse scans and write their reports.
 
@@ -116,6 +110,9 @@ def analyse_scans(
         policy: whether scans without numbers are an error in the end (None, "stop") or, if they are few, only listed
             in ``quarantine.csv``. They stop no other scan either way.
         set_aside: what an earlier step left out, to be listed and counted too.
+        workers: processes; with more than one (or a cluster) they write the reports, which are then collected here.
+        cluster: scheduler of a Dask cluster whose workers do so instead; scans and ``output_dir`` have to be theirs,
+            too. See :func:`dxa_monai.cluster.run_on_cluster`.
 
     Returns:
         Path of the table.
@@ -130,16 +127,20 @@ def analyse_scans(
     if landmarks_dir is not None and not Path(landmarks_dir).is_dir():
         raise InputError(f"{landmarks_dir}: expected a folder of landmarks, got no such folder.")
 
-    def load(path: str) -> RawScan:
-        return load_scan(path, channels, pixel_spacing_mm)
-
+    load = partial(load_scan, channels=channels, pixel_spacing_mm=pixel_spacing_mm)
     if polygons_file is not None:
         _check_polygons(rows, polygons_file, load)
-    model = _model_of_run(rows, folder, scanner_model, calibration, load)
+    model = scanner_of_run(rows, folder, scanner_model, calibration, load)
     settings = BoneSettings() if settings is None else settings
     job = _Job(folder, model, landmarks_dir, polygons_file, draw, settings, torch.device(device), load)
     table, failed, bad = [], [], list(set_aside)
-    for row in tqdm(rows, desc="analysing", unit="scan", disable=not progress):
+    apart = bool(cluster) or workers > 1
+    if apart:
+        done = _reports_elsewhere(job, rows, workers, cluster)
+        for _ in tqdm(done, total=len(rows), desc="analysing", unit="scan", disable=not progress):
+            pass
+        remove_partial(folder, folder / "landmarks")
+    for row in tqdm(rows, desc="collecting" if apart else "analysing", unit="scan", disable=not progress):
         try:
             report = job.report(row)
         except InputError as error:
@@ -166,6 +167,22 @@ def analyse_scans(
     return path
 
 
+def _reports_elsewhere(
+    job: _Job, rows: Sequence[Mapping[str, Any]], workers: int, cluster: str
+) -> Generator[Any, None, None]:
+    """Let other processes write the reports of scans; yields when one is done. What cannot be read is told later."""
+    if cluster:
+        rows = [{**row, "scan": os.path.abspath(row["scan"])} for row in rows]
+        return run_on_cluster(_write_report, rows, (job.for_other_machines(),), cluster)
+    return run_in_processes(_write_report, rows, (job,), workers)
+
+
+def _write_report(row: Mapping[str, Any], job: _Job) -> None:
+    torch.set_num_threads(1)
+    with suppress(InputError):
+        job.report(row)
+
+
 @dataclasses.dataclass
 class _Job:
     """What is the same for every scan of a run."""
@@ -180,6 +197,13 @@ class _Job:
     load: Callable[[str], RawScan]
     polygon_names: tuple[str, ...] = ()
 
+    def for_other_machines(self) -> _Job:
+        """The same with whole paths: the workers of a cluster run in folders of their own."""
+        landmarks_dir = None if self.landmarks_dir is None else os.path.abspath(self.landmarks_dir)
+        polygons_file = None if self.polygons_file is None else os.path.abspath(self.polygons_file)
+        folder = self.folder.absolute()
+        return dataclasses.replace(self, folder=folder, landmarks_dir=landmarks_dir, polygons_file=polygons_file)
+
     def report(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Analyse one scan and write its files, unless they are there; its report."""
         scan_id = str(row["scan_id"])
@@ -191,7 +215,7 @@ class _Job:
             polygons = read_polygons(self.polygons_file, shape, spacing)
             self.polygon_names = tuple(polygons)
         landmarks = self._given_landmarks(scan_id, shape)
-        model = _model_of_scan(raw, spacing) if self.model is None else self.model
+        model = scanner_of_scan(raw, spacing) if self.model is None else self.model
         inputs = fingerprint(row["scan"], model, spacing, landmarks, polygons, dataclasses.asdict(self.settings))
         json_path, png_path = self.folder / f"{scan_id}.json", self.folder / f"{scan_id}.png"
         earlier = read_report(json_path)
@@ -255,65 +279,3 @@ def _check_polygons(rows: Sequence[Mapping[str, Any]], path: str | Path, load: C
             continue
         read_polygons(path, (scan.counts.shape[0], scan.counts.shape[1]), scan.pixel_spacing_mm)
         return
-
-
-def _model_of_run(
-    rows: Sequence[Mapping[str, Any]],
-    folder: Path,
-    scanner_model: str | Path | None,
-    calibration: str,
-    load: Callable[[str], RawScan],
-) -> ScannerModel | None:
-    """The scanner of all scans; None: each has its own."""
-    if scanner_model is not None:
-        return read_scanner_model(scanner_model)
-    path = folder / SCANNER_MODEL_NAME
-    if calibration == "scan":
-        return None
-    if calibration == "run" and path.is_file():
-        return read_scanner_model(path)
-    scans, spacing = calibration_scans(rows, load)
-    if len(scans) == 0:
-        # Nothing here is a body in open air: every scan will be flagged, whatever the model.
-        return ScannerModel()
-    if calibration == "nominal":
-        nominal = ScannerModel()
-        return dataclasses.replace(nominal, photons_per_pixel=photons_from_open_air(side_by_side(scans), nominal))
-    model = calibrate_with_scan(scans, pixel_spacing_mm=spacing)
-    write_scanner_model(model, path)
-    return model
-
-
-def _model_of_scan(raw: torch.Tensor, pixel_spacing_mm: tuple[float, float]) -> ScannerModel:
-    if not _usable(raw):
-        return ScannerModel()
-    return calibrate_with_scan(raw, pixel_spacing_mm=pixel_spacing_mm)
-
-
-def calibration_scans(
-    rows: Sequence[Mapping[str, Any]], load: Callable[[str], RawScan]
-) -> tuple[torch.Tensor, tuple[float, float]]:
-    """Up to ``CALIBRATION_SCANS`` scans, evenly spread over the rows, that show a body in open air.
-
-    Returns:
-        ``(N, 6, H, W)`` in [0, 1]; N may be 0. And their pixel spacing in mm.
-    """
-    chosen: list[torch.Tensor] = []
-    spacing = PIXEL_SPACING_MM
-    for index in np.linspace(0, len(rows) - 1, min(len(rows), 2 * CALIBRATION_SCANS)).round().astype(int):
-        try:
-            scan = load(rows[index]["scan"])
-        except InputError:
-            continue  # it is told when its turn comes
-        raw = _as_tensor(scan)
-        if _usable(raw):
-            chosen.append(raw)
-            spacing = scan.pixel_spacing_mm
-        if len(chosen) == CALIBRATION_SCANS:
-            break
-    return (torch.stack(chosen) if chosen else torch.zeros(0, 6, *SCAN_SHAPE)), spacing
-
-
-def _usable(raw: torch.Tensor) -> bool:
-    air = int(open_air(raw).sum())
-    return air >= _FEWEST_AIR_PIXELS and raw[0].numel() - air >= _FEWEST_BODY_PIXELS

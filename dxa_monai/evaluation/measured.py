@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 import dxa_monai
 from dxa_monai.analysis.composition import analyse_scan
-from dxa_monai.analysis.inference import CALIBRATION_SCANS
+from dxa_monai.analysis.run_scanner import CALIBRATION_SCANS
 from dxa_monai.analysis.scan_calibration import calibrate_with_scan, side_by_side
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.agreement import dice

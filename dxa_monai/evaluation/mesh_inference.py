@@ -20,8 +20,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dxa_monai.analysis.inference import SCANNER_MODEL_NAME, analyse_scans
+from dxa_monai.analysis.inference import analyse_scans
 from dxa_monai.analysis.report import check_scan_ids
+from dxa_monai.analysis.run_scanner import SCANNER_MODEL_NAME
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.reconstructed_composition import scanner_of
 from dxa_monai.figures.composition import composition_figure

@@ -21,9 +21,9 @@ from sklearn.metrics import r2_score
 from tqdm import tqdm
 
 from dxa_monai.analysis.bone import find_and_decompose
-from dxa_monai.analysis.inference import calibration_scans
 from dxa_monai.analysis.landmark_finder import find_landmarks
 from dxa_monai.analysis.regions import region_map_from_landmarks
+from dxa_monai.analysis.run_scanner import calibration_scans
 from dxa_monai.analysis.scan_calibration import calibrate_with_scan
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.agreement import agreement

@@ -12,7 +12,7 @@ import ignite.distributed as idist
 from monai.bundle import ConfigParser
 
 from dxa_monai.errors import InputError
-from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.handlers.state_files import remove_states, state_files
 from dxa_monai.handlers.tracking_server import without_password
 from dxa_monai.scan.splits import write_split
@@ -73,6 +73,7 @@ def begin_run(
                 "delete it or choose another."
             )
         _refuse_other_settings(path, record)
+    remove_partial(path)
     with atomic_path(path / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n")
     config = running_config()

@@ -31,8 +31,9 @@ import torch
 from tqdm import tqdm
 
 import dxa_monai
+from dxa_monai.cluster import run_on_cluster
 from dxa_monai.errors import InputError
-from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.phantom.mesh import write_ply
 from dxa_monai.phantom.population import sample_person
 from dxa_monai.phantom.simulate import PersonRecord, Simulator
@@ -57,6 +58,7 @@ def generate_cohort(
     acquisition: Acquisition | None = None,
     progress: bool = True,
     children_share: float = 0.0,
+    cluster: str = "",
 ) -> Path:
     """Simulate ``count`` people and write them to ``output_dir``; what is already there is kept.
 
@@ -70,6 +72,8 @@ def generate_cohort(
         progress: show a progress bar on stderr.
         children_share: share of children of 6 to 17 years, 0 to 1; the others are adults. The adults of a cohort with
             children are those of the cohort without.
+        cluster: scheduler of a Dask cluster whose workers simulate instead of ``workers`` processes here; see
+            :func:`dxa_monai.cluster.run_on_cluster`. The folder has to be theirs, too. The bytes are the same.
 
     Returns:
         Path of the manifest.
@@ -104,8 +108,11 @@ def generate_cohort(
     if waiting:
         for name in ("scans", "truth", *(["meshes"] if save_meshes else [])):
             output_folder(folder / name)
-        arguments = (folder, seed, save_meshes, acquisition, float(children_share))
-        done = run_in_processes(_make_person, waiting, arguments, min(workers, len(waiting)))
+        arguments = (folder.absolute() if cluster else folder, seed, save_meshes, acquisition, float(children_share))
+        if cluster:
+            done = run_on_cluster(_make_person, waiting, arguments, cluster)
+        else:
+            done = run_in_processes(_make_person, waiting, arguments, min(workers, len(waiting)))
         try:
             with tqdm(total=count, initial=count - len(waiting), unit=" people", disable=not progress) as bar:
                 for _ in done:
@@ -113,6 +120,7 @@ def generate_cohort(
         except KeyboardInterrupt:
             print(f"Interrupted; run the same command again to continue in {folder}.", file=sys.stderr)
             raise SystemExit(130) from None
+    remove_partial(*(folder / name for name in ("scans", "truth", "meshes", "people")))
     return _finish(folder, settings, count, seed)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from dxa_monai.analysis.inference import analyse_scans, calibration_scans, collect_rows
+from dxa_monai.analysis.inference import analyse_scans, collect_rows
 from dxa_monai.analysis.phantom_calibration import calibrate_scanner
 from dxa_monai.errors import InputError
 from dxa_monai.figures.composition import composition_figure
@@ -181,11 +181,6 @@ def test_calibration_is_chosen_and_told(scans: Path, tmp_path: Path) -> None:
         fat[name] = float(row["total_fat_g"])
         assert ("scanner_mismatch" in row["flags"]) == (name == "nominal scanner")
     assert fat["scan"] == pytest.approx(fat["phantom"], abs=1500.0)
-
-
-def test_scans_without_a_body_calibrate_nothing() -> None:
-    empty = RawScan(np.full((150, 109, 6), 100, dtype=np.uint16))
-    assert len(calibration_scans([{"scan": "a"}, {"scan": "b"}], lambda _: empty)[0]) == 0
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,7 @@ def test_killed_at_ten_random_moments_a_training_ends_bit_for_bit_as_if_it_had_n
         for name in RESULTS:
             assert (folder / name).read_bytes() == (whole / name).read_bytes(), f"{folder.name}/{name}"
         assert not (folder / FOLDER).exists()
+        assert not list(folder.rglob(".*"))
         if kills == KILLS:
             break
     assert kills == KILLS

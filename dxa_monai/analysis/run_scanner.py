@@ -1,0 +1,107 @@
+"""Which scanner a run's scans are read with: one given, one fitted to them, or one for each.
+
+A scan calibrates its scanner where it shows open air and a body beside the wheel's segments; see
+:mod:`dxa_monai.analysis.scan_calibration`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dxa_monai.analysis.scan_calibration import calibrate_with_scan, side_by_side
+from dxa_monai.errors import InputError
+from dxa_monai.physics.scanner_model import (
+    ScannerModel,
+    open_air,
+    photons_from_open_air,
+    read_scanner_model,
+    write_scanner_model,
+)
+from dxa_monai.scan.format import PIXEL_SPACING_MM, SCAN_SHAPE, channels_first
+from dxa_monai.scan.io import RawScan
+
+CALIBRATIONS = ("run", "scan", "nominal")
+"""Without a scanner model: one is fitted to all scans of the run, or to every scan by itself, or none is fitted."""
+SCANNER_MODEL_NAME = "scanner_model.json"
+CALIBRATION_SCANS = 12
+_FEWEST_AIR_PIXELS, _FEWEST_BODY_PIXELS = 1000, 1500
+
+
+def scanner_of_run(
+    rows: Sequence[Mapping[str, Any]],
+    folder: Path,
+    scanner_model: str | Path | None,
+    calibration: str,
+    load: Callable[[str], RawScan],
+) -> ScannerModel | None:
+    """The scanner of all scans; None: each has its own.
+
+    Args:
+        rows: with the path ``scan``.
+        folder: where the model that was fitted is written, or lies from an earlier call.
+        scanner_model: file of a calibrated scanner; None: ``calibration`` says what is done.
+        calibration: one of ``CALIBRATIONS``.
+        load: reads a scan.
+
+    Raises:
+        InputError: the file is not that of a scanner, or the scans cannot calibrate one.
+    """
+    if scanner_model is not None:
+        return read_scanner_model(scanner_model)
+    path = folder / SCANNER_MODEL_NAME
+    if calibration == "scan":
+        return None
+    if calibration == "run" and path.is_file():
+        return read_scanner_model(path)
+    scans, spacing = calibration_scans(rows, load)
+    if len(scans) == 0:
+        # Nothing here is a body in open air: every scan will be flagged, whatever the model.
+        return ScannerModel()
+    if calibration == "nominal":
+        nominal = ScannerModel()
+        return dataclasses.replace(nominal, photons_per_pixel=photons_from_open_air(side_by_side(scans), nominal))
+    model = calibrate_with_scan(scans, pixel_spacing_mm=spacing)
+    write_scanner_model(model, path)
+    return model
+
+
+def scanner_of_scan(raw: torch.Tensor, pixel_spacing_mm: tuple[float, float]) -> ScannerModel:
+    """The scanner fitted to one scan ``(6, H, W)`` in [0, 1]; the nominal one if it shows no body in open air."""
+    if not _usable(raw):
+        return ScannerModel()
+    return calibrate_with_scan(raw, pixel_spacing_mm=pixel_spacing_mm)
+
+
+def calibration_scans(
+    rows: Sequence[Mapping[str, Any]], load: Callable[[str], RawScan]
+) -> tuple[torch.Tensor, tuple[float, float]]:
+    """Up to ``CALIBRATION_SCANS`` scans, evenly spread over the rows, that show a body in open air.
+
+    Returns:
+        ``(N, 6, H, W)`` in [0, 1]; N may be 0. And their pixel spacing in mm.
+    """
+    chosen: list[torch.Tensor] = []
+    spacing = PIXEL_SPACING_MM
+    for index in np.linspace(0, len(rows) - 1, min(len(rows), 2 * CALIBRATION_SCANS)).round().astype(int):
+        try:
+            scan = load(rows[index]["scan"])
+        except InputError:
+            continue  # it is told when its turn comes
+        raw = torch.from_numpy(channels_first(scan.counts))
+        if _usable(raw):
+            chosen.append(raw)
+            spacing = scan.pixel_spacing_mm
+        if len(chosen) == CALIBRATION_SCANS:
+            break
+    return (torch.stack(chosen) if chosen else torch.zeros(0, 6, *SCAN_SHAPE)), spacing
+
+
+def _usable(raw: torch.Tensor) -> bool:
+    air = int(open_air(raw).sum())
+    return air >= _FEWEST_AIR_PIXELS and raw[0].numel() - air >= _FEWEST_BODY_PIXELS
