@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,11 @@ def screen_split(
     reader: RawDXAReader | None = None,
     workers: int = 1,
     check_bodies: Callable[[Sequence[Mapping[str, Any]]], Sequence[str]] | None = None,
+    parts: Collection[str] | None = None,
 ) -> Split:
     """The split without the scans that cannot be used; who remains stays in the part that he was in.
 
-    All scans of all parts are read once, so that a bad one is met before training and not in it. The result depends on
+    All scans are read once, so that a bad one is met before training and not in it. The result depends on
     the files alone, so that a resumed run finds the same.
 
     Args:
@@ -61,6 +62,7 @@ def screen_split(
         workers: processes.
         check_bodies: gives for each row what is wrong with its mesh, or ""; called for scans that can be used, and
             only under "quarantine".
+        parts: whose scans are read; None: of all parts. The other parts stay as they are, unseen.
 
     Raises:
         InputError: an argument cannot be used, the folder holds a finished run, bad scans or duplicates are not
@@ -69,7 +71,8 @@ def screen_split(
     if duplicates not in DUPLICATES:
         raise InputError(f"duplicates: expected one of {', '.join(DUPLICATES)}, got '{duplicates}'.")
     refuse_finished(output_dir)
-    listed = [(part, dict(row)) for part, rows in split.items() for row in rows]
+    unseen = {part: rows for part, rows in split.items() if parts is not None and part not in parts}
+    listed = [(part, dict(row)) for part, rows in split.items() if part not in unseen for row in rows]
     rows = [row for _, row in listed]
     first = idist.get_rank() == 0
     scans = read_scans([row["scan"] for row in rows], reader, workers, progress=first)
@@ -81,7 +84,7 @@ def screen_split(
                 faults[place] = (rows[place]["mesh"], reason)
     bad = [BadScan(rows[place], path, listed[place][0], reason) for place, (path, reason) in sorted(faults.items())]
     policy.apply(bad, len(rows), output_dir)
-    kept: Split = {part: [] for part in split}
+    kept: Split = {part: [dict(row) for row in unseen.get(part, [])] for part in split}
     for place, (part, row) in enumerate(listed):
         if place not in faults:
             kept[part].append(row)

@@ -79,6 +79,14 @@ def test_a_part_without_scans_is_told(split: Split, tmp_path: Path) -> None:
         screen_split(split, tmp_path / "run", QUARANTINE)
 
 
+def test_a_part_may_stay_unseen(split: Split, tmp_path: Path) -> None:
+    damage(split, "test", 0)
+    damage(split, "train", 0)
+    kept = screen_split(split, tmp_path / "run", QUARANTINE, parts=("train", "validation"))
+    assert kept == split | {"train": split["train"][1:]}
+    assert len(table(tmp_path / "run" / QUARANTINE_NAME)) == 1
+
+
 def test_bodies_are_looked_at_where_the_scan_is_good(split: Split, tmp_path: Path) -> None:
     damage(split, "train", 0)
     seen: list[str] = []
