@@ -20,9 +20,11 @@ def read_object(path: str | Path, keys: tuple[str, ...], version: int) -> dict[s
     try:
         text = Path(path).read_text(encoding="utf-8")
         content = json.loads(text, object_pairs_hook=lambda pairs: _without_repeats(pairs, path))
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{path}: expected a JSON file, got '{error.strerror or error}'.") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number of thousands of digits, too deep
         raise InputError(f"{path}: expected JSON text, got '{error}'.") from error
     if not isinstance(content, dict) or set(content) != set(keys):
         got = sorted(content) if isinstance(content, dict) else type(content).__name__

@@ -121,7 +121,7 @@ def read_report(path: Path) -> dict[str, Any] | None:
     """A report of :func:`write_report`, or None if there is none or it is not one."""
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return report if isinstance(report, dict) and set(_KEYS) <= set(report) else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,8 @@ def read_table(path: Path, required: Sequence[str], hint: str = "") -> list[tupl
     if missing:
         wanted = f"{'a column' if len(missing) == 1 else 'columns'} {' and '.join(missing)}"
         raise InputError(f"{path}: expected {wanted}, got {', '.join(header)}{hint}.")
-    for name in header:
-        if header.count(name) > 1 or not name:
+    for name, count in Counter(header).items():
+        if count > 1 or not name:
             raise InputError(
                 f"{path}: expected a name of its own for every column, got '{name}' in {', '.join(header)}."
             )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dxa_monai.errors import InputError
@@ -23,6 +23,7 @@ from dxa_monai.handlers.state_files import newest_state
 from dxa_monai.networks.checkpoint import load_pseudo_dxa, load_regressor, load_tensors, load_vae
 from dxa_monai.scan.io import FILE_ENDINGS, RawScan, load_scan, save_scan
 from dxa_monai.scan.truth import load_truth
+from tests.damage import FUZZING, damaged_bytes
 from tests.scan.examples import body_counts
 
 MEMORY_BYTES = 80e6
@@ -178,20 +179,6 @@ def test_code_in_a_training_state_does_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "sentinel").exists()
 
 
-def _damaged(whole: bytes, data: st.DataObject) -> bytes:
-    """Flipped bytes, most of them in the header, a piece moved to another place, a missing end."""
-    content = bytearray(whole)
-    places = st.one_of(st.integers(0, min(600, len(content) - 1)), st.integers(0, len(content) - 1))
-    for _ in range(data.draw(st.integers(0, 5))):
-        content[data.draw(places)] = data.draw(st.integers(0, 255))
-    if data.draw(st.booleans()):
-        begin, to = data.draw(places), data.draw(places)
-        piece = content[begin : begin + data.draw(st.integers(1, 50))]
-        content[to : to + len(piece)] = piece
-    length = data.draw(st.one_of(st.just(len(content)), st.integers(0, len(content))))
-    return bytes(content[:length])
-
-
 def _is_told(content: bytes, ending: str, folder: Path) -> None:
     path = folder / f"fuzzed{ending}"
     path.write_bytes(content)
@@ -210,21 +197,18 @@ def _is_told(content: bytes, ending: str, folder: Path) -> None:
     assert scan is None or (scan.counts.shape == (150, 109, 6) and scan.counts.max() <= 16383)
 
 
-_FUZZING = {"deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
-
-
 @pytest.mark.parametrize("ending", FILE_ENDINGS)
-@settings(max_examples=60, **_FUZZING)
+@settings(max_examples=60, **FUZZING)
 @given(data=st.data())
 def test_damaged_files_end_in_a_sentence_and_take_little_memory(
     ending: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.getbasetemp()
-    _is_told(_damaged(_whole(ending, folder), data), ending, folder)
+    _is_told(damaged_bytes(_whole(ending, folder), data), ending, folder)
 
 
 @pytest.mark.parametrize("ending", FILE_ENDINGS)
-@settings(max_examples=40, **_FUZZING)
+@settings(max_examples=40, **FUZZING)
 @given(content=st.binary(max_size=2000))
 def test_random_bytes_end_in_a_sentence(ending: str, content: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     _is_told(content, ending, tmp_path_factory.getbasetemp())
@@ -232,11 +216,11 @@ def test_random_bytes_end_in_a_sentence(ending: str, content: bytes, tmp_path_fa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", FILE_ENDINGS)
-@settings(max_examples=2000, **_FUZZING)
+@settings(max_examples=2000, **FUZZING)
 @given(data=st.data())
 def test_thousands_of_damaged_files(ending: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.getbasetemp()
-    _is_told(_damaged(_whole(ending, folder), data), ending, folder)
+    _is_told(damaged_bytes(_whole(ending, folder), data), ending, folder)
 
 
 _WHOLE: dict[str, bytes] = {}
