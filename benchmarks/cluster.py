@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dxa_monai.analysis.inference import analyse_scans, collect_rows
+from dxa_monai.cluster import ADDRESS_VARIABLE
 from dxa_monai.phantom.cohort import generate_cohort
 
 
@@ -47,13 +48,13 @@ def main() -> None:
         tempfile.TemporaryDirectory() as folder,
         distributed.LocalCluster(workers, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as cluster,
     ):
-        root, address = Path(folder), cluster.scheduler_address
+        root, os.environ[ADDRESS_VARIABLE] = Path(folder), cluster.scheduler_address
         # imports of the workers, and files that are read for the first time
-        generate_cohort(2 * workers, root / "first", seed=1, progress=False, cluster=address)
+        generate_cohort(2 * workers, root / "first", seed=1, progress=False, cluster=True)
 
         print(f"{'':12}{'processes':>12}{'cluster':>10}{'cluster / processes':>22}{'same bytes':>12}")
         here_s = _timed(lambda: generate_cohort(arguments.people, root / "a", workers=workers, progress=False))
-        there_s = _timed(lambda: generate_cohort(arguments.people, root / "b", progress=False, cluster=address))
+        there_s = _timed(lambda: generate_cohort(arguments.people, root / "b", progress=False, cluster=True))
         same = _contents(root / "a") == _contents(root / "b")
         print(f"{'people':12}{here_s:>10.1f} s{there_s:>8.1f} s{there_s / here_s:>22.2f}{same!s:>12}", flush=True)
 
@@ -61,7 +62,7 @@ def main() -> None:
         analyse_scans(rows[:1], root / "c", progress=False)
         analyse_scans(rows[:1], root / "d", progress=False)
         here_s = _timed(lambda: analyse_scans(rows, root / "c", progress=False, workers=workers))
-        there_s = _timed(lambda: analyse_scans(rows, root / "d", progress=False, cluster=address))
+        there_s = _timed(lambda: analyse_scans(rows, root / "d", progress=False, cluster=True))
         same = _contents(root / "c") == _contents(root / "d")
         print(f"{'scans':12}{here_s:>10.1f} s{there_s:>8.1f} s{there_s / here_s:>22.2f}{same!s:>12}", flush=True)
 

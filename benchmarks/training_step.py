@@ -1,13 +1,18 @@
-"""Seconds per scan and peak memory of a training step, for the small and the paper preset and each arm of the loss.
+"""A training step: seconds per scan, how far they are from what its arithmetic needs, and peak memory.
 
-    python -m benchmarks.training_step                  # both presets, a few steps each
-    python -m benchmarks.training_step --preset small --steps 20
+    python -m benchmarks.training_step                  # small, medium and paper preset, each arm, float32 and bfloat16
+    python -m benchmarks.training_step --preset small --dtype float32 --steps 20
+
+The floor is the step's multiplications and additions (counted by ``torch.utils.flop_counter`` in convolutions and
+matrix products, forward and backward) over the rate at which this machine multiplies large matrices of that type,
+measured in the same process; ``x floor`` is the step's time over it. bfloat16 is autocast, as the bundle trains on a
+GPU.
 
 Every line is measured in a process of its own, because peak memory only ever rises within one. The times are
 those of the fastest step after one that is not counted: other programs on the machine only add to them. On a busy
-machine take ``--threads 1``, where the processor time (``cpu``) hardly depends on the others; the ratios are of that
-time. Network sizes and the shortcuts of the loss are those of the preset overlays of the bundle; VGG-16 has random
-weights and the scans are random numbers, which cost what real ones cost.
+machine take ``--threads 1``, where the processor time (``cpu``) hardly depends on the others; all ratios are of that
+time (on a GPU: of wall-clock time). Network sizes and the shortcuts of the loss are those of the preset overlays of the
+bundle; VGG-16 has random weights and the scans are random numbers, which cost what real ones cost.
 """
 
 from __future__ import annotations
@@ -19,6 +24,8 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +34,7 @@ ARMS = ("pixels", "no_dxa", "dxa", "dxa_masked")
 
 CONFIGS = Path(__file__).parents[1] / "bundles" / "dxa_vae" / "configs"
 PRESETS = ("small", "medium", "paper")
+DTYPES = ("float32", "bfloat16")
 
 
 def preset_section(preset: str, section: str) -> dict[str, Any]:
@@ -35,10 +43,26 @@ def preset_section(preset: str, section: str) -> dict[str, Any]:
     return {key.split("#")[1]: value for key, value in overlay.items() if key.startswith(f"{section}#")}
 
 
-def measure(preset: str, arm: str, batch_size: int, steps: int, threads: int) -> dict[str, float]:
-    """Wall-clock and processor seconds per scan, peak resident memory and millions of weights, in this process."""
+def matmul_flops_per_s(dtype: Any, device: Any) -> float:
+    """Multiplications and additions a second in the product of two large square matrices; the best of some sizes."""
+    import torch
+
+    best = 0.0
+    for size in (1024, 2048, 4096) if device.type == "cpu" else (4096, 8192, 16384):
+        matrix = torch.randn(size, size, device=device).to(dtype)
+        for _ in range(4):
+            seconds = _seconds(lambda matrix=matrix: matrix @ matrix, device)[-1]
+            best = max(best, 2.0 * size**3 / seconds)
+    return best
+
+
+def measure(
+    preset: str, arm: str, dtype: str, batch_size: int, steps: int, threads: int, device_name: str
+) -> dict[str, float]:
+    """Seconds and FLOPs per scan, the rate of matrix products, peak memory, millions of weights, in this process."""
     # Imported here: the parent process only starts others and prints.
     import torch
+    from torch.utils.flop_counter import FlopCounterMode
 
     from dxa_monai.losses.dxa import DXALoss
     from dxa_monai.losses.vae import DXAVAELoss
@@ -48,32 +72,63 @@ def measure(preset: str, arm: str, batch_size: int, steps: int, threads: int) ->
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    network = DXAVAE(**preset_section(preset, "network_def"))
+    device, type_ = torch.device(device_name), getattr(torch, dtype)
+    network = DXAVAE(**preset_section(preset, "network_def")).to(device)
     perceptual = None
     if arm != "pixels":
         perceptual = DXALoss(
             arm, features=VGGFeatures(**preset_section(preset, "features")), **preset_section(preset, "perceptual_loss")
         )
-    loss = DXAVAELoss(perceptual)
+    loss = DXAVAELoss(perceptual).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
-    scans = torch.rand(batch_size, len(CHANNELS), *SCAN_SHAPE)
+    scans = torch.rand(batch_size, len(CHANNELS), *SCAN_SHAPE, device=device)
 
-    seconds, cpu_seconds = [], []
-    for _ in range(steps + 1):
-        start, cpu_start = time.perf_counter(), time.process_time()
+    def step() -> None:
         optimizer.zero_grad()
-        loss(network(scans), scans).backward()
+        with torch.autocast(device.type, dtype=type_, enabled=dtype != "float32"):
+            total = loss(network(scans), scans)
+        total.backward()
         optimizer.step()
-        seconds.append(time.perf_counter() - start)
-        cpu_seconds.append(time.process_time() - cpu_start)
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    times = [_seconds(step, device) for _ in range(steps + 1)][1:]
     # ru_maxrss is in kilobytes on Linux, in bytes on macOS.
     unit_gb = 1e-9 if sys.platform == "darwin" else 1024e-9
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_gb
+    if device.type == "cuda":
+        peak_gb = 1e-9 * torch.cuda.max_memory_allocated(device)
     return {
-        "seconds_per_scan": min(seconds[1:]) / batch_size,
-        "cpu_seconds_per_scan": min(cpu_seconds[1:]) / batch_size,
-        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_gb,
+        "seconds_per_scan": min(seconds for seconds, _ in times) / batch_size,
+        "cpu_seconds_per_scan": min(seconds for _, seconds in times) / batch_size,
+        "flops_per_scan": counter.get_total_flops() / batch_size,
+        "matmul_flops_per_s": matmul_flops_per_s(type_, device),
+        "peak_memory_gb": peak_gb,
         "million_weights": sum(p.numel() for p in network.parameters()) / 1e6,
     }
+
+
+def _seconds(work: Callable[[], object], device: Any) -> tuple[float, float]:
+    """Wall-clock seconds, and those that ratios are made of: processor seconds or, on a GPU, wall-clock ones again."""
+    import torch
+
+    begun, cpu_begun = time.perf_counter(), time.process_time()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elapsed = time.perf_counter() - begun
+    return elapsed, elapsed if device.type == "cuda" else time.process_time() - cpu_begun
+
+
+def _measured_apart(preset: str, arm: str, dtype: str, arguments: argparse.Namespace) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.training_step", "--in-this-process"]
+    for name, value in {"preset": preset, "arm": arm, "dtype": dtype}.items():
+        command += [f"--{name}", value]
+    for name in ("batch_size", "steps", "threads", "device"):
+        command += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
+    answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    result: dict[str, float] = json.loads(answer.splitlines()[-1])
+    return result
 
 
 def main() -> None:
@@ -81,46 +136,41 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=[*PRESETS, "all"], default="all")
     parser.add_argument("--arm", choices=[*ARMS, "all"], default="all")
+    parser.add_argument("--dtype", choices=[*DTYPES, "all"], default="all")
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--in-this-process", action="store_true", help="print one measurement as JSON")
     arguments = parser.parse_args()
 
     if arguments.in_this_process:
-        shared = (arguments.batch_size, arguments.steps, arguments.threads)
-        print(json.dumps(measure(arguments.preset, arguments.arm, *shared)))
+        what = (arguments.preset, arguments.arm, arguments.dtype)
+        how = (arguments.batch_size, arguments.steps, arguments.threads, arguments.device)
+        print(json.dumps(measure(*what, *how)))
         return
     print(
-        f"{'preset':8}{'arm':12}{'s/scan':>9}{'cpu':>9}{'x pixels':>10}{'x no_dxa':>10}{'peak GB':>9}{'M weights':>11}"
+        f"{'preset':8}{'arm':12}{'dtype':10}{'s/scan':>8}{'cpu':>8}{'x pixels':>10}{'x no_dxa':>10}{'x float32':>11}"
+        f"{'GFLOP':>8}{'GFLOP/s':>9}{'floor s':>9}{'x floor':>9}{'peak GB':>9}{'M weights':>11}"
     )
-    for preset in PRESETS if arguments.preset == "all" else [arguments.preset]:
-        measured: dict[str, float] = {}
-        for arm in ARMS if arguments.arm == "all" else [arguments.arm]:
-            command = [
-                sys.executable,
-                "-m",
-                "benchmarks.training_step",
-                "--in-this-process",
-                "--preset",
-                preset,
-                "--arm",
-                arm,
-            ]
-            command += ["--batch-size", str(arguments.batch_size), "--steps", str(arguments.steps)]
-            command += ["--threads", str(arguments.threads)]
-            answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-            result = json.loads(answer.splitlines()[-1])
-            measured[arm] = result["cpu_seconds_per_scan"]
-            ratios = "".join(
-                f"{measured[arm] / measured[base]:10.2f}" if base in measured else f"{'-':>10}"
-                for base in ("pixels", "no_dxa")
-            )
-            print(
-                f"{preset:8}{arm:12}{result['seconds_per_scan']:9.3f}{measured[arm]:9.3f}{ratios}"
-                f"{result['peak_memory_gb']:9.2f}{result['million_weights']:11.2f}",
-                flush=True,
-            )
+    measured: dict[tuple[str, str, str], float] = {}
+    for preset, dtype, arm in product(
+        PRESETS if arguments.preset == "all" else [arguments.preset],
+        DTYPES if arguments.dtype == "all" else [arguments.dtype],
+        ARMS if arguments.arm == "all" else [arguments.arm],
+    ):
+        result = _measured_apart(preset, arm, dtype, arguments)
+        seconds = measured[preset, arm, dtype] = result["cpu_seconds_per_scan"]
+        floor_s = result["flops_per_scan"] / result["matmul_flops_per_s"]
+        bases = ((preset, "pixels", dtype), (preset, "no_dxa", dtype), (preset, arm, "float32"))
+        ratios = [f"{seconds / measured[base]:.2f}" if base in measured else "-" for base in bases]
+        print(
+            f"{preset:8}{arm:12}{dtype:10}{result['seconds_per_scan']:8.3f}{seconds:8.3f}"
+            f"{ratios[0]:>10}{ratios[1]:>10}{ratios[2]:>11}{1e-9 * result['flops_per_scan']:8.1f}"
+            f"{1e-9 * result['matmul_flops_per_s']:9.0f}{floor_s:9.4f}{seconds / floor_s:9.1f}"
+            f"{result['peak_memory_gb']:9.2f}{result['million_weights']:11.2f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -5,18 +5,20 @@ worker had in hand is given to another one without a word of ours, and it adds 2
 
 Only names, settings and short answers travel. The work itself reads and writes files below folders that all machines
 see under the same path. Every file is written atomically and depends on its item alone, so that work which was begun
-twice, because a worker was lost, leaves the same bytes. What travels is pickled: who can reach the scheduler can run
-code on its workers, as with any cluster.
+twice, because a worker was lost, leaves the same bytes.
+
+What travels is pickled: who can reach the scheduler can run code on its workers, and a scheduler can run code here. Its
+address therefore comes from the environment of the user (Dask's own ``DASK_SCHEDULER_ADDRESS``), never from a config.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import platform
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from dxa_monai.errors import InputError, TrainingError
@@ -24,28 +26,34 @@ from dxa_monai.errors import InputError, TrainingError
 logger = logging.getLogger(__name__)
 
 PACKAGE = "distributed==2026.8.0"
+ADDRESS_VARIABLE = "DASK_SCHEDULER_ADDRESS"
 CONNECT_SECONDS = 10.0
 WORKERS_SECONDS = 60.0
 _COMPARED = ("dxa_monai", "torch", "numpy", "scipy")
 
 
 def run_on_cluster(
-    task: Callable[..., Any], items: Sequence[Any], arguments: tuple[Any, ...], scheduler: str
+    task: Callable[..., Any], items: Sequence[Any], arguments: tuple[Any, ...]
 ) -> Generator[Any, None, None]:
     """Call ``task(item, *arguments)`` for every item on a cluster and yield each item when it is done.
+
+    The cluster is the one whose scheduler ``DASK_SCHEDULER_ADDRESS`` names (``tcp://host:8786``).
 
     Args:
         task: a function of a module; see :func:`dxa_monai.worker_pool.run_in_processes`.
         items: what to work on.
         arguments: the same for all, small.
-        scheduler: address of the scheduler (``tcp://host:8786``) or a file that it wrote (``--scheduler-file``).
 
     Raises:
-        InputError: Dask is not installed, nobody answers at the address, no worker comes, or one of several threads.
+        InputError: Dask is not installed, there is no address, nobody answers at it, no worker comes, or
+            one of several threads.
         InputError, TrainingError: raised by ``task``, passed on.
         RuntimeError: any other failure of ``task``, or an item that ended one worker after the other; it is named.
     """
     distributed = _distributed()
+    scheduler = os.environ.get(ADDRESS_VARIABLE, "")
+    if "://" not in scheduler:
+        raise InputError(f"cluster: expected {ADDRESS_VARIABLE}=tcp://host:port in the environment, got '{scheduler}'.")
     with _client(distributed, scheduler) as client:
         _check_workers(client, scheduler)
         futures = [client.submit(_call, task, item, arguments, pure=False) for item in items]
@@ -93,14 +101,10 @@ def _distributed() -> Any:
 
 @contextmanager
 def _client(distributed: Any, scheduler: str) -> Generator[Any, None, None]:
-    is_file = "://" not in scheduler
-    if is_file and not Path(scheduler).is_file():
-        raise InputError(f"cluster: expected tcp://host:port or a scheduler file, got '{scheduler}'.")
-    where = {"scheduler_file": scheduler} if is_file else {"address": scheduler}
     # its own reports of a lost connection come as pages of traceback
     logging.getLogger("distributed").setLevel(logging.ERROR)
     try:
-        client = distributed.Client(**where, timeout=CONNECT_SECONDS, set_as_default=False)
+        client = distributed.Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, TimeoutError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(f"cluster: expected a Dask scheduler at {scheduler}, got '{reason}'.") from error

@@ -5,9 +5,10 @@
 A MONAI config is a program: each ``_target_`` names something to call and each value that begins with ``$`` is Python.
 This check reads the JSON and YAML files below the folder and refuses what is not on a short list:
 
-- a ``_target_``, or an import, from another module than ``TRUSTED`` names;
-- in an expression: a call of anything but a name imported so, a method of such an object, or a harmless built-in
+- a ``_target_``, an import or a dotted name that is none of :mod:`dxa_monai.trusted_names`;
+- in an expression: a call of anything but such a name, a method of such an object, or a harmless built-in
   (``HARMLESS``); names and attributes that begin with an underscore; strings used to reach attributes (``getattr``);
+- readers and writers given as text, which MONAI looks up wherever they are and calls; ``allow_pickle``;
 - text of other files (``%``), the debugger, links, and code beside the configs. A released zip of this project holds
   its ``dxa_monai``: compare its ``SHA256SUMS`` instead.
 
@@ -19,44 +20,23 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from dxa_monai.errors import InputError
+from dxa_monai.trusted_names import ONLY_TARGETS, WHOLE_MODULES, is_trusted, leads_to_trusted, may_be_used, modules_of
 
-TRUSTED = (
-    "dxa_monai",
-    "monai.data",
-    "monai.engines",
-    "monai.handlers",
-    "monai.inferers",
-    "monai.losses",
-    "monai.metrics",
-    "monai.networks",
-    "monai.transforms",
-    "monai.utils.set_determinism",
-    "ignite.distributed",
-    "ignite.handlers",
-    "ignite.metrics",
-    "torch.nn",
-    "torch.optim",
-)
-"""Modules, with all below them, whose members a config may name."""
-UNSAFE = ("monai.data.dataset.PersistentDataset", "monai.transforms.Lambda", "monai.transforms.Lambdad")
-"""Among them, what runs code that it is given as data, or opens pickles."""
-WHOLE_MODULES = {
-    "torch": ("bfloat16", "float16", "float32", "device", "cuda", "nn", "optim"),
-    "os": ("cpu_count",),
-    "pathlib": ("Path",),
-}
-"""Modules that a config may import whole, and the attributes it may use of them."""
+_READERS = ("ITKReader", "NibabelReader", "NrrdReader", "NumpyReader", "PILReader", "PydicomReader")
+"""MONAI's own, by the names it knows them by."""
+_SAFE_VALUES = {"_mode_": ("default", None), "allow_pickle": (False, None), "weights_only": (True, None)}
+"""Of keys that let a component run what it is given, or look for bugs with a debugger."""
 HARMLESS = {
-    *("abs", "bool", "dict", "enumerate", "float", "int", "len", "list", "max", "min"),
+    *("abs", "bool", "dict", "enumerate", "float", "int", "len", "list", "map", "max", "min"),
     *("range", "round", "set", "sorted", "str", "sum", "tuple", "zip"),
 }
 _NODES = (
@@ -69,6 +49,7 @@ _UNSAFE_METHODS = {
     *("eval", "exec", "compile", "format", "format_map", "load", "save", "dump", "apply", "system", "popen", "open"),
     *("touch", "write_text", "write_bytes", "read_text", "read_bytes", "unlink", "mkdir", "rmdir", "rename", "replace"),
     *("symlink_to", "hardlink_to", "chmod", "expanduser"),
+    *("gi_frame", "gi_code", "gi_yieldfrom", "f_back", "f_builtins", "f_globals", "f_locals", "f_code", "tb_frame"),
 }
 """Of whatever object: with them an expression could read or write files, or reach attributes by text."""
 
@@ -112,14 +93,17 @@ def check_config(path: Path) -> None:
         if isinstance(value, str) and value.startswith("$"):
             imported |= _imports(path, name, value)
     for name, value in values:
-        if name.endswith("_target_"):
+        key = name.rpartition("#")[2].lstrip("+~")
+        if key == "_target_":
             _check_target(path, name, value)
+        elif key in _SAFE_VALUES and value not in _SAFE_VALUES[key]:
+            _refuse(path, name, f"'{value}'")
+        elif any(part.lstrip("+~") in ("reader", "writer") for part in (key, *name.split("#")[-2:-1])):
+            _check_reader(path, name, value)
         elif isinstance(value, str) and value.startswith("$") and not _is_import(value):
             _check_expression(path, name, value, imported)
         elif isinstance(value, str) and value.startswith("%"):
             _refuse(path, name, f"text of another file, '{value[:80]}'")
-        elif name.endswith("_mode_") and value == "debug":
-            _refuse(path, name, "a debugger")
 
 
 def _values(config: Any, name: str) -> Iterator[tuple[str, Any]]:
@@ -145,43 +129,29 @@ def _imports(path: Path, name: str, value: str) -> dict[str, str]:
     (statement,) = _parse(path, name, value, "exec").body or [None]
     if isinstance(statement, ast.ImportFrom) and statement.level == 0:
         for alias in statement.names:
-            if alias.name == "*" or not _is_trusted(f"{statement.module}.{alias.name}"):
+            if alias.name in ("*", *ONLY_TARGETS) or not is_trusted(f"{statement.module}.{alias.name}"):
                 _refuse(path, name, f"'{value[1:]}'")
         return {alias.asname or alias.name: f"{statement.module}.{alias.name}" for alias in statement.names}
     if isinstance(statement, ast.Import):
         for alias in statement.names:
-            if alias.name not in WHOLE_MODULES and not _is_trusted(alias.name):
+            if alias.name not in WHOLE_MODULES and not leads_to_trusted(alias.name):
                 _refuse(path, name, f"'{value[1:]}'")
         return {alias.asname or alias.name.split(".")[0]: alias.name for alias in statement.names}
     return _refuse(path, name, f"'{value[1:]}'")
 
 
-def _is_trusted(target: str) -> bool:
-    parts = target.split(".")
-    if any(part.startswith("_") for part in parts) or target in UNSAFE or parts[-1] in ("Lambda", "Lambdad"):
-        return False
-    return any(target == module or target.startswith(module + ".") for module in TRUSTED)
-
-
 def _check_target(path: Path, name: str, value: Any) -> None:
     if not isinstance(value, str) or not value.replace(".", "").replace("_", "").isalnum():
         _refuse(path, name, f"the target '{value}'")
-    targets = [value] if "." in value else [f"{module}.{value}" for module in _modules_of(value)]
-    if not targets or not all(_is_trusted(target) for target in targets):
+    targets = [value] if "." in value else [f"{module}.{value}" for module in modules_of(value)]
+    if not targets or not all(is_trusted(target) for target in targets):
         _refuse(path, name, f"the target '{value}'")
 
 
-@cache
-def _locator() -> Any:
-    from monai.bundle.config_item import ComponentLocator
-
-    return ComponentLocator()
-
-
-def _modules_of(name: str) -> list[str]:
-    """Where MONAI finds a target without a dot: among its own components."""
-    modules = _locator().get_component_module_name(name)
-    return [modules] if isinstance(modules, str) else list(modules or [])
+def _check_reader(path: Path, name: str, value: Any) -> None:
+    """MONAI looks a reader or writer up by its text, wherever it is, and calls it; a component's target is checked."""
+    if value is not None and value not in _READERS and not re.fullmatch(r"@(\w+(#|::))*(reader|writer)", str(value)):
+        _refuse(path, name, f"'{str(value)[:80]}' to be looked up")
 
 
 def _check_expression(path: Path, name: str, value: str, imported: dict[str, str]) -> None:
@@ -193,9 +163,8 @@ def _check_expression(path: Path, name: str, value: str, imported: dict[str, str
         if not isinstance(node, _NODES):
             _refuse(path, name, f"'{ast.unparse(node)[:80]}'")
         if isinstance(node, ast.Attribute):
-            whole = imported.get(node.value.id) if isinstance(node.value, ast.Name) else None
-            allowed = WHOLE_MODULES.get(str(whole))
-            if node.attr.startswith("_") or node.attr in _UNSAFE_METHODS or (allowed and node.attr not in allowed):
+            dotted = _dotted(node, imported)
+            if node.attr.startswith("_") or node.attr in _UNSAFE_METHODS or (dotted and not may_be_used(dotted)):
                 _refuse(path, name, f"the attribute '{node.attr}'")
         if isinstance(node, ast.Name) and not node.id.startswith("_ref_"):
             known = node.id in imported or node.id in local or node.id in HARMLESS
@@ -203,6 +172,14 @@ def _check_expression(path: Path, name: str, value: str, imported: dict[str, str
                 _refuse(path, name, f"the name '{node.id}'")
         if isinstance(node, ast.Call) and not isinstance(node.func, (ast.Name, ast.Attribute)):
             _refuse(path, name, f"a call of '{ast.unparse(node.func)[:80]}'")
+
+
+def _dotted(node: ast.expr, imported: dict[str, str]) -> str:
+    """``a.b.c`` with the imported name that it begins with written out; "" if it begins with anything else."""
+    if isinstance(node, ast.Name):
+        return imported.get(node.id, "")
+    before = _dotted(node.value, imported) if isinstance(node, ast.Attribute) else ""
+    return f"{before}.{node.attr}" if before and isinstance(node, ast.Attribute) else ""
 
 
 def _parse(path: Path, name: str, value: str, mode: str) -> Any:

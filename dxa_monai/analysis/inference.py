@@ -90,7 +90,7 @@ def analyse_scans(
     policy: BadScanPolicy | None = None,
     set_aside: Sequence[BadScan] = (),
     workers: int = 1,
-    cluster: str = "",
+    cluster: bool = False,
 ) -> Path:
     """Analyse scans and write their reports.
 
@@ -111,8 +111,8 @@ def analyse_scans(
             in ``quarantine.csv``. They stop no other scan either way.
         set_aside: what an earlier step left out, to be listed and counted too.
         workers: processes; with more than one (or a cluster) they write the reports, which are then collected here.
-        cluster: scheduler of a Dask cluster whose workers do so instead; scans and ``output_dir`` have to be theirs,
-            too. See :func:`dxa_monai.cluster.run_on_cluster`.
+        cluster: the workers of a Dask cluster do so instead; scans and ``output_dir`` have to be theirs, too. See
+            :func:`dxa_monai.cluster.run_on_cluster`.
 
     Returns:
         Path of the table.
@@ -134,7 +134,7 @@ def analyse_scans(
     settings = BoneSettings() if settings is None else settings
     job = _Job(folder, model, landmarks_dir, polygons_file, draw, settings, torch.device(device), load)
     table, failed, bad = [], [], list(set_aside)
-    apart = bool(cluster) or workers > 1
+    apart = cluster or workers > 1
     if apart:
         done = _reports_elsewhere(job, rows, workers, cluster)
         for _ in tqdm(done, total=len(rows), desc="analysing", unit="scan", disable=not progress):
@@ -168,12 +168,12 @@ def analyse_scans(
 
 
 def _reports_elsewhere(
-    job: _Job, rows: Sequence[Mapping[str, Any]], workers: int, cluster: str
+    job: _Job, rows: Sequence[Mapping[str, Any]], workers: int, cluster: bool
 ) -> Generator[Any, None, None]:
     """Let other processes write the reports of scans; yields when one is done. What cannot be read is told later."""
     if cluster:
         rows = [{**row, "scan": os.path.abspath(row["scan"])} for row in rows]
-        return run_on_cluster(_write_report, rows, (job.for_other_machines(),), cluster)
+        return run_on_cluster(_write_report, rows, (job.for_other_machines(),))
     return run_in_processes(_write_report, rows, (job,), workers)
 
 

@@ -58,7 +58,7 @@ def generate_cohort(
     acquisition: Acquisition | None = None,
     progress: bool = True,
     children_share: float = 0.0,
-    cluster: str = "",
+    cluster: bool = False,
 ) -> Path:
     """Simulate ``count`` people and write them to ``output_dir``; what is already there is kept.
 
@@ -72,7 +72,7 @@ def generate_cohort(
         progress: show a progress bar on stderr.
         children_share: share of children of 6 to 17 years, 0 to 1; the others are adults. The adults of a cohort with
             children are those of the cohort without.
-        cluster: scheduler of a Dask cluster whose workers simulate instead of ``workers`` processes here; see
+        cluster: the workers of a Dask cluster simulate instead of ``workers`` processes here; see
             :func:`dxa_monai.cluster.run_on_cluster`. The folder has to be theirs, too. The bytes are the same.
 
     Returns:
@@ -110,7 +110,7 @@ def generate_cohort(
             output_folder(folder / name)
         arguments = (folder.absolute() if cluster else folder, seed, save_meshes, acquisition, float(children_share))
         if cluster:
-            done = run_on_cluster(_make_person, waiting, arguments, cluster)
+            done = run_on_cluster(_make_person, waiting, arguments)
         else:
             done = run_in_processes(_make_person, waiting, arguments, min(workers, len(waiting)))
         try:

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from functools import partial
@@ -65,11 +66,14 @@ def test_killed_at_ten_random_moments_a_training_ends_bit_for_bit_as_if_it_had_n
             resumed += bool(state_files(folder))
             # a moment in steps, not in seconds: the machine may be busy now and idle later
             reached = partial(_has_done, folder, _steps_done(folder) + moments.randrange(5))
-            kills += run_and_kill(process, reached, moments.uniform(0, 0.2), SIGNALS[kills % len(SIGNALS)])
+            killed = run_and_kill(process, reached, moments.uniform(0, 0.2), SIGNALS[kills % len(SIGNALS)])
+            kills += killed
+            if killed and (folder / "finished.json").exists():  # in its last moment: what is left is to tidy up
+                _has_results(folder, whole)
+                shutil.rmtree(folder)
         if not (folder / "finished.json").exists():
             _finish(files, settings | {"output_dir": str(folder)}, tmp_path / "log")
-        for name in RESULTS:
-            assert (folder / name).read_bytes() == (whole / name).read_bytes(), f"{folder.name}/{name}"
+        _has_results(folder, whole)
         assert not (folder / FOLDER).exists()
         assert not list(folder.rglob(".*"))
         if kills == KILLS:
@@ -106,8 +110,7 @@ def test_a_full_disk_ends_the_training_in_one_sentence_and_leaves_the_last_state
 
     _finish(files, settings, log)
     _finish(files, settings | {"output_dir": str(tmp_path / "whole")}, log)
-    for name in RESULTS:
-        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    _has_results(tmp_path / "cut", tmp_path / "whole")
 
 
 def test_an_interrupted_run_is_not_overwritten_nor_resumed_with_other_settings(
@@ -135,6 +138,11 @@ def test_an_interrupted_run_is_not_overwritten_nor_resumed_with_other_settings(
         process.join()
         assert process.exitcode == 1
         assert words in log.read_text().splitlines()[-1]
+
+
+def _has_results(folder: Path, whole: Path) -> None:
+    for name in RESULTS:
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), f"{folder.name}/{name}"
 
 
 def _steps_done(folder: Path) -> int:
