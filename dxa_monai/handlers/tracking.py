@@ -143,7 +143,7 @@ class TrackedRun:
 
         Args:
             status: of the run.
-            artifacts: see :meth:`log_artifact`.
+            artifacts: files and folders to be copied to the run; what the work did not make is left out.
         """
         if self._client is None:
             return
@@ -152,7 +152,8 @@ class TrackedRun:
         if self._try(self._send) and self._try(lambda: self._client.get_run(self.run_id)):
             # only now: uploads are given more time than a server that does not answer deserves
             for path in artifacts:
-                self.log_artifact(path)
+                if Path(path).exists():
+                    self.log_artifact(path)
             self._try(lambda: self._terminate(status))
         self._client = None
 

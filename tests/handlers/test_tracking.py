@@ -56,7 +56,7 @@ def artifacts(run: Any) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*") if path.is_file()}
 
 
-def test_training_is_tracked(uri: str, tmp_path: Path) -> None:
+def test_training_is_tracked(uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "best.pt").touch()
@@ -83,6 +83,7 @@ def test_training_is_tracked(uri: str, tmp_path: Path) -> None:
     assert list(psnr) == [1, 2, 3]
     assert psnr[3] == pytest.approx(evaluator.state.metrics["psnr_db"])
     assert artifacts(run) == {"config.json", "models/best.pt"}
+    assert "missing.png" not in caplog.text
     # artifacts lie beside the database
     assert run.info.artifact_uri.startswith("file://" + str(Path(uri.removeprefix("sqlite:///")).parent))
 
