@@ -80,7 +80,7 @@ def measure(
             arm, features=VGGFeatures(**preset_section(preset, "features")), **preset_section(preset, "perceptual_loss")
         )
     loss = DXAVAELoss(perceptual).to(device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, amsgrad=True, fused=True)
     scans = torch.rand(batch_size, len(CHANNELS), *SCAN_SHAPE, device=device)
 
     def step() -> None:
@@ -137,7 +137,7 @@ def main() -> None:
     parser.add_argument("--preset", choices=[*PRESETS, "all"], default="all")
     parser.add_argument("--arm", choices=[*ARMS, "all"], default="all")
     parser.add_argument("--dtype", choices=[*DTYPES, "all"], default="all")
-    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--device", default="cpu")
