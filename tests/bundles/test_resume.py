@@ -14,6 +14,9 @@ import pytest
 from mlflow import MlflowClient
 
 from dxa_monai.handlers.state_files import FOLDER, state_files
+from dxa_monai.scan.io import load_scan, save_scan
+from dxa_monai.scan.manifest import read_manifest, write_manifest
+from dxa_monai.scan.splits import split_by_subject
 from tests.bundles.processes import run_and_kill, training_process
 from tests.bundles.tiny import ANTHROPOMETRY, PSEUDO_DXA, VAE, bundle_files
 
@@ -111,6 +114,28 @@ def test_a_full_disk_ends_the_training_in_one_sentence_and_leaves_the_last_state
     _finish(files, settings, log)
     _finish(files, settings | {"output_dir": str(tmp_path / "whole")}, log)
     _has_results(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_a_scan_left_out_is_left_out_of_the_resumed_run_too(
+    bar_cohort: Path, trained_arms: dict[str, Path], tmp_path: Path
+) -> None:
+    rows = read_manifest(bar_cohort)
+    for row in rows:
+        scan, row["scan"] = load_scan(row["scan"]), f"{row['scan_id']}.npy"
+        save_scan(scan, tmp_path / "data" / row["scan"])
+    write_manifest(rows, tmp_path / "data" / "manifest.csv")
+    bad = split_by_subject(rows, seed=0)["train"][1]["scan"]
+    (tmp_path / "data" / bad).write_bytes(b"torn")
+    settings = _settings("dxa_vae", tmp_path, tmp_path / "data" / "manifest.csv", trained_arms["no_dxa"] / "best.pt")
+    settings |= {"bad_scans": "quarantine", "max_bad_share": 0.2}
+    files, log = bundle_files("dxa_vae", "train.json", "preset_small.json"), tmp_path / "log"
+    process = training_process(files, settings | {"output_dir": str(tmp_path / "cut")}, log)
+    assert run_and_kill(process, partial(_has_done, tmp_path / "cut", 2), 0.0, signal.SIGKILL)
+    for folder in ("cut", "whole"):
+        _finish(files, settings | {"output_dir": str(tmp_path / folder)}, log)
+    _has_results(tmp_path / "cut", tmp_path / "whole")
+    assert bad in (tmp_path / "cut" / "quarantine.csv").read_text()
+    assert Path(bad).stem not in (tmp_path / "cut" / "split.csv").read_text()
 
 
 def test_an_interrupted_run_is_not_overwritten_nor_resumed_with_other_settings(
