@@ -15,7 +15,7 @@ $run configs/cohort.json --count 300 --output_dir data/cohort --seed 0
 for arm in no_dxa dxa_masked; do
     if [ ! -f runs/quickstart/$arm/finished.json ]; then
         $run "['$bundle/train.json','$bundle/preset_small.json','$bundle/mlflow.json']" \
-            --dataset_dir data/cohort --arm $arm --output_dir runs/quickstart/$arm
+            --dataset_dir data/cohort --arm $arm --output_dir runs/quickstart/$arm --resume True
     fi
 done
 
