@@ -48,7 +48,8 @@ def run_on_cluster(
         InputError: Dask is not installed, there is no address, nobody answers at it, no worker comes, or
             one of several threads.
         InputError, TrainingError: raised by ``task``, passed on.
-        RuntimeError: any other failure of ``task``, or an item that ended one worker after the other; it is named.
+        RuntimeError: any other failure of ``task``, or an item that ended one worker after the other: it is named,
+            or one that was sent to the same workers.
     """
     distributed = _distributed()
     scheduler = os.environ.get(ADDRESS_VARIABLE, "")
@@ -85,7 +86,8 @@ def _raise_of(future: Any, item: Any, distributed: Any) -> None:
         raise error
     if isinstance(error, distributed.scheduler.KilledWorker):
         raise RuntimeError(
-            f"item {item}: one worker after the other ended while it was worked on; they may have run out of memory"
+            f"item {item}, or one that waited with it: one worker after the other ended while it had them; "
+            "they may have run out of memory"
         ) from error
     raise RuntimeError(f"item {item}: {type(error).__name__}: {error}") from error
 
