@@ -23,7 +23,7 @@ class TrainingError(RuntimeError):
 _IN_TRACEBACK = re.compile(rf"^{__name__}\.(InputError|TrainingError): (.+)$", re.MULTILINE)
 
 
-def told_error(error: BaseException | None) -> InputError | TrainingError | None:
+def find_user_error(error: BaseException | None) -> InputError | TrainingError | None:
     """The first InputError or TrainingError in an exception's chain of causes, without its traceback, or None.
 
     One of a ``DataLoader``'s worker process is found in the text of the exception that torch raises for it.
@@ -43,16 +43,16 @@ def told_error(error: BaseException | None) -> InputError | TrainingError | None
     return None
 
 
-def told_in_one_sentence(error: BaseException | None) -> str | None:
-    """The sentence of :func:`told_error`."""
-    told = told_error(error)
+def describe_user_error(error: BaseException | None) -> str | None:
+    """The sentence of :func:`find_user_error`."""
+    told = find_user_error(error)
     return None if told is None else str(told)
 
 
 def _print_sentence_or_traceback(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
-    sentence = "interrupted" if issubclass(kind, KeyboardInterrupt) else told_in_one_sentence(error)
+    sentence = "interrupted" if issubclass(kind, KeyboardInterrupt) else describe_user_error(error)
     if sentence is None:
         sys.__excepthook__(kind, error, traceback)
     else:

@@ -4,19 +4,19 @@ import sys
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from dxa_monai.errors import InputError, TrainingError, told_in_one_sentence
+from dxa_monai.errors import InputError, TrainingError, describe_user_error
 
 
 def test_sentence_is_found_under_what_a_framework_wraps_around_it() -> None:
     wrapped = RuntimeError("failed to instantiate")
     wrapped.__cause__ = InputError("a.npy: expected x, got y.")
-    assert told_in_one_sentence(wrapped) == "a.npy: expected x, got y."
+    assert describe_user_error(wrapped) == "a.npy: expected x, got y."
 
 
 def test_training_error_is_told_and_a_bug_is_not() -> None:
-    assert told_in_one_sentence(TrainingError("NaN.")) == "NaN."
-    assert told_in_one_sentence(KeyError("bug")) is None
-    assert told_in_one_sentence(None) is None
+    assert describe_user_error(TrainingError("NaN.")) == "NaN."
+    assert describe_user_error(KeyError("bug")) is None
+    assert describe_user_error(None) is None
 
 
 class _Damaged(Dataset):
@@ -30,13 +30,13 @@ class _Damaged(Dataset):
 def test_error_of_a_loader_process_is_told() -> None:
     with pytest.raises(InputError) as caught:
         next(iter(DataLoader(_Damaged(), num_workers=1)))
-    assert told_in_one_sentence(caught.value) == "a.npy: expected x, got y."
+    assert describe_user_error(caught.value) == "a.npy: expected x, got y."
 
 
 def test_a_cycle_of_causes_ends() -> None:
     first, second = ValueError(), ValueError()
     first.__cause__, second.__cause__ = second, first
-    assert told_in_one_sentence(first) is None
+    assert describe_user_error(first) is None
 
 
 def _run(raised: str) -> subprocess.CompletedProcess[str]:

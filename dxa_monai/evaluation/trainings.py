@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from dxa_monai.errors import InputError, TrainingError, told_error
+from dxa_monai.errors import InputError, TrainingError, find_user_error
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.handlers.run_folder import FINISHED
 from dxa_monai.worker_pool import run_in_processes
@@ -82,7 +82,7 @@ def train_one(
         except Exception as error:
             # The exception itself may hold what cannot be sent to another process.
             unexpected = TrainingError(f"{folder / LOG_FILE}: {type(error).__name__}: {error}")
-            raise (told_error(error) or unexpected) from None
+            raise (find_user_error(error) or unexpected) from None
         except SystemExit:
             raise TrainingError(f"{folder / LOG_FILE}: the training was ended from outside (SIGTERM).") from None
         finally:

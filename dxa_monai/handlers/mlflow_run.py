@@ -11,7 +11,7 @@ from typing import Any
 import ignite.distributed as idist
 
 from dxa_monai.files import atomic_path, output_folder
-from dxa_monai.handlers.tracking import TrackedRun, ended
+from dxa_monai.handlers.tracking import TrackedRun, report_outcome
 from dxa_monai.handlers.tracking_server import check_tracking_uri, without_password
 
 NAME = "mlflow_run.json"
@@ -94,7 +94,7 @@ class MLflowRun:
             )
             self._best = self.run.last_values.get(self._best_name, -math.inf)
             self._note_run(self.run)
-            with ended(self.run, self.artifacts):
+            with report_outcome(self.run, self.artifacts):
                 return run_engine(*args, **kwargs)
 
         engine.run = run

@@ -259,12 +259,12 @@ def mlflow_run(
     """
     tags = dict(tags or {}) | ({PARENT_TAG: parent_run} if parent_run else {})
     run = TrackedRun(tracking_uri, experiment, name, params, tags, enabled, local_log)
-    with ended(run):
+    with report_outcome(run):
         yield run
 
 
 @contextmanager
-def ended(run: TrackedRun, artifacts: Sequence[str | Path] = ()) -> Iterator[None]:
+def report_outcome(run: TrackedRun, artifacts: Sequence[str | Path] = ()) -> Iterator[None]:
     """End ``run`` with the block by the block's own fate, and log what it leaves behind; exceptions pass through."""
     status = "FINISHED"
     with _termination_as_exit(run.active):

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 from monai.bundle import ConfigParser, run
 
-from dxa_monai.errors import told_in_one_sentence
+from dxa_monai.errors import describe_user_error
 from dxa_monai.evaluation.anthropometry_comparison import compare_arms
 from dxa_monai.evaluation.measure_baselines import BASELINES
 from dxa_monai.networks.checkpoint import load_regressor
@@ -26,7 +26,7 @@ def _files(*names: str) -> list[str]:
 def _sentence(action: Any) -> str:
     with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps the error, the sentence is what counts
         action()
-    sentence = told_in_one_sentence(caught.value)
+    sentence = describe_user_error(caught.value)
     assert sentence is not None, caught.value
     return sentence
 

@@ -13,7 +13,7 @@ import torch
 from mlflow import MlflowClient
 from monai.bundle import run
 
-from dxa_monai.errors import told_in_one_sentence
+from dxa_monai.errors import describe_user_error
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.physics.scanner_model import read_scanner_model
 from dxa_monai.physics.step_phantom import StepPhantom
@@ -115,7 +115,7 @@ def test_a_missing_manifest_is_told(tmp_path: Path) -> None:
             dataset_dir=str(tmp_path / "nowhere"),
             output_dir=str(tmp_path / "out"),
         )
-    sentence = told_in_one_sentence(caught.value)
+    sentence = describe_user_error(caught.value)
     assert sentence is not None
     assert "manifest.csv: expected a CSV file, got no such file" in sentence
 

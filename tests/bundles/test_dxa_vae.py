@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from monai.bundle import ConfigParser, run
 
-from dxa_monai.errors import told_in_one_sentence
+from dxa_monai.errors import describe_user_error
 from dxa_monai.networks.checkpoint import load_vae, save_network
 from dxa_monai.networks.vae import DXAVAE
 from dxa_monai.scan.io import load_scan, save_scan
@@ -24,7 +24,7 @@ def _sentence(action: Any) -> str:
     """Run what must fail on a user's mistake and return what the user is told."""
     with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps the error, the sentence is what counts
         action()
-    sentence = told_in_one_sentence(caught.value)
+    sentence = describe_user_error(caught.value)
     assert sentence is not None, caught.value
     return sentence
 

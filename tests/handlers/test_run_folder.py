@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from monai.bundle import run
 
-from dxa_monai.errors import InputError, told_in_one_sentence
+from dxa_monai.errors import InputError, describe_user_error
 from dxa_monai.handlers.run_folder import begin_run, finish_run
 from dxa_monai.handlers.state_files import state_files, write_state
 from dxa_monai.scan.splits import read_split
@@ -77,7 +77,7 @@ def test_an_interrupted_run_is_only_gone_on_with(tmp_path: Path) -> None:
     files = _interrupted(tmp_path)
     with pytest.raises(RuntimeError) as caught:
         run(config_file=files, output_dir=str(tmp_path / "run"))
-    assert "run: expected a folder without an interrupted run, got one" in str(told_in_one_sentence(caught.value))
+    assert "run: expected a folder without an interrupted run, got one" in str(describe_user_error(caught.value))
     run(config_file=files, output_dir=str(tmp_path / "run"), resume=True, num_workers=3)
     finish_run(tmp_path / "run")
     assert not state_files(tmp_path / "run")
@@ -94,7 +94,7 @@ def test_it_is_not_gone_on_with_in_another_way(changed: dict[str, object], words
     files = _interrupted(tmp_path)
     with pytest.raises(RuntimeError) as caught:
         run(config_file=files, output_dir=str(tmp_path / "run"), resume=True, **changed)
-    assert words in str(told_in_one_sentence(caught.value))
+    assert words in str(describe_user_error(caught.value))
 
 
 def test_it_is_not_gone_on_with_on_other_data(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from monai.data import DataLoader, Dataset, MetaTensor
 from monai.transforms import Compose, LoadImage, LoadImaged, Rotate90d
 
-from dxa_monai.errors import InputError, told_in_one_sentence
+from dxa_monai.errors import InputError, describe_user_error
 from dxa_monai.scan.format import CHANNELS, counts_to_unit
 from dxa_monai.scan.io import FILE_ENDINGS, RawScan, save_scan
 from dxa_monai.scan.reader import RawDXAReader
@@ -101,7 +101,7 @@ def test_the_sentence_survives_monai(tmp_path, reader, fault):
     load = Compose([LoadImaged(keys="image", reader=reader)])
     with pytest.raises(RuntimeError, match="applying transform") as raised:
         load({"image": str(path)})
-    sentence = told_in_one_sentence(raised.value)
+    sentence = describe_user_error(raised.value)
     assert sentence is not None
     assert sentence.startswith(f"{path}: expected ")
     assert "\n" not in sentence
