@@ -19,7 +19,6 @@ import os
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +50,10 @@ from dxa_monai.files import output_folder, remove_partial
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.collect import collect_scans
 from dxa_monai.scan.format import channels_first
-from dxa_monai.scan.io import RawScan, load_scan
+from dxa_monai.scan.io import RawScan
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.quarantine import BadScan, BadScanPolicy
+from dxa_monai.scan.source import ScanSource
 from dxa_monai.worker_pool import run_in_processes
 
 Draw = Callable[[BodyComposition, str, tuple[float, float], Mapping[str, Sequence[Point]], Path], Any]
@@ -82,8 +82,7 @@ def analyse_scans(
     landmarks_dir: str | Path | None = None,
     polygons_file: str | Path | None = None,
     draw: Draw | None = None,
-    channels: Sequence[str] | None = None,
-    pixel_spacing_mm: Sequence[float] | None = None,
+    source: ScanSource | None = None,
     settings: BoneSettings | None = None,
     device: str | torch.device = "cpu",
     progress: bool = True,
@@ -102,8 +101,7 @@ def analyse_scans(
         landmarks_dir: folder of edited ``{scan_id}.json``; scans without one have theirs found.
         polygons_file: the user's own regions, the same for every scan.
         draw: writes the picture of a scan; None: no pictures.
-        channels: order of the channels in the files; None: as the file declares.
-        pixel_spacing_mm: distance between rows and between columns; None: as the file declares.
+        source: how the scans are read; None: as the files declare.
         settings: how bone is told from soft tissue.
         device: where the maps are computed.
         progress: show a progress bar on stderr.
@@ -127,12 +125,12 @@ def analyse_scans(
     if landmarks_dir is not None and not Path(landmarks_dir).is_dir():
         raise InputError(f"{landmarks_dir}: expected a folder of landmarks, got no such folder.")
 
-    load = partial(load_scan, channels=channels, pixel_spacing_mm=pixel_spacing_mm)
+    source = ScanSource() if source is None else source
     if polygons_file is not None:
-        _check_polygons(rows, polygons_file, load)
-    model = scanner_of_run(rows, folder, scanner_model, calibration, load)
+        _check_polygons(rows, polygons_file, source)
+    model = scanner_of_run(rows, folder, scanner_model, calibration, source)
     settings = BoneSettings() if settings is None else settings
-    job = _Job(folder, model, landmarks_dir, polygons_file, draw, settings, torch.device(device), load)
+    job = _Job(folder, model, landmarks_dir, polygons_file, draw, settings, torch.device(device), source)
     table, failed, bad = [], [], list(set_aside)
     apart = cluster or workers > 1
     if apart:
@@ -194,7 +192,7 @@ class _Job:
     draw: Draw | None
     settings: BoneSettings
     device: torch.device
-    load: Callable[[str], RawScan]
+    source: ScanSource
     polygon_names: tuple[str, ...] = ()
 
     def for_other_machines(self) -> _Job:
@@ -207,7 +205,7 @@ class _Job:
     def report(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Analyse one scan and write its files, unless they are there; its report."""
         scan_id = str(row["scan_id"])
-        scan = self.load(row["scan"])
+        scan = self.source.read(row["scan"])
         raw = _as_tensor(scan)
         shape, spacing = (scan.counts.shape[0], scan.counts.shape[1]), scan.pixel_spacing_mm
         polygons: dict[str, list[Point]] = {}
@@ -270,11 +268,11 @@ def _title(scan_id: str, composition: BodyComposition) -> str:
     return f"{scan_id}: {numbers}" + (f"\n{flags}" if flags else "")
 
 
-def _check_polygons(rows: Sequence[Mapping[str, Any]], path: str | Path, load: Callable[[str], RawScan]) -> None:
+def _check_polygons(rows: Sequence[Mapping[str, Any]], path: str | Path, source: ScanSource) -> None:
     """Refuse faulty polygons before the first scan is analysed, rather than once for every scan."""
     for row in rows:
         try:
-            scan = load(row["scan"])
+            scan = source.read(row["scan"])
         except InputError:
             continue
         read_polygons(path, (scan.counts.shape[0], scan.counts.shape[1]), scan.pixel_spacing_mm)

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-
-import torch
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import output_folder
 from dxa_monai.physics.scanner_model import ScannerModel, calibrate_with_phantom, write_scanner_model
-from dxa_monai.scan.format import channels_first
-from dxa_monai.scan.io import load_scan
+from dxa_monai.scan.source import ScanSource
 
 
-def calibrate_scanner(
-    phantom_scan: str | Path, output: str | Path, channels: Sequence[str] | None = None
-) -> ScannerModel:
+def calibrate_scanner(phantom_scan: str | Path, output: str | Path, source: ScanSource | None = None) -> ScannerModel:
     """Fit the model of a scanner to a scan of the step phantom and write it as JSON.
 
     Args:
         phantom_scan: raw scan of :class:`dxa_monai.physics.step_phantom.StepPhantom`.
         output: JSON file to write.
-        channels: order of the channels in the file; None: as the file declares.
+        source: how the scan is read; None: as the file declares.
 
     Raises:
         InputError: the scan cannot be read or does not show the phantom, or the folder cannot be written to.
     """
-    counts = load_scan(phantom_scan, channels).counts
-    raw = torch.from_numpy(channels_first(counts))
+    raw = (ScanSource() if source is None else source).image(phantom_scan)
     try:
         model = calibrate_with_phantom(raw)
     except InputError as error:

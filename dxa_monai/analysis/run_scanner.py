@@ -7,7 +7,7 @@ A scan calibrates its scanner where it shows open air and a body beside the whee
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from dxa_monai.physics.scanner_model import (
     write_scanner_model,
 )
 from dxa_monai.scan.format import PIXEL_SPACING_MM, SCAN_SHAPE, channels_first
-from dxa_monai.scan.io import RawScan
+from dxa_monai.scan.source import ScanSource
 
 CALIBRATIONS = ("run", "scan", "nominal")
 """Without a scanner model: one is fitted to all scans of the run, or to every scan by itself, or none is fitted."""
@@ -38,7 +38,7 @@ def scanner_of_run(
     folder: Path,
     scanner_model: str | Path | None,
     calibration: str,
-    load: Callable[[str], RawScan],
+    source: ScanSource,
 ) -> ScannerModel | None:
     """The scanner of all scans; None: each has its own.
 
@@ -47,7 +47,7 @@ def scanner_of_run(
         folder: where the model that was fitted is written, or lies from an earlier call.
         scanner_model: file of a calibrated scanner; None: ``calibration`` says what is done.
         calibration: one of ``CALIBRATIONS``.
-        load: reads a scan.
+        source: how the scans are read.
 
     Raises:
         InputError: the file is not that of a scanner, or the scans cannot calibrate one.
@@ -59,7 +59,7 @@ def scanner_of_run(
         return None
     if calibration == "run" and path.is_file():
         return read_scanner_model(path)
-    scans, spacing = calibration_scans(rows, load)
+    scans, spacing = calibration_scans(rows, source)
     if len(scans) == 0:
         # Nothing here is a body in open air: every scan will be flagged, whatever the model.
         return ScannerModel()
@@ -79,7 +79,7 @@ def scanner_of_scan(raw: torch.Tensor, pixel_spacing_mm: tuple[float, float]) ->
 
 
 def calibration_scans(
-    rows: Sequence[Mapping[str, Any]], load: Callable[[str], RawScan]
+    rows: Sequence[Mapping[str, Any]], source: ScanSource
 ) -> tuple[torch.Tensor, tuple[float, float]]:
     """Up to ``CALIBRATION_SCANS`` scans, evenly spread over the rows, that show a body in open air.
 
@@ -90,7 +90,7 @@ def calibration_scans(
     spacing = PIXEL_SPACING_MM
     for index in np.linspace(0, len(rows) - 1, min(len(rows), 2 * CALIBRATION_SCANS)).round().astype(int):
         try:
-            scan = load(rows[index]["scan"])
+            scan = source.read(rows[index]["scan"])
         except InputError:
             continue  # it is told when its turn comes
         raw = torch.from_numpy(channels_first(scan.counts))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from dxa_monai.networks.linear_path import LinearPath
+from dxa_monai.scan.source import ScanSource
 from dxa_monai.scan.statistics import principal_components
 
 PRINCIPAL_ARM = "principal_components"
@@ -25,7 +26,7 @@ def linear_baseline(rows: Sequence[Mapping[str, Any]], mean_image: torch.Tensor,
     if not rows or components == 0:
         return None
     path = LinearPath(components, (mean_image.shape[0], mean_image.shape[1], mean_image.shape[2]))
-    path.set_components(*principal_components(rows, mean_image, components))
+    path.set_components(*principal_components(rows, mean_image, components, ScanSource()))
     return path
 
 

@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from sklearn.linear_model import RidgeCV
 
 from dxa_monai.physics.calibration import body_mask
-from dxa_monai.scan.format import channels_first
-from dxa_monai.scan.io import load_scan
 from dxa_monai.scan.measures import measure_table
+from dxa_monai.scan.source import ScanSource
 
 MEAN_ARM, SILHOUETTE_ARM, RIDGE_ARM = "training_mean", "ridge_on_silhouette_components", "ridge_on_image_components"
 BASELINES = (MEAN_ARM, SILHOUETTE_ARM, RIDGE_ARM)
@@ -76,7 +74,7 @@ def _read(rows: Sequence[Mapping[str, Any]]) -> tuple[FloatArray, FloatArray]:
     """Silhouettes ``(N, H*W)`` of zeros and ones, and images ``(N, 6*H*W)``, float32."""
     masks, images = [], []
     for row in rows:
-        raw = torch.from_numpy(channels_first(load_scan(row["scan"]).counts))
+        raw = ScanSource().image(row["scan"])
         masks.append(body_mask(raw[None])[0].flatten().float().numpy())
         images.append(raw.flatten().numpy())
     return np.stack(masks), np.stack(images)

@@ -27,6 +27,7 @@ from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.format import pixel_area_cm2
 from dxa_monai.scan.manifest import Row
 from dxa_monai.scan.regions import regional_totals
+from dxa_monai.scan.source import ScanSource
 from dxa_monai.scan.statistics import image_statistics
 from dxa_monai.transforms.point_clouds import load_points
 
@@ -84,7 +85,7 @@ def baseline_predictors(
         training_rows: manifest rows with ``mesh``.
         shapes: of everybody; None leaves the ridge regression out.
     """
-    mean_image, _ = image_statistics(training_rows)
+    mean_image, _ = image_statistics(training_rows, ScanSource())
     found: dict[tuple[str, int], Predict] = {(MEAN_ARM, 0): lambda rows: mean_image.expand(len(rows), -1, -1, -1)}
     if shapes is not None:
         ridge = ShapeToImage(shape_table(training_rows, shapes), training_rows, mean_image)

@@ -32,9 +32,9 @@ from dxa_monai.evaluation.linear_baseline import baseline_name, linear_reconstru
 from dxa_monai.networks.linear_path import LinearPath
 from dxa_monai.networks.vae import DXAVAE
 from dxa_monai.physics.scanner_model import ScannerModel, read_scanner_model
-from dxa_monai.scan.format import PIXEL_SPACING_MM, channels_first, pixel_area_cm2
-from dxa_monai.scan.io import load_scan
+from dxa_monai.scan.format import PIXEL_SPACING_MM, pixel_area_cm2
 from dxa_monai.scan.regions import regional_totals
+from dxa_monai.scan.source import ScanSource
 
 MEASURES = (*MEASURES_13, "total_fat_percent")
 ORIGINAL, MEAN, CEILING = "scan", "training_mean", "scan_against_truth"
@@ -50,7 +50,7 @@ def scanner_of(rows: Sequence[Mapping[str, Any]], path: str | Path | None) -> Sc
     """
     if path is not None:
         return read_scanner_model(path)
-    scans, spacing = calibration_scans(rows, load_scan)
+    scans, spacing = calibration_scans(rows, ScanSource())
     try:
         if len(scans):
             return calibrate_with_scan(scans, pixel_spacing_mm=spacing)
@@ -172,7 +172,7 @@ def table_2_as_metrics(table: pd.DataFrame) -> dict[str, float]:
 
 def raw_image(row: Mapping[str, Any]) -> torch.Tensor:
     """The scan of a manifest row, ``(1, 6, H, W)`` in [0, 1]."""
-    return torch.from_numpy(channels_first(load_scan(row["scan"]).counts))[None]
+    return ScanSource().image(row["scan"])[None]
 
 
 def analysed_regions(

@@ -34,10 +34,9 @@ from dxa_monai.metrics.scan_metric import FUNCTIONS as METRICS
 from dxa_monai.networks.checkpoint import load_vae
 from dxa_monai.networks.linear_path import LinearPath
 from dxa_monai.networks.vae import DXAVAE
-from dxa_monai.scan.format import channels_first
-from dxa_monai.scan.io import load_scan
 from dxa_monai.scan.manifest import as_datalist
 from dxa_monai.scan.reader import RawDXAReader
+from dxa_monai.scan.source import ScanSource
 
 MEAN_IMAGE_ARM = "mean_image"
 """Name of the baseline that answers every scan with the mean image of the training split."""
@@ -228,7 +227,7 @@ def _draw_representative(
 ) -> None:
     chosen = representative_scan(quality, next(iter(networks)))
     scan = next(row["scan"] for row in rows if row["scan_id"] == chosen)
-    target = torch.from_numpy(channels_first(load_scan(scan).counts))
+    target = ScanSource().image(scan)
     with torch.no_grad():
         made = {arm: of_seeds[0].reconstruct(target[None].to(device))[0] for arm, of_seeds in networks.items()}
     comparison_figure(target.numpy(), {arm: image.cpu().numpy() for arm, image in made.items()}, path)

@@ -19,6 +19,7 @@ from dxa_monai.evaluation.measure_baselines import MOST_COMPONENTS, PENALTIES
 from dxa_monai.evaluation.reconstructed_composition import raw_image
 from dxa_monai.mesh.io import load_mesh
 from dxa_monai.mesh.points import centred
+from dxa_monai.scan.source import ScanSource
 from dxa_monai.scan.statistics import principal_components
 
 FloatArray = npt.NDArray[np.float64]
@@ -115,7 +116,7 @@ class ShapeToImage:
     ) -> None:
         self.mean_image = mean_image
         count = min(MOST_COMPONENTS, len(rows) - 1)
-        self.components, _ = principal_components(rows, mean_image, count)
+        self.components, _ = principal_components(rows, mean_image, count, ScanSource())
         flat = self.components.flatten(1)
         codes = np.stack([(flat @ (raw_image(row)[0] - mean_image).flatten()).numpy() for row in rows])
         self.ridge = ShapeRidge(shapes, codes.astype(np.float64))

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
 from dxa_monai.scan.format import Array, counts_to_unit
-from dxa_monai.scan.io import load_scan
 from dxa_monai.scan.manifest import read_manifest
+from dxa_monai.scan.source import ScanSource
 from dxa_monai.scan.truth import load_truth
 
 _PANELS = (
@@ -120,7 +120,7 @@ def _label(row: dict[str, Any]) -> str:
 
 def _images(row: dict[str, Any]) -> list[Array]:
     """The six panels of a scan, each ``(H, W)``; R is NaN outside the body."""
-    raw = counts_to_unit(load_scan(row["scan"]).counts)
+    raw = counts_to_unit(ScanSource().read(row["scan"]).counts)
     fat, lean, bone = load_truth(row).areal_density_g_cm2
     high, low = raw[..., 0], raw[..., 1]
     body = fat + lean + bone > _BODY_THICKNESS_G_CM2

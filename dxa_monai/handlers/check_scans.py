@@ -16,21 +16,19 @@ from dxa_monai.handlers.screening import DUPLICATES_COLUMNS, DUPLICATES_NAME, du
 from dxa_monai.scan.csv_table import write_table
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.quarantine import QUARANTINE_NAME, BadScan, write_quarantine
-from dxa_monai.scan.reader import RawDXAReader
 from dxa_monai.scan.screening import copies_among, read_scans
+from dxa_monai.scan.source import ScanSource
 
 _PART = "manifest"
 
 
-def check_scans(
-    manifest: str | Path, output_dir: str | Path, reader: RawDXAReader | None = None, workers: int = 1
-) -> tuple[int, int]:
+def check_scans(manifest: str | Path, output_dir: str | Path, source: ScanSource, workers: int = 1) -> tuple[int, int]:
     """Read every scan of a manifest and write the two tables; say on stdout what was found.
 
     Args:
         manifest: CSV file.
         output_dir: gets the tables.
-        reader: how the scans are read.
+        source: how the scans are read.
         workers: processes.
 
     Returns:
@@ -41,10 +39,10 @@ def check_scans(
     """
     rows = read_manifest(manifest)
     folder = output_folder(output_dir)
-    scans = read_scans([row["scan"] for row in rows], reader, workers)
+    scans = read_scans([row["scan"] for row in rows], source, workers)
     bad = [BadScan(row, row["scan"], _PART, scan.reason) for row, scan in zip(rows, scans, strict=True) if scan.reason]
     write_quarantine(bad, folder / QUARANTINE_NAME)
-    pairs = copies_among(rows, scans, reader)
+    pairs = copies_among(rows, scans, source)
     two_people = [pair for pair in pairs if rows[pair.first]["subject_id"] != rows[pair.second]["subject_id"]]
     write_table(
         folder / DUPLICATES_NAME,

@@ -22,8 +22,8 @@ from dxa_monai.scan.csv_table import write_table
 from dxa_monai.scan.duplicates import DuplicatePair
 from dxa_monai.scan.manifest import Row
 from dxa_monai.scan.quarantine import BadScan, BadScanPolicy
-from dxa_monai.scan.reader import RawDXAReader
 from dxa_monai.scan.screening import copies_among, read_scans
+from dxa_monai.scan.source import ScanSource
 from dxa_monai.scan.splits import Split
 
 logger = logging.getLogger(__name__)
@@ -41,8 +41,8 @@ def screen_split(
     split: Mapping[str, Sequence[Mapping[str, Any]]],
     output_dir: str | Path,
     policy: BadScanPolicy,
+    source: ScanSource,
     duplicates: str = "warn",
-    reader: RawDXAReader | None = None,
     workers: int = 1,
     check_bodies: Callable[[Sequence[Mapping[str, Any]]], Sequence[str]] | None = None,
     parts: Collection[str] | None = None,
@@ -56,9 +56,9 @@ def screen_split(
         split: manifest rows by part.
         output_dir: of the run, gets the tables.
         policy: what is done about bad scans.
+        source: how the scans are read.
         duplicates: two scans of two people that are one: "warn" and list them, "error" where they lie in two parts,
             or "ignore" them unsought.
-        reader: how the scans are read.
         workers: processes.
         check_bodies: gives for each row what is wrong with its mesh, or ""; called for scans that can be used, and
             only under "quarantine".
@@ -75,7 +75,7 @@ def screen_split(
     listed = [(part, dict(row)) for part, rows in split.items() if part not in unseen for row in rows]
     rows = [row for _, row in listed]
     first = idist.get_rank() == 0
-    scans = read_scans([row["scan"] for row in rows], reader, workers, progress=first)
+    scans = read_scans([row["scan"] for row in rows], source, workers, progress=first)
     faults = {place: (rows[place]["scan"], scan.reason) for place, scan in enumerate(scans) if scan.reason}
     if policy.quarantines and check_bodies is not None:
         usable = [place for place in range(len(rows)) if place not in faults]
@@ -92,7 +92,7 @@ def screen_split(
         if split[part] and not remaining:
             raise InputError(f"{output_dir}: expected scans in {part}, got none that can be used.")
     if duplicates != "ignore":
-        pairs = [(listed[pair.first], listed[pair.second], pair) for pair in copies_among(rows, scans, reader)]
+        pairs = [(listed[pair.first], listed[pair.second], pair) for pair in copies_among(rows, scans, source)]
         _tell_duplicates([pair for pair in pairs if _of_two_people(*pair)], Path(output_dir), duplicates == "error")
     return kept
 
@@ -101,7 +101,7 @@ def screen_scans(
     data: Sequence[dict[str, str]],
     output_dir: str | Path,
     policy: BadScanPolicy,
-    reader: RawDXAReader | None = None,
+    source: ScanSource,
     workers: int = 1,
 ) -> list[dict[str, str]]:
     """A data list of :func:`dxa_monai.scan.collect.collect_scans` without the scans that cannot be used.
@@ -113,7 +113,7 @@ def screen_scans(
     """
     if not policy.quarantines:
         return list(data)
-    reasons = [scan.reason for scan in read_scans([entry["image"] for entry in data], reader, workers)]
+    reasons = [scan.reason for scan in read_scans([entry["image"] for entry in data], source, workers)]
     bad = [
         BadScan(entry, entry["image"], "inference", reason)
         for entry, reason in zip(data, reasons, strict=True)

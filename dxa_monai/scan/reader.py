@@ -13,8 +13,9 @@ from monai.data import ImageReader
 from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, ensure_tuple
 
 from dxa_monai.errors import InputError
-from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE, channel_index, channels_first
-from dxa_monai.scan.io import FILE_ENDINGS, checked_spacing, load_scan
+from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE, channels_first
+from dxa_monai.scan.io import FILE_ENDINGS
+from dxa_monai.scan.source import ScanSource
 
 
 class RawDXAReader(ImageReader):
@@ -28,13 +29,13 @@ class RawDXAReader(ImageReader):
     ``LoadImage`` silently tries its own readers when :meth:`read` fails, and loses the error. So ``read`` only takes
     the path, and :meth:`get_data` opens the file: its ``InputError`` reaches the user.
 
-    Args:
-        channels: order of the channels in the files; None: as a file declares, else ``CHANNELS``.
-        pixel_spacing_mm: distance between rows and between columns; None: the file's, else the nominal one.
-        spatial_shape: rows and columns that a scan must have; None takes any.
+    What MONAI does not read (statistics, screening, baselines, evaluation) is read through ``source``, the same
+    :class:`~dxa_monai.scan.source.ScanSource`.
 
-    Raises:
-        InputError: the arguments are no channel order or no spacing.
+    Args:
+        channels: see :class:`~dxa_monai.scan.source.ScanSource`, also for the others and their errors.
+        pixel_spacing_mm: distance between rows and between columns.
+        spatial_shape: rows and columns that a scan must have.
     """
 
     def __init__(
@@ -44,13 +45,7 @@ class RawDXAReader(ImageReader):
         spatial_shape: Sequence[int] | None = SCAN_SHAPE,
     ) -> None:
         super().__init__()
-        if channels is not None:
-            channel_index(channels, "channels")
-        if pixel_spacing_mm is not None:
-            checked_spacing(pixel_spacing_mm, "pixel_spacing_mm")
-        self.channels = channels
-        self.pixel_spacing_mm = pixel_spacing_mm
-        self.spatial_shape = None if spatial_shape is None else (int(spatial_shape[0]), int(spatial_shape[1]))
+        self.source = ScanSource(channels, pixel_spacing_mm, spatial_shape)
 
     def verify_suffix(self, filename: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) -> bool:
         """Whether every path has one of ``dxa_monai.scan.io.FILE_ENDINGS``."""
@@ -69,12 +64,12 @@ class RawDXAReader(ImageReader):
             ``spatial_shape`` (H, W), ``original_channel_dim`` 0, ``channels``, ``filename_or_obj``.
 
         Raises:
-            InputError: more than one path is given, or :func:`~dxa_monai.scan.io.load_scan` refuses the file.
+            InputError: more than one path is given, or the source refuses the file.
         """
         paths = ensure_tuple(img)
         if len(paths) != 1:
             raise InputError(f"{paths[0] if paths else 'scan'}: expected one file a scan, got {len(paths)}.")
-        scan = load_scan(paths[0], self.channels, self.pixel_spacing_mm, self.spatial_shape)
+        scan = self.source.read(paths[0])
         affine = np.diag([*scan.pixel_spacing_mm, 1.0, 1.0])
         metadata = {
             MetaKeys.AFFINE: affine,

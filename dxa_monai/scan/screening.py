@@ -15,8 +15,7 @@ from tqdm import tqdm
 
 from dxa_monai.errors import InputError
 from dxa_monai.scan.duplicates import DuplicatePair, Signature, near_duplicates, signature
-from dxa_monai.scan.io import load_scan
-from dxa_monai.scan.reader import RawDXAReader
+from dxa_monai.scan.source import ScanSource
 from dxa_monai.worker_pool import results_of_processes
 
 CHUNK_SCANS = 200
@@ -40,25 +39,22 @@ class ReadScan:
     signature: Signature | None
 
 
-def read_scans(
-    paths: Sequence[str], reader: RawDXAReader | None = None, workers: int = 1, progress: bool = True
-) -> list[ReadScan]:
+def read_scans(paths: Sequence[str], source: ScanSource, workers: int = 1, progress: bool = True) -> list[ReadScan]:
     """Read scans and tell of each what is wrong with it, in the order of the paths, whatever the number of workers.
 
     Args:
         paths: files of scans.
-        reader: its ``channels`` and ``spatial_shape`` say what a scan has to be; None: the standard scan.
+        source: says what a scan has to be.
         workers: processes, for thousands of scans; fewer are read here.
         progress: show a bar on stderr if there are many.
     """
-    reader = RawDXAReader() if reader is None else reader
     chunks = [tuple(paths[begin : begin + CHUNK_SCANS]) for begin in range(0, len(paths), CHUNK_SCANS)]
     found: dict[int, list[ReadScan]] = {}
     with tqdm(total=len(paths), desc="screening", unit="scan", disable=not progress or len(paths) <= _LONG) as bar:
         if workers > 1 and len(paths) >= _WORTH_PROCESSES:
-            numbered = results_of_processes(_read_chunk, range(len(chunks)), (chunks, reader), workers)
+            numbered = results_of_processes(_read_chunk, range(len(chunks)), (chunks, source), workers)
         else:
-            numbered = ((number, _read_chunk(number, chunks, reader)) for number in range(len(chunks)))
+            numbered = ((number, _read_chunk(number, chunks, source)) for number in range(len(chunks)))
         for number, results in numbered:
             found[number] = results
             bar.update(len(results))
@@ -66,25 +62,24 @@ def read_scans(
 
 
 def copies_among(
-    rows: Sequence[Mapping[str, Any]], scans: Sequence[ReadScan], reader: RawDXAReader | None = None
+    rows: Sequence[Mapping[str, Any]], scans: Sequence[ReadScan], source: ScanSource
 ) -> list[DuplicatePair]:
     """The pairs of near-duplicates among the scans of manifest rows; see :mod:`dxa_monai.scan.duplicates`."""
-    reader = RawDXAReader() if reader is None else reader
 
     @functools.lru_cache(maxsize=64)
     def counts(place: int) -> np.ndarray:
-        return load_scan(rows[place]["scan"], reader.channels, reader.pixel_spacing_mm, reader.spatial_shape).counts
+        return source.read(rows[place]["scan"]).counts
 
     return near_duplicates([scan.signature for scan in scans], counts)
 
 
-def _read_chunk(number: int, chunks: Sequence[Sequence[str]], reader: RawDXAReader) -> list[ReadScan]:
-    return [_read(path, reader) for path in chunks[number]]
+def _read_chunk(number: int, chunks: Sequence[Sequence[str]], source: ScanSource) -> list[ReadScan]:
+    return [_read(path, source) for path in chunks[number]]
 
 
-def _read(path: str, reader: RawDXAReader) -> ReadScan:
+def _read(path: str, source: ScanSource) -> ReadScan:
     try:
-        scan = load_scan(path, reader.channels, reader.pixel_spacing_mm, reader.spatial_shape)
+        scan = source.read(path)
     except InputError as error:
         return ReadScan(str(error), None)
     return ReadScan("", signature(scan.counts))

@@ -10,16 +10,17 @@ import torch
 
 from dxa_monai.errors import InputError
 from dxa_monai.scan.format import counts_to_unit
-from dxa_monai.scan.io import load_scan
+from dxa_monai.scan.source import ScanSource
 
 
-def image_statistics(rows: Iterable[Mapping[str, Any]]) -> tuple[torch.Tensor, float]:
+def image_statistics(rows: Iterable[Mapping[str, Any]], source: ScanSource) -> tuple[torch.Tensor, float]:
     """Mean scan, and how far a pixel lies from it.
 
     Scans are read one at a time, so that a split larger than memory does.
 
     Args:
         rows: manifest rows with a ``scan`` path.
+        source: how the scans are read.
 
     Returns:
         The mean image, float32 ``(6, H, W)`` in [0, 1], and the root mean square deviation from it over all scans,
@@ -31,7 +32,7 @@ def image_statistics(rows: Iterable[Mapping[str, Any]]) -> tuple[torch.Tensor, f
     total = np.zeros(0)
     squares, count = 0.0, 0
     for row in rows:
-        image = counts_to_unit(load_scan(row["scan"]).counts).astype(np.float64)
+        image = counts_to_unit(source.read(row["scan"]).counts).astype(np.float64)
         if count == 0:
             total = np.zeros_like(image)
         elif image.shape != total.shape:
@@ -49,7 +50,7 @@ def image_statistics(rows: Iterable[Mapping[str, Any]]) -> tuple[torch.Tensor, f
 
 
 def principal_components(
-    rows: Iterable[Mapping[str, Any]], mean_image: torch.Tensor, count: int
+    rows: Iterable[Mapping[str, Any]], mean_image: torch.Tensor, count: int, source: ScanSource
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The directions in which scans differ most from their mean, by the eigenvectors of their Gram matrix.
 
@@ -59,6 +60,7 @@ def principal_components(
         rows: manifest rows with a ``scan`` path.
         mean_image: ``(6, H, W)``, from :func:`image_statistics` of the same rows.
         count: number of components.
+        source: how the scans are read.
 
     Returns:
         Orthonormal components, float32 ``(count, 6, H, W)``, by decreasing variance, each with its largest pixel
@@ -74,8 +76,7 @@ def principal_components(
         raise InputError(f"training split: expected more than {count} scans for {count} components, got {len(paths)}.")
     deviations = torch.empty(len(paths), mean_image.numel())
     for index, path in enumerate(paths):
-        image = torch.from_numpy(counts_to_unit(load_scan(path).counts)).permute(2, 0, 1)
-        deviations[index] = (image - mean_image).flatten()
+        deviations[index] = (source.image(path) - mean_image).flatten()
     eigenvalues, eigenvectors = torch.linalg.eigh((deviations @ deviations.T).double())
     largest = torch.argsort(eigenvalues, descending=True)[:count]
     singular_values = eigenvalues[largest].clamp(min=torch.finfo(torch.float32).tiny).sqrt()

@@ -13,6 +13,7 @@ from dxa_monai.physics.scanner_model import calibrate_with_phantom, read_scanner
 from dxa_monai.physics.step_phantom import StepPhantom
 from dxa_monai.scan.format import CHANNELS, unit_to_counts
 from dxa_monai.scan.io import RawScan, save_scan
+from dxa_monai.scan.source import ScanSource
 from tests.analysis.cohort import cohort_rows
 
 
@@ -32,7 +33,9 @@ def test_another_order_of_channels_is_declared(phantom: torch.Tensor, tmp_path: 
     order = [1, 0, 3, 2, 5, 4]
     counts = unit_to_counts(np.moveaxis(phantom.numpy()[order], 0, -1))
     np.save(tmp_path / "phantom.npy", counts)
-    declared = calibrate_scanner(tmp_path / "phantom.npy", tmp_path / "a.json", [CHANNELS[index] for index in order])
+    declared = calibrate_scanner(
+        tmp_path / "phantom.npy", tmp_path / "a.json", ScanSource([CHANNELS[index] for index in order])
+    )
     assert declared.beam == calibrate_with_phantom(phantom).beam
 
 

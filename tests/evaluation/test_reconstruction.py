@@ -17,6 +17,7 @@ from dxa_monai.networks.checkpoint import save_network
 from dxa_monai.networks.linear_path import LinearPath
 from dxa_monai.networks.vae import DXAVAE
 from dxa_monai.scan.manifest import read_manifest
+from dxa_monai.scan.source import ScanSource
 from dxa_monai.scan.statistics import image_statistics, principal_components
 from tests.evaluation.test_image_quality_tables import quality_table
 
@@ -33,7 +34,7 @@ TINY = {
 def _network(bar_cohort: Path, shift: float = 0.0) -> DXAVAE:
     """A network that has learnt nothing: it gives the mean image, or that image plus a constant."""
     network = DXAVAE(**TINY)
-    network.set_mean_image(image_statistics(read_manifest(bar_cohort))[0])
+    network.set_mean_image(image_statistics(read_manifest(bar_cohort), ScanSource())[0])
     torch.nn.init.constant_(network.generator.to_scan.bias, shift)
     return network.eval()
 
@@ -61,9 +62,9 @@ def test_quality_is_that_of_the_scan_named(bar_cohort: Path) -> None:
 
 def test_linear_baseline_is_the_projection_on_the_training_scans(bar_cohort: Path) -> None:
     rows = read_manifest(bar_cohort)
-    mean_image, _ = image_statistics(rows)
+    mean_image, _ = image_statistics(rows, ScanSource())
     path = LinearPath(len(rows) - 1, (6, 150, 109))
-    path.set_components(*principal_components(rows, mean_image, len(rows) - 1))
+    path.set_components(*principal_components(rows, mean_image, len(rows) - 1, ScanSource()))
     quality = per_scan_quality(rows, {"arm": [_network(bar_cohort)]}, principal=path)
     linear = quality[quality["arm"] == f"principal_components_{len(rows) - 1}"]
     assert len(linear) == len(rows)

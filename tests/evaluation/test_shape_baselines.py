@@ -11,6 +11,7 @@ from dxa_monai.evaluation.shape_baselines import ShapeRidge, ShapeToImage, load_
 from dxa_monai.phantom.mesh import write_ply
 from dxa_monai.scan.format import LOW_CHANNELS, SCAN_SHAPE
 from dxa_monai.scan.io import RawScan, save_scan
+from dxa_monai.scan.source import ScanSource
 from dxa_monai.scan.statistics import image_statistics
 
 BOX = np.array([[x, y, z] for x in (-0.3, 0.3) for y in (-0.1, 0.1) for z in (0.0, 1.7)])
@@ -72,7 +73,7 @@ def test_linear_dependence_on_shape_is_found_on_people_held_out(rows: list[dict[
 
 def test_images_follow_from_shape(rows: list[dict[str, Any]]) -> None:
     shapes = shape_table(rows, load_shapes(rows, {"unit": "m"}))
-    mean_image, _ = image_statistics(rows[:18])
+    mean_image, _ = image_statistics(rows[:18], ScanSource())
     images = ShapeToImage(shapes[:18], rows[:18], mean_image).predict(shapes[18:])
     assert images.shape == (6, 6, *SCAN_SHAPE)
     for image, row in zip(images, rows[18:], strict=True):

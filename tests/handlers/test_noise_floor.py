@@ -11,6 +11,7 @@ from dxa_monai.losses.dxa import VIEWS, DXALoss
 from dxa_monai.losses.vgg import VGGFeatures
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.scan.io import RawScan, save_scan
+from dxa_monai.scan.source import ScanSource
 
 
 def _cohort(folder: Path, photons_per_pixel: float) -> list[dict[str, str]]:
@@ -36,7 +37,7 @@ def test_fewer_photons_raise_every_view_s_floor(tmp_path: Path, loss: DXALoss) -
     for photons in (3e6, 1e5):
         folder = tmp_path / f"{photons:g}"
         rows = _cohort(folder, photons)
-        write_noise_floor(folder, loss, rows, folder / "manifest.csv")
+        write_noise_floor(folder, loss, rows, folder / "manifest.csv", ScanSource())
         floors.append(json.loads((folder / "noise_floor.json").read_text())["floor"])
     assert set(floors[0]) == set(VIEWS)
     assert all(floors[1][view] > floors[0][view] > 0 for view in VIEWS)
@@ -48,11 +49,11 @@ def test_a_broken_cohort_is_told_with_its_path(tmp_path: Path, loss: DXALoss, na
     rows = _cohort(folder, 3e6)
     (folder / name).write_text(content)
     with pytest.raises(InputError, match=f"{name}: expected"):
-        write_noise_floor(folder, loss, rows, folder / "manifest.csv")
+        write_noise_floor(folder, loss, rows, folder / "manifest.csv", ScanSource())
     assert not (folder / "noise_floor.json").exists()
 
 
 def test_scans_without_truth_have_no_floor(tmp_path: Path, loss: DXALoss) -> None:
     rows = [{"scan_id": "a", "scan": "a.npy"}]
-    write_noise_floor(tmp_path, loss, rows, tmp_path / "manifest.csv")
+    write_noise_floor(tmp_path, loss, rows, tmp_path / "manifest.csv", ScanSource())
     assert not (tmp_path / "noise_floor.json").exists()

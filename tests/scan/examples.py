@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
-from dxa_monai.scan.format import HIGH_CHANNELS, LOW_CHANNELS, SCAN_SHAPE
+from dxa_monai.scan.format import CHANNELS, HIGH_CHANNELS, LOW_CHANNELS, SCAN_SHAPE
 
 
 def body_counts(shape: tuple[int, int] = SCAN_SHAPE, seed: int = 0) -> npt.NDArray[np.uint16]:
@@ -27,3 +31,19 @@ def body_counts(shape: tuple[int, int] = SCAN_SHAPE, seed: int = 0) -> npt.NDArr
 def air_counts(seed: int = 0) -> npt.NDArray[np.uint16]:
     """A scan without a body: noise about the open beam, in no order of energies."""
     return np.random.default_rng(seed).integers(0, 60, size=(*SCAN_SHAPE, 6)).astype(np.uint16)
+
+
+SEGMENTS_EXCHANGED = (*CHANNELS[:2], *CHANNELS[4:], *CHANNELS[2:4])
+"""An order with the wheel's bone and tissue exchanged: each pair of energies is as it should be, so that nothing in a
+file gives it away."""
+
+
+def exchanged_copies(rows: Iterable[Mapping[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """Manifest rows whose scans lie in ``folder`` with their channels in the order ``SEGMENTS_EXCHANGED``."""
+    order = [CHANNELS.index(name) for name in SEGMENTS_EXCHANGED]
+    copies = []
+    for row in rows:
+        path = folder / Path(row["scan"]).name
+        np.save(path, np.load(row["scan"])[..., order])
+        copies.append(dict(row) | {"scan": str(path)})
+    return copies

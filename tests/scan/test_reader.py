@@ -134,6 +134,6 @@ def test_scans_make_a_batch_and_follow_transforms(path):
 
 def test_suffixes_and_pickling():
     reader = pickle.loads(pickle.dumps(RawDXAReader(pixel_spacing_mm=SPACING_MM)))
-    assert reader.pixel_spacing_mm == SPACING_MM
+    assert reader.source.pixel_spacing_mm == SPACING_MM
     assert reader.verify_suffix(["a.npy", "b.NII.GZ"])
     assert not reader.verify_suffix("a.png")

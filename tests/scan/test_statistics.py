@@ -8,12 +8,13 @@ from dxa_monai.errors import InputError
 from dxa_monai.scan.format import counts_to_unit
 from dxa_monai.scan.io import load_scan
 from dxa_monai.scan.manifest import read_manifest
+from dxa_monai.scan.source import ScanSource
 from dxa_monai.scan.statistics import image_statistics, principal_components
 
 
 def test_statistics_are_those_of_all_scans_at_once(bar_cohort: Path) -> None:
     rows = read_manifest(bar_cohort)
-    mean, deviation = image_statistics(rows)
+    mean, deviation = image_statistics(rows, ScanSource())
     stack = np.stack([counts_to_unit(load_scan(row["scan"]).counts) for row in rows]).astype(np.float64)
     assert mean.shape == (6, 150, 109)
     assert mean.dtype == torch.float32
@@ -23,19 +24,19 @@ def test_statistics_are_those_of_all_scans_at_once(bar_cohort: Path) -> None:
 
 def test_no_scan_is_refused() -> None:
     with pytest.raises(InputError, match="expected at least one scan, got none"):
-        image_statistics([])
+        image_statistics([], ScanSource())
 
 
 def test_principal_components_are_those_of_a_singular_value_decomposition(bar_cohort: Path) -> None:
     rows = read_manifest(bar_cohort)
-    mean, deviation = image_statistics(rows)
-    components, deviations = principal_components(rows, mean, 3)
+    mean, deviation = image_statistics(rows, ScanSource())
+    components, deviations = principal_components(rows, mean, 3, ScanSource())
     stack = np.stack([counts_to_unit(load_scan(row["scan"]).counts) for row in rows]).astype(np.float64)
     centred = np.moveaxis(stack - stack.mean(0), -1, 1).reshape(len(rows), -1)
     _, singular_values, basis = np.linalg.svd(centred, full_matrices=False)
     np.testing.assert_allclose(deviations.numpy(), singular_values[:3] / np.sqrt(len(rows)), rtol=1e-4)
     np.testing.assert_allclose(np.abs(components.flatten(1).numpy() @ basis[:3].T), np.eye(3), atol=1e-3)
-    everything, all_deviations = principal_components(rows, mean, len(rows) - 1)
+    everything, all_deviations = principal_components(rows, mean, len(rows) - 1, ScanSource())
     total = float(all_deviations.square().sum()) / mean.numel()
     assert total == pytest.approx(deviation**2, rel=1e-4)
     assert everything.shape == (len(rows) - 1, 6, 150, 109)
@@ -44,5 +45,10 @@ def test_principal_components_are_those_of_a_singular_value_decomposition(bar_co
 def test_more_components_than_scans_are_refused(bar_cohort: Path) -> None:
     rows = read_manifest(bar_cohort)[:3]
     with pytest.raises(InputError, match="expected more than 3 scans for 3 components, got 3"):
-        principal_components(rows, image_statistics(rows)[0], 3)
-    assert principal_components(rows, image_statistics(rows)[0], 0)[0].shape == (0, 6, 150, 109)
+        principal_components(rows, image_statistics(rows, ScanSource())[0], 3, ScanSource())
+    assert principal_components(rows, image_statistics(rows, ScanSource())[0], 0, ScanSource())[0].shape == (
+        0,
+        6,
+        150,
+        109,
+    )
