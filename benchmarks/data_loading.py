@@ -24,10 +24,10 @@ from monai.utils import set_determinism
 CONFIGS = Path(__file__).parents[1] / "bundles" / "dxa_vae" / "configs"
 
 
-def training(preset: str, manifest: str, settings: dict[str, Any]) -> ConfigParser:
+def training(preset: str, manifest: str, settings: dict[str, Any], arm: str = "no_dxa") -> ConfigParser:
     """The bundle's training config, ready to give components."""
     parser = ConfigParser()
-    parser.read_config([str(CONFIGS / "train.json"), str(CONFIGS / f"preset_{preset}.json")])
+    parser.read_config([str(CONFIGS / f"{name}.json") for name in ("train", f"arm_{arm}", f"preset_{preset}")])
     parser.update({"manifest": manifest, "backbone": "random"} | settings)
     parser.parse()
     return parser

@@ -25,17 +25,17 @@ import torch
 from monai.utils import set_determinism
 
 from benchmarks.data_loading import training
-from dxa_monai.losses.vae import DXAVAELoss
+from dxa_monai.losses.weighted import WeightedLoss
 
 FULL: dict[str, Any] = {
-    "perceptual_loss#raw_views_per_step": None,
-    "perceptual_loss#calibrated_views_per_step": None,
+    "raw_views_per_step": None,
+    "calibrated_views_per_step": None,
     "features#cutoff": None,
     "features#downsampling": 1,
 }
 OPTIONS: dict[str, dict[str, Any]] = {
     "full": {},
-    "subset of views": {"perceptual_loss#raw_views_per_step": 1, "perceptual_loss#calibrated_views_per_step": 1},
+    "subset of views": {"raw_views_per_step": 1, "calibrated_views_per_step": 1},
     "cut-off relu2_2": {"features#cutoff": "relu2_2"},
     "half resolution": {"features#downsampling": 2},
 }
@@ -46,8 +46,8 @@ JUDGEMENTS = 16
 """Of each option, evenly spread over its minutes."""
 
 
-def _loss(common: dict[str, Any], manifest: str, option: dict[str, Any]) -> DXAVAELoss:
-    loss: DXAVAELoss = training("small", manifest, common | FULL | option).get_parsed_content("loss")
+def _loss(common: dict[str, Any], manifest: str, option: dict[str, Any], arm: str) -> WeightedLoss:
+    loss: WeightedLoss = training("small", manifest, common | FULL | option, arm).get_parsed_content("loss")
     return loss
 
 
@@ -62,7 +62,7 @@ def _optimizer(network: torch.nn.Module, learning_rate: float) -> torch.optim.Op
 
 
 @torch.no_grad()
-def judged(network: torch.nn.Module, yardstick: DXAVAELoss, scans: list[torch.Tensor]) -> float:
+def judged(network: torch.nn.Module, yardstick: WeightedLoss, scans: list[torch.Tensor]) -> float:
     """The whole loss of scans held out."""
     network.eval()
     yardstick.eval()
@@ -74,7 +74,7 @@ def judged(network: torch.nn.Module, yardstick: DXAVAELoss, scans: list[torch.Te
 def train(
     network: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
-    loss: DXAVAELoss,
+    loss: WeightedLoss,
     batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
     seconds: float,
 ) -> tuple[int, float]:
@@ -92,7 +92,7 @@ def train(
 
 def curve(
     network: torch.nn.Module,
-    loss: DXAVAELoss,
+    loss: WeightedLoss,
     batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
     judge: Any,
     seconds: float,
@@ -131,18 +131,18 @@ def main() -> None:
     seconds = 60 * arguments.minutes
     print(f"{'seed':>4}  {'option':18}{'steps':>7}{'s/step':>8}{'loss':>19}{'seconds':>9}{'x full':>8}")
     for seed in arguments.seeds:
-        common = {"arm": arguments.arm, "seed": seed, "device": torch.device("cpu")}
-        parser_ = training("small", arguments.manifest, common | FULL)
+        common = {"seed": seed, "device": torch.device("cpu")}
+        parser_ = training("small", arguments.manifest, common | FULL, arguments.arm)
         held_out = parser_.get_parsed_content("validate#dataset")
         scans = [torch.as_tensor(held_out[i]["image"]) for i in range(min(arguments.scans, len(held_out)))]
-        yardstick = _loss(common, arguments.manifest, {})
+        yardstick = _loss(common, arguments.manifest, {}, arguments.arm)
         yardstick.set_epoch(1000)  # every term is on
 
         set_determinism(seed)
         network = parser_.get_parsed_content("network")
-        network.set_normalisation(*parser_.get_parsed_content("statistics"))
+        network.set_normalisation(*parser_.get_parsed_content("data").statistics)
         batches = _batches(parser_.get_parsed_content("train#dataloader"), torch.device("cpu"))
-        pixels = _loss(common, arguments.manifest, {})
+        pixels = _loss(common, arguments.manifest, {}, arguments.arm)
         pixels.set_epoch(1)
         optimizer = _optimizer(network, arguments.learning_rate)
         train(network, optimizer, pixels, batches, arguments.warm_up * seconds)
@@ -150,7 +150,7 @@ def main() -> None:
         target, full_s = -np.inf, float("nan")
         for name, option in OPTIONS.items():
             set_determinism(seed)
-            loss = _loss(common, arguments.manifest, option)
+            loss = _loss(common, arguments.manifest, option, arguments.arm)
             loss.set_epoch(1000)
             begun = copy.deepcopy(network)
             going_on = _optimizer(begun, arguments.learning_rate)

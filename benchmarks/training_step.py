@@ -30,17 +30,42 @@ from pathlib import Path
 from typing import Any
 
 ARMS = ("pixels", "no_dxa", "dxa", "dxa_masked")
-"""``pixels``: L1 and KL only, what a step of the warm-up costs; the others are the arms of ``DXALoss``."""
+"""``pixels``: L1 and KL only, what a step of the warm-up costs; the others add perceptual terms as the bundle does."""
+R_OF_ARM = {"dxa": "as_published", "dxa_masked": "masked"}
+"""How the arms that have a calibrated term treat R."""
 
 CONFIGS = Path(__file__).parents[1] / "bundles" / "dxa_vae" / "configs"
 PRESETS = ("small", "medium", "paper")
 DTYPES = ("float32", "bfloat16")
 
 
+def preset_overlay(preset: str) -> dict[str, Any]:
+    """What a preset overlay of the bundle changes in ``train.json``."""
+    overlay: dict[str, Any] = json.loads((CONFIGS / f"preset_{preset}.json").read_text())
+    return overlay
+
+
 def preset_section(preset: str, section: str) -> dict[str, Any]:
-    """The arguments that a preset overlay of the bundle gives to one component of ``train.json``."""
-    overlay = json.loads((CONFIGS / f"preset_{preset}.json").read_text())
-    return {key.split("#")[1]: value for key, value in overlay.items() if key.startswith(f"{section}#")}
+    """The arguments that a preset overlay gives to one component of ``train.json``."""
+    return {k.split("#")[1]: value for k, value in preset_overlay(preset).items() if k.startswith(f"{section}#")}
+
+
+def loss_of(preset: str, arm: str) -> Any:
+    """The bundle's loss of an arm after the warm-up, with the preset's shortcuts."""
+    from dxa_monai.losses.elementary import KLDivergence, PixelL1
+    from dxa_monai.losses.perceptual import CalibratedPerceptualLoss, RawPerceptualLoss
+    from dxa_monai.losses.vgg import VGGFeatures
+    from dxa_monai.losses.weighted import Term, WeightedLoss
+
+    terms: dict[str, Term | None] = {"pixel_l1": Term(PixelL1()), "kl": Term(KLDivergence(), weight=1e-5)}
+    if arm != "pixels":
+        overlay, features = preset_overlay(preset), VGGFeatures(**preset_section(preset, "features"))
+        raw_views, calibrated_views = (overlay.get(f"{kind}_views_per_step") for kind in ("raw", "calibrated"))
+        terms["raw_perceptual"] = Term(RawPerceptualLoss(features, views_per_step=raw_views))
+        if arm in R_OF_ARM:
+            calibrated = CalibratedPerceptualLoss(R_OF_ARM[arm], features=features, views_per_step=calibrated_views)
+            terms["calibrated_perceptual"] = Term(calibrated, weight=0.05)
+    return WeightedLoss(terms)
 
 
 def matmul_flops_per_s(dtype: Any, device: Any) -> float:
@@ -64,9 +89,6 @@ def measure(
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from dxa_monai.losses.dxa import DXALoss
-    from dxa_monai.losses.vae import DXAVAELoss
-    from dxa_monai.losses.vgg import VGGFeatures
     from dxa_monai.networks.vae import DXAVAE
     from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE
 
@@ -74,12 +96,7 @@ def measure(
     torch.manual_seed(0)
     device, type_ = torch.device(device_name), getattr(torch, dtype)
     network = DXAVAE(**preset_section(preset, "network_def")).to(device)
-    perceptual = None
-    if arm != "pixels":
-        perceptual = DXALoss(
-            arm, features=VGGFeatures(**preset_section(preset, "features")), **preset_section(preset, "perceptual_loss")
-        )
-    loss = DXAVAELoss(perceptual).to(device)
+    loss = loss_of(preset, arm).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, amsgrad=True, fused=True)
     scans = torch.rand(batch_size, len(CHANNELS), *SCAN_SHAPE, device=device)
 

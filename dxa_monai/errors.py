@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Mapping
-from types import TracebackType
-from typing import Any
-
-from dxa_monai.versions import version_remark
 
 
 class InputError(ValueError):
@@ -47,29 +41,3 @@ def describe_user_error(error: BaseException | None) -> str | None:
     """The sentence of :func:`find_user_error`."""
     told = find_user_error(error)
     return None if told is None else str(told)
-
-
-def _print_sentence_or_traceback(
-    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-) -> None:
-    sentence = "interrupted" if issubclass(kind, KeyboardInterrupt) else describe_user_error(error)
-    if sentence is None:
-        sys.__excepthook__(kind, error, traceback)
-    else:
-        print(f"error: {sentence}", file=sys.stderr)
-
-
-def report_user_errors(metadata: Mapping[str, Any] | None = None) -> None:
-    """Let the running command print a user's mistake as one sentence on stderr instead of a traceback; it exits with 1.
-
-    MONAI wraps what a config component raises, so the whole chain of causes is searched. Every command of this project
-    (the ``initialize`` of its configs) calls this; a library that imports ``dxa_monai`` is left alone.
-
-    Args:
-        metadata: of the bundle whose command runs (``@_meta_`` in a config): a ``dxa_monai`` of another version than
-            the bundle's is told on stderr, and the command goes on.
-    """
-    sys.excepthook = _print_sentence_or_traceback
-    remark = version_remark(metadata) if metadata else None
-    if remark is not None:
-        print(f"warning: {remark}", file=sys.stderr)

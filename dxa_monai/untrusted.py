@@ -33,7 +33,7 @@ from dxa_monai.trusted_names import ONLY_TARGETS, WHOLE_MODULES, is_trusted, lea
 
 _READERS = ("ITKReader", "NibabelReader", "NrrdReader", "NumpyReader", "PILReader", "PydicomReader")
 """MONAI's own, by the names it knows them by."""
-_SAFE_VALUES = {"_mode_": ("default", None), "allow_pickle": (False, None), "weights_only": (True, None)}
+_SAFE_VALUES = {"_mode_": ("default", "callable", None), "allow_pickle": (False, None), "weights_only": (True, None)}
 """Of keys that let a component run what it is given, or look for bugs with a debugger."""
 HARMLESS = {
     *("abs", "bool", "dict", "enumerate", "float", "int", "len", "list", "map", "max", "min"),

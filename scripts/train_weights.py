@@ -22,7 +22,7 @@ import pandas as pd
 from monai.bundle import run
 
 from dxa_monai.errors import InputError, TrainingError
-from dxa_monai.evaluation.trainings import run_trainings
+from dxa_monai.experiments.trainings import Training, run_trainings
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.networks.checkpoint import compact_checkpoint
 from dxa_monai.phantom.cohort import generate_cohort
@@ -50,10 +50,11 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a bundle's weights are trained: on which cohort, and what the config is told besides."""
+    """How a bundle's weights are trained: on which cohort, what the config is told besides, and by which overlay."""
 
     cohort: str
     settings: Mapping[str, Any]
+    overlay: str = ""
 
 
 VAE = "the weights of the DXA-VAE"
@@ -63,7 +64,7 @@ COHORTS = {
     "paper": {"cohort": Cohort(16000, 0), "pairs": Cohort(960, 1)},
 }
 RECIPES = {
-    "dxa_vae": Recipe("cohort", {"arm": ARM}),
+    "dxa_vae": Recipe("cohort", {}, f"arm_{ARM}.json"),
     "dxa_anthropometry": Recipe("pairs", {"arm": ARM, "initial_weights": VAE, "pairs": 1107}),
     "pseudo_dxa": Recipe("pairs", {"arm": ARM, "generator": VAE, "composition_weight": 0.1, "pairs": 1107}),
 }
@@ -108,9 +109,8 @@ def train_weights(
         if dry_run:
             known = json.loads((_configs(name) / "train.json").read_text()).keys()
             settings |= {key: value for key, value in DRY_SETTINGS.items() if key in known}
-        run_trainings(
-            [str(_configs(name) / "train.json"), str(_configs(name) / f"preset_{preset}.json")], [settings], 0
-        )
+        files = ["train.json", *([recipe.overlay] if recipe.overlay else []), f"preset_{preset}.json"]
+        run_trainings([Training(tuple(str(_configs(name) / file) for file in files), settings)], 0)
         vae = vae or str(folder / "best.pt")
         if not dry_run:
             _evaluate(name, preset, folder, dataset)
@@ -154,12 +154,11 @@ def _release(folder: Path, models: Path) -> Path:
 def lost_r2(evaluation: Path) -> float:
     """The greatest difference of a positive R2 between the two precisions in the tables of an evaluation."""
     differences = []
-    for path in sorted(evaluation.glob("table_[0-9].csv")):
-        table = pd.read_csv(path)
-        if "r2" not in table:
+    for name in ("composition.csv", "measures.csv"):
+        if not (evaluation / name).is_file():
             continue
-        arm = next(column for column in ("arm", "source") if column in table)
-        by_arm = {name: table.loc[table[arm] == name, "r2"].to_numpy() for name in (SINGLE, HALF)}
+        table = pd.read_csv(evaluation / name)
+        by_arm = {arm: table.loc[table["arm"] == arm, "r2"].to_numpy() for arm in (SINGLE, HALF)}
         differences += list(abs(by_arm[SINGLE] - by_arm[HALF])[by_arm[SINGLE] > 0.0])
     return float(max(differences, default=0.0))
 

@@ -40,7 +40,7 @@ def test_a_cycle_of_causes_ends() -> None:
 
 
 def _run(raised: str) -> subprocess.CompletedProcess[str]:
-    code = f"from dxa_monai.errors import *; report_user_errors(); raise {raised}"
+    code = f"from dxa_monai.errors import *; from dxa_monai.bundling.command import *; begin_command(); raise {raised}"
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 

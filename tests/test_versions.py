@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import dxa_monai
-from dxa_monai.errors import report_user_errors
+from dxa_monai.bundling.command import begin_command
 from dxa_monai.versions import version_remark
 
 
@@ -53,8 +53,8 @@ def test_a_command_tells_it_on_stderr_and_goes_on(
     copies: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.excepthook", None)
-    report_user_errors({"name": "scans", "version": "1.2.0"})
+    begin_command({"name": "scans", "version": "1.2.0"})
     assert capsys.readouterr().err.startswith("warning: ")
-    report_user_errors({"name": "scans", "version": "1.1.0"})
-    report_user_errors()
+    begin_command({"name": "scans", "version": "1.1.0"})
+    begin_command()
     assert capsys.readouterr().err == ""

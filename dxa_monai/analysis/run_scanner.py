@@ -102,6 +102,33 @@ def calibration_scans(
     return (torch.stack(chosen) if chosen else torch.zeros(0, 6, *SCAN_SHAPE)), spacing
 
 
+def scanner_of_rows(
+    rows: Sequence[Mapping[str, Any]], source: ScanSource, scanner_model: str | Path | None = None
+) -> ScannerModel:
+    """The scanner that networks' scans are analysed with: from its file, calibrated with some rows, or nominal.
+
+    Args:
+        rows: manifest rows of the training people.
+        source: how their scans are read.
+        scanner_model: file of a calibrated scanner; None: calibrated with some of the rows' scans, or, if these do not
+            do (a line says so), the nominal one.
+
+    Raises:
+        InputError: the file is no scanner model.
+    """
+    if scanner_model is not None:
+        return read_scanner_model(scanner_model)
+    scans, spacing = calibration_scans(rows, source)
+    try:
+        if len(scans):
+            return calibrate_with_scan(scans, pixel_spacing_mm=spacing)
+        reason = "no scan shows a body in open air"
+    except InputError as error:
+        reason = str(error)
+    print(f"Body composition is analysed as of the nominal scanner, uncalibrated: {reason}")
+    return ScannerModel()
+
+
 def _usable(raw: torch.Tensor) -> bool:
     air = int(open_air(raw).sum())
     return air >= _FEWEST_AIR_PIXELS and raw[0].numel() - air >= _FEWEST_BODY_PIXELS

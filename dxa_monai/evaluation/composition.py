@@ -167,7 +167,7 @@ def evaluate_composition(
 
     Args:
         rows: manifest rows with ``truth``.
-        output_dir: gets ``agreement.csv``, ``dice.csv``, ``precision.csv``, ``bars.csv``, ``per_scan.csv``,
+        output_dir: gets ``agreement.csv``, ``dice.csv``, ``precision.csv``, ``bars.csv``, ``composition_per_scan.csv``,
             ``bland_altman.png`` (of the first calibration) and ``measured/``, from which an interrupted run goes on.
         scanners: number of perturbed scanners.
         calibrations: what the scanners' models come from, keys of ``CALIBRATIONS``.
@@ -199,7 +199,13 @@ def evaluate_composition(
         agreements = agreement_table(measured, resamples=resamples, seed=seed)
         overlaps, precision = overlap_table(measured), precision_table(measured, resamples, seed)
         bars = bars_table(agreements, overlaps, precision)
-        tables = {"per_scan": measured, "agreement": agreements, "dice": overlaps, "precision": precision, "bars": bars}
+        tables = {
+            "composition_per_scan": measured,
+            "agreement": agreements,
+            "dice": overlaps,
+            "precision": precision,
+            "bars": bars,
+        }
         files = {}
         for name, table in tables.items():
             files[name] = folder / f"{name}.csv"

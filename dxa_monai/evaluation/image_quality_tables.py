@@ -1,4 +1,4 @@
-"""Image quality of reconstructions as tables: means, differences of arms, intervals over people."""
+"""Image quality by arm, as tables: means, differences of arms, intervals over people (the paper's tables 1 and 4)."""
 
 from __future__ import annotations
 
@@ -8,45 +8,52 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dxa_monai.evaluation.scans import ALIGNED, SHIFTS
 from dxa_monai.metrics.bootstrap import bootstrap_interval, paired_difference_interval
 from dxa_monai.metrics.scan_metric import FUNCTIONS as METRICS
 
+_DIGITS = {"psnr_db": 2, "ssim": 4, "nmae": 4}
 
-def table_1(quality: pd.DataFrame, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
-    """The paper's table 1 with intervals: one row an arm, mean and bootstrap interval over people of each metric.
+
+def image_quality_table(quality: pd.DataFrame, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+    """Mean and bootstrap interval over people of each metric by arm.
 
     A scan's value is the mean over seeds; how far the seeds' means lie apart is told beside it.
 
     Args:
-        quality: from :func:`per_scan_quality`.
+        quality: of :func:`dxa_monai.evaluation.scans.evaluate_scans`.
         confidence: coverage of the intervals.
         seed: of the bootstrap.
 
     Returns:
-        Columns ``arm, people, scans, seeds`` and, for each metric, ``{metric}``, ``{metric}_low``, ``{metric}_high``,
-        ``{metric}_seed_sd`` (NaN with one seed).
+        Columns ``arm, people, scans, seeds`` and, for each metric (also after alignment, where it was done),
+        ``{metric}``, ``{metric}_low``, ``{metric}_high``, ``{metric}_seed_sd`` (NaN with one seed); then the root mean
+        square of the shifts and turns that alignment took.
     """
+    names = metric_names(quality)
     rows = []
     averaged = _mean_over_seeds(quality)
-    of_seeds = quality.groupby(["arm", "seed"], sort=False)[list(METRICS)].mean()
+    of_seeds = quality.groupby(["arm", "seed"], sort=False)[names].mean()
     for arm, group in averaged.groupby("arm", sort=False):
         row: dict[str, Any] = {"arm": arm, "people": group["subject_id"].nunique(), "scans": len(group)}
         row["seeds"] = len(of_seeds.loc[arm])
-        for name in METRICS:
+        for name in names:
             estimate, low, high = bootstrap_interval(
                 group[name].to_numpy(), group["subject_id"].to_numpy(), confidence=confidence, seed=seed
             )
             row |= {name: estimate, f"{name}_low": low, f"{name}_high": high}
             row[f"{name}_seed_sd"] = of_seeds.loc[arm, name].std()
+        moved = quality.loc[quality["arm"] == arm, [name for name in SHIFTS if name in quality]]
+        row |= {f"rms_{name}": float(np.sqrt((values**2).mean())) for name, values in moved.items()}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def arm_differences(quality: pd.DataFrame, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
+def image_quality_differences(quality: pd.DataFrame, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
     """Every later arm minus every earlier one, paired scan by scan, with a bootstrap interval over people.
 
     Returns:
-        Columns ``arm, minus`` and, for each metric, ``{metric}``, ``{metric}_low``, ``{metric}_high``.
+        Columns ``arm, minus_arm`` and, for each metric, ``{metric}``, ``{metric}_low``, ``{metric}_high``.
     """
     arms = list(quality["arm"].unique())
     wide = _mean_over_seeds(quality).set_index(["scan_id", "arm"])
@@ -54,8 +61,8 @@ def arm_differences(quality: pd.DataFrame, confidence: float = 0.95, seed: int =
     for first in range(len(arms)):
         for second in range(first + 1, len(arms)):
             earlier, later = wide.xs(arms[first], level="arm"), wide.xs(arms[second], level="arm")
-            row: dict[str, Any] = {"arm": arms[second], "minus": arms[first]}
-            for name in METRICS:
+            row: dict[str, Any] = {"arm": arms[second], "minus_arm": arms[first]}
+            for name in metric_names(quality):
                 estimate, low, high = paired_difference_interval(
                     later[name].to_numpy(),
                     earlier.loc[later.index, name].to_numpy(),
@@ -68,19 +75,25 @@ def arm_differences(quality: pd.DataFrame, confidence: float = 0.95, seed: int =
     return pd.DataFrame(rows)
 
 
-def format_table(table: pd.DataFrame, labels: Sequence[str]) -> str:
-    """A table as text for the terminal: the columns ``labels``, then ``mean [low, high]`` for every metric."""
-    digits = {"psnr_db": 2, "ssim": 4, "nmae": 4}
+def metric_names(quality: pd.DataFrame) -> list[str]:
+    """The metrics that a table has, after alignment last."""
+    return [name for name in (*METRICS, *(f"{ALIGNED}{each}" for each in METRICS)) if name in quality]
+
+
+def format_image_quality(table: pd.DataFrame, labels: Sequence[str] = ("arm",)) -> str:
+    """A table as text: the columns ``labels``, ``mean [low, high]`` of every metric, and PSNR after alignment."""
     shown = table[list(labels)].copy()
     for name in METRICS:
         columns = (table[name], table[f"{name}_low"], table[f"{name}_high"])
-        numbers = [[f"{value:.{digits[name]}f}" for value in column] for column in columns]
+        numbers = [[f"{value:.{_DIGITS[name]}f}" for value in column] for column in columns]
         shown[name] = [f"{mean} [{low}, {high}]" for mean, low, high in zip(*numbers, strict=True)]
+    if f"{ALIGNED}psnr_db" in table:
+        shown["aligned"] = [f"{value:.2f}" for value in table[f"{ALIGNED}psnr_db"]]
     return shown.to_string(index=False)
 
 
-def table_as_metrics(table: pd.DataFrame) -> dict[str, float]:
-    """Table 1 as numbers for a tracker: ``{arm}/{metric}``, with ``_low`` and ``_high`` where the interval is known."""
+def image_quality_metrics(table: pd.DataFrame) -> dict[str, float]:
+    """A table as numbers for a tracker: ``{arm}/{metric}``, with ``_low`` and ``_high`` where the interval is known."""
     columns = [column for column in table.columns if column not in ("arm", "people", "scans", "seeds")]
     values = {f"{row['arm']}/{column}": float(row[column]) for _, row in table.iterrows() for column in columns}
     return {name: value for name, value in values.items() if np.isfinite(value)}
@@ -88,4 +101,4 @@ def table_as_metrics(table: pd.DataFrame) -> dict[str, float]:
 
 def _mean_over_seeds(quality: pd.DataFrame) -> pd.DataFrame:
     keys = ["scan_id", "subject_id", "arm"]
-    return quality.groupby(keys, sort=False, as_index=False)[list(METRICS)].mean()
+    return quality.groupby(keys, sort=False, as_index=False)[metric_names(quality)].mean()

@@ -15,7 +15,6 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ignite.distributed as idist
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -24,7 +23,6 @@ from dxa_monai.analysis.inference import analyse_scans
 from dxa_monai.analysis.report import check_scan_ids
 from dxa_monai.analysis.run_scanner import SCANNER_MODEL_NAME
 from dxa_monai.errors import InputError
-from dxa_monai.evaluation.reconstructed_composition import scanner_of
 from dxa_monai.figures.composition import composition_figure
 from dxa_monai.figures.pseudo_dxa import Prediction, prediction_figure
 from dxa_monai.files import output_folder
@@ -33,7 +31,6 @@ from dxa_monai.mesh.io import MESH_ENDINGS, BodyMesh, load_mesh
 from dxa_monai.mesh.points import centred, sample_points
 from dxa_monai.networks.checkpoint import load_pseudo_dxa
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
-from dxa_monai.physics.scanner_model import write_scanner_model
 from dxa_monai.scan.format import unit_to_counts
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.quarantine import BadScan, BadScanPolicy
@@ -61,23 +58,6 @@ def collect_meshes(source: str | Path) -> list[dict[str, str]]:
     rows = [{"mesh": str(file), "scan": str(file), "scan_id": file.stem} for file in files]
     check_scan_ids(rows)
     return rows
-
-
-def write_training_scanner(
-    folder: str | Path, training_rows: Sequence[Mapping[str, Any]], scanner_model: str | Path | None = None
-) -> None:
-    """Keep the scanner of the training scans beside the network: it is the one whose scans the network predicts.
-
-    Predicted scans have hardly any noise, so that a calibration with them would take them for those of a brighter
-    X-ray tube. Only the first process of a distributed run writes.
-
-    Args:
-        folder: of the run; gets ``scanner_model.json``.
-        training_rows: manifest rows.
-        scanner_model: file of a scanner that is calibrated already; None: calibrated with some of the scans.
-    """
-    if idist.get_rank() == 0:
-        write_scanner_model(scanner_of(training_rows, scanner_model), output_folder(folder) / SCANNER_MODEL_NAME)
 
 
 def scanner_beside(checkpoint: str | Path) -> str | None:

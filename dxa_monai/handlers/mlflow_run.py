@@ -11,10 +11,15 @@ from typing import Any
 import ignite.distributed as idist
 
 from dxa_monai.files import atomic_path, output_folder
-from dxa_monai.handlers.tracking import TrackedRun, report_outcome
+from dxa_monai.handlers.tracking import PARENT_TAG, TrackedRun, report_outcome
 from dxa_monai.handlers.tracking_server import check_tracking_uri, without_password
 
 NAME = "mlflow_run.json"
+ARTIFACTS = (
+    *("run.json", "config.json", "split.csv", "metrics.csv", "best.pt"),
+    *("noise_floor.json", "scanner_model.json"),
+)
+"""Files of a run's folder that are copied to the MLflow run; what a training does not make is left out."""
 
 
 class MLflowRun:
@@ -32,9 +37,11 @@ class MLflowRun:
         tracking_uri: see :class:`dxa_monai.handlers.tracking.TrackedRun`, also for the next four and their errors.
             One that cannot be right is refused here, before anything is trained.
         experiment: name of the experiment.
-        name: start of the run's name.
+        name: start of the run's name. This and all but ``parent_run`` and ``enabled`` of what follows is filled in by a
+            :class:`dxa_monai.runs.training.TrainingRun` that has this among its logs (:meth:`describe`).
         params: what was chosen, for example arm, preset, seed, backbone weights, git revision, hash of the data.
         tags: notes.
+        parent_run: id of the MLflow run that this one is shown below; empty: it stands by itself.
         artifacts: files and folders that are copied to the run at its end, whatever the end, if they are there.
         enabled: False does nothing at all, and neither do other processes than the first of a distributed run.
         local_log: where the same metrics lie without MLflow, for the warning that tracking is off.
@@ -51,9 +58,10 @@ class MLflowRun:
         self,
         tracking_uri: str,
         experiment: str,
-        name: str,
+        name: str = "",
         params: Mapping[str, Any] | None = None,
         tags: Mapping[str, Any] | None = None,
+        parent_run: str = "",
         artifacts: Sequence[str | Path] = (),
         enabled: bool = True,
         local_log: str | Path = "",
@@ -67,7 +75,7 @@ class MLflowRun:
         self.experiment = experiment
         self.name = name
         self.params = dict(params or {})
-        self.tags = dict(tags or {})
+        self.tags = dict(tags or {}) | ({PARENT_TAG: parent_run} if parent_run else {})
         self.artifacts = list(artifacts)
         self.enabled = enabled
         self.local_log = local_log
@@ -76,6 +84,21 @@ class MLflowRun:
         self.key_metric = key_metric
         self.run: TrackedRun | None = None
         self._best = -math.inf
+
+    def describe(self, name: str, record: Mapping[str, Any], folder: Path, metric: str, resume: bool) -> None:
+        """Say what training this is the log of.
+
+        Args:
+            name: start of the run's name.
+            record: what was chosen.
+            folder: of the run; ``ARTIFACTS`` in it are copied to the MLflow run.
+            metric: of the validations that is the key metric.
+            resume: go on with the MLflow run that the folder names.
+        """
+        self.name, self.params, self.resume = name, dict(record), resume
+        self.run_folder, self.local_log = folder, folder / "metrics.csv"
+        self.artifacts = [folder / name for name in ARTIFACTS]
+        self.key_metric = f"validation/{metric}"
 
     def attach(self, engine: Any) -> None:
         """Wrap the ``run`` of a MONAI trainer."""

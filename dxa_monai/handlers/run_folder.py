@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
-from monai.bundle import ConfigParser
 
+from dxa_monai.bundling.command import running_config
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.handlers.state_files import remove_states, state_files
@@ -125,19 +124,20 @@ def _literals(settings: Any, name: str = "") -> dict[str, Any]:
     return {} if isinstance(settings, str) and settings.startswith(("$", "@")) else {name: settings}
 
 
-def running_config() -> dict[str, Any] | None:
-    """The config one of whose expressions calls this, directly or not; None if none does.
+def read_record(checkpoint: str | Path) -> dict[str, Any]:
+    """``run.json`` beside a checkpoint; empty where there is none.
 
-    MONAI lets an expression name the entries of its config, not the config itself: its parser is found among the
-    callers.
+    Raises:
+        InputError: it cannot be read.
     """
-    frame = inspect.currentframe()
-    while frame is not None:
-        caller = frame.f_locals.get("self")
-        if isinstance(caller, ConfigParser):
-            return dict(caller.config) if isinstance(caller.config, dict) else None
-        frame = frame.f_back
-    return None
+    path = Path(checkpoint).parent / RECORD
+    if not path.is_file():
+        return {}
+    try:
+        record: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: expected the record of a run, got '{error}'.") from error
+    return record
 
 
 def finish_run(folder: str | Path, **outcome: Any) -> None:

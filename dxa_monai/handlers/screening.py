@@ -17,11 +17,13 @@ from typing import Any
 import ignite.distributed as idist
 
 from dxa_monai.errors import InputError
-from dxa_monai.handlers.run_folder import refuse_finished
+from dxa_monai.handlers.run_folder import read_record, refuse_finished
+from dxa_monai.scan.collect import collect_scans
 from dxa_monai.scan.csv_table import write_table
 from dxa_monai.scan.duplicates import DuplicatePair
 from dxa_monai.scan.manifest import Row
 from dxa_monai.scan.quarantine import BadScan, BadScanPolicy
+from dxa_monai.scan.reader import RawDXAReader
 from dxa_monai.scan.screening import copies_among, read_scans
 from dxa_monai.scan.source import ScanSource
 from dxa_monai.scan.splits import Split
@@ -124,6 +126,54 @@ def screen_scans(
     if not kept:
         raise InputError(f"{output_dir}: expected scans that can be used, got none among {len(data)}.")
     return kept
+
+
+class InferenceScans:
+    """The scans that a network is to read, without those that cannot be used.
+
+    Args:
+        input: a scan, a folder or a manifest, see :func:`dxa_monai.scan.collect.collect_scans`.
+        checkpoint: of the network; where its run declared an order of channels, this command has to declare one, too.
+        output_dir: gets ``quarantine.csv``.
+        reader: how the scans are read.
+        bad_scans: see :class:`dxa_monai.scan.quarantine.BadScanPolicy`.
+        max_bad_share: see there.
+        workers: processes that read scans.
+
+    Raises:
+        InputError: an argument cannot be used.
+    """
+
+    def __init__(
+        self,
+        input: str | Path,
+        checkpoint: str | Path,
+        output_dir: str | Path,
+        reader: RawDXAReader | None = None,
+        bad_scans: str = "stop",
+        max_bad_share: float = 0.02,
+        workers: int = 0,
+    ) -> None:
+        self.input = input
+        self.output_dir = output_dir
+        self.source = (RawDXAReader() if reader is None else reader).source
+        self.policy = BadScanPolicy(bad_scans, max_bad_share)
+        self.workers = workers
+        declared = (read_record(checkpoint).get("reader") or {}).get("channels")
+        if declared and self.source.channels is None:
+            raise InputError(
+                f"{checkpoint}: expected the order of the channels to be declared (--reader#channels), as it was in "
+                f"training ({', '.join(declared)}), got none; say which order these scans have."
+            )
+
+    @property
+    def data(self) -> list[dict[str, str]]:
+        """MONAI data list.
+
+        Raises:
+            InputError: there is no scan, or see :func:`screen_scans`.
+        """
+        return screen_scans(collect_scans(self.input), self.output_dir, self.policy, self.source, self.workers)
 
 
 _Listed = tuple[str, Row]

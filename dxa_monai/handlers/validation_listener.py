@@ -15,7 +15,7 @@ class ValidationListener:
     """Tell a listener a metric of every validation, and end the training cleanly when the listener says so.
 
     The epoch is finished first: its networks are saved and its metrics logged. List this handler in a trainer after its
-    ``ValidationHandler``. A hyper-parameter search prunes by it (:mod:`dxa_monai.evaluation.search`).
+    ``ValidationHandler``. A hyper-parameter search prunes by it (:mod:`dxa_monai.experiments.search`).
 
     Args:
         evaluator: whose metric it is.

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-from monai.utils import convert_to_tensor
 from torch import nn
 
 from dxa_monai.analysis.bone import decompose, find_bone
 from dxa_monai.distributed import mean_over_processes
-from dxa_monai.errors import InputError
+from dxa_monai.networks.vae import VAEOutput
 from dxa_monai.physics.scanner_model import ScannerModel, read_scanner_model
 
 SCALES_G_CM2 = (5.0, 5.0, 0.5)
@@ -41,17 +40,10 @@ class CompositionLoss(nn.Module):
             scanner_model = read_scanner_model(scanner_model)
         self.scanner_model = ScannerModel() if scanner_model is None else scanner_model
 
-    def forward(self, prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Scalar loss of ``prediction`` against ``target``, both ``(B, 6, H, W)``.
-
-        Raises:
-            InputError: they differ in shape.
-        """
-        prediction, target = convert_to_tensor(prediction), convert_to_tensor(target).detach()
-        if prediction.shape != target.shape:
-            raise InputError(f"target: expected shape {tuple(prediction.shape)}, got {tuple(target.shape)}.")
-        with torch.autocast(prediction.device.type, enabled=False):
-            prediction, target = prediction.float(), target.float()
+    def forward(self, output: VAEOutput, target: torch.Tensor) -> torch.Tensor:
+        """Scalar loss of the output's reconstruction against ``target``, both ``(B, 6, H, W)``."""
+        with torch.autocast(target.device.type, enabled=False):
+            prediction, target = output.reconstruction.float(), target.detach().float()
             with torch.no_grad():
                 masks = find_bone(target, self.scanner_model)
                 wanted = decompose(target, self.scanner_model, masks)

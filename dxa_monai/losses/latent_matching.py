@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import ignite.distributed as idist
 import torch
@@ -10,7 +11,7 @@ from monai.utils import convert_to_tensor
 from torch import nn
 
 from dxa_monai.errors import InputError
-from dxa_monai.networks.vae import DXAVAE
+from dxa_monai.networks.vae import DXAVAE, VAEOutput
 
 
 class LatentMatchingLoss(nn.Module):
@@ -25,7 +26,8 @@ class LatentMatchingLoss(nn.Module):
     v is one number for all elements: those in which the codes of people hardly differ hardly count. The
     weighted sum with other losses is the caller's.
 
-    The VAE stays in evaluation mode and gets no gradient. v is a buffer: call :meth:`set_variance` before training.
+    The VAE stays in evaluation mode and gets no gradient. v is a buffer: call :meth:`prepare` (or :meth:`set_variance`)
+    before training.
     The VAE's own tensors are in its checkpoint and not in the state dict here.
 
     Args:
@@ -39,6 +41,10 @@ class LatentMatchingLoss(nn.Module):
         # In a tuple it is no submodule: train() and state_dict() pass it by. _apply moves it to the device.
         self._vae = (vae.requires_grad_(False).eval(),)
         self.register_buffer("code_variance", torch.zeros(()))
+
+    def prepare(self, batches: Iterable[Mapping[str, Any]]) -> None:
+        """Measure v on the scans (``label``) of a training loader's batches; see :meth:`set_variance`."""
+        self.set_variance(batch["label"] for batch in batches)
 
     @torch.no_grad()
     def set_variance(self, batches: Iterable[torch.Tensor]) -> None:
@@ -59,16 +65,17 @@ class LatentMatchingLoss(nn.Module):
             raise InputError(f"batches: expected at least two scans of different codes, got {count}.")
         self.code_variance.copy_(variance)
 
-    def forward(self, mu: torch.Tensor, scans: torch.Tensor) -> torch.Tensor:
-        """Scalar loss of codes ``mu`` ``(B, latent_channels, *latent_shape)`` against those of scans ``(B, 6, H, W)``.
+    def forward(self, output: VAEOutput, target: torch.Tensor) -> torch.Tensor:
+        """Scalar loss of the output's codes ``(B, latent_channels, *latent_shape)`` against those of scans.
 
         Raises:
             InputError: the variance was not set, or the VAE's latent map has another shape.
         """
+        mu = output.mu
         if not self.code_variance > 0:
             raise InputError("latent matching: expected set_variance to be called before training, got no call.")
         with torch.no_grad():
-            codes, _ = self._vae[0].encode(convert_to_tensor(scans))
+            codes, _ = self._vae[0].encode(convert_to_tensor(target))
         if codes.shape != mu.shape:
             raise InputError(f"mu: expected the shape of the VAE's codes {tuple(codes.shape)}, got {tuple(mu.shape)}.")
         return (mu - codes).square().mean() / self.code_variance

@@ -47,6 +47,7 @@ class BadScanPolicy:
             raise InputError(f"bad_scans: expected one of {', '.join(BAD_SCANS)}, got '{bad_scans}'.")
         if not 0.0 <= max_bad_share <= 1.0:
             raise InputError(f"max_bad_share: expected a share from 0 to 1, got {max_bad_share}.")
+        self.bad_scans = bad_scans
         self.quarantines = bad_scans == "quarantine"
         self.max_bad_share = max_bad_share
 

@@ -24,10 +24,9 @@ def trained_arms(bar_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     root = tmp_path_factory.mktemp("arms")
     for arm in ("no_dxa", "dxa_masked"):
         run(
-            config_file=bundle_files("dxa_vae", "train.json", "preset_small.json", "mlflow.json"),
+            config_file=bundle_files("dxa_vae", "train.json", f"arm_{arm}.json", "preset_small.json", "mlflow.json"),
             bundle_root=str(root),
             dataset_dir=str(bar_cohort.parent),
-            arm=arm,
             output_dir=str(root / arm),
             **VAE,
         )

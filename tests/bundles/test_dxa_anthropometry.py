@@ -9,26 +9,16 @@ import pytest
 from mlflow import MlflowClient
 from monai.bundle import ConfigParser, run
 
-from dxa_monai.errors import describe_user_error
-from dxa_monai.evaluation.anthropometry_comparison import compare_arms
-from dxa_monai.evaluation.measure_baselines import BASELINES
+from dxa_monai.evaluation.measures import BASELINES
 from dxa_monai.networks.checkpoint import load_regressor
 from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.measures import ANTHROPOMETRY_15, first_pairs
-from dxa_monai.scan.splits import read_split
-from tests.bundles.tiny import ANTHROPOMETRY, bundle_files, config_folder
+from dxa_monai.scan.splits import read_split, split_by_subject, write_split
+from tests.bundles.tiny import ANTHROPOMETRY, bundle_files, config_folder, refusal
 
 
 def _files(*names: str) -> list[str]:
     return bundle_files("dxa_anthropometry", *names)
-
-
-def _sentence(action: Any) -> str:
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps the error, the sentence is what counts
-        action()
-    sentence = describe_user_error(caught.value)
-    assert sentence is not None, caught.value
-    return sentence
 
 
 def _train(output_dir: Path, manifest: Path, **override: Any) -> None:
@@ -71,7 +61,7 @@ def test_statistics_of_the_training_pairs_lie_in_the_checkpoint_alone(trained: P
     assert "measure_mean" not in text
 
 
-def test_evaluation_writes_table_3_of_held_out_people(trained: Path, measured_pairs: Path, tmp_path: Path) -> None:
+def test_evaluation_writes_measures_of_held_out_people(trained: Path, measured_pairs: Path, tmp_path: Path) -> None:
     run(
         config_file=_files("evaluate.json", "mlflow_evaluation.json"),
         bundle_root=str(tmp_path),
@@ -79,17 +69,17 @@ def test_evaluation_writes_table_3_of_held_out_people(trained: Path, measured_pa
         arms={"no_dxa": str(trained / "best.pt")},
         output_dir=str(tmp_path / "table"),
     )
-    table = pd.read_csv(tmp_path / "table" / "table_3.csv")
+    table = pd.read_csv(tmp_path / "table" / "measures.csv")
     assert list(dict.fromkeys(table["arm"])) == [*BASELINES, "no_dxa"]
     assert set(table["measure"]) == {*ANTHROPOMETRY_15, "mean_of_measures"}
     held_out = read_split(trained, read_manifest(measured_pairs))["test"]
-    predictions = pd.read_csv(tmp_path / "table" / "predictions.csv")
+    predictions = pd.read_csv(tmp_path / "table" / "measures_per_scan.csv")
     assert set(predictions["scan_id"]) == {row["scan_id"] for row in held_out}
     assert (tmp_path / "table" / "scatter.png").is_file()
     assert (tmp_path / "table" / "bland_altman.png").is_file()
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/runs/mlflow.db")
     (tracked,) = client.search_runs([client.get_experiment_by_name("dxa_anthropometry").experiment_id])
-    assert np.isfinite(tracked.data.metrics["no_dxa_trained/total_volume_l_rmse"])
+    assert np.isfinite(tracked.data.metrics["no_dxa_fine_tuned/total_volume_l_rmse"])
 
 
 def test_inference_gives_every_scan_its_measures_with_units(
@@ -112,7 +102,7 @@ def test_people_of_the_pretraining_are_refused(
 ) -> None:
     rows = [row | {"subject_id": row["subject_id"].removeprefix("Q")} for row in read_manifest(measured_pairs)]
     write_manifest(rows, measured_pairs.parent / "same_people.csv")
-    told = _sentence(
+    told = refusal(
         lambda: _train(
             tmp_path / "run",
             measured_pairs.parent / "same_people.csv",
@@ -127,7 +117,7 @@ def test_people_of_the_pretraining_are_refused(
 def test_another_trunk_is_refused_before_the_run_begins(
     trained_arms: dict[str, Path], measured_pairs: Path, tmp_path: Path
 ) -> None:
-    told = _sentence(
+    told = refusal(
         lambda: _train(
             tmp_path / "run",
             measured_pairs,
@@ -140,6 +130,21 @@ def test_another_trunk_is_refused_before_the_run_begins(
     assert not (tmp_path / "run" / "run.json").exists()
 
 
+def _compare(root: Path, manifest: Path, arms: dict[str, Any], **settings: Any) -> Path:
+    """Folder of the comparison's tables."""
+    run(
+        config_file=_files("compare.json", "mlflow_evaluation.json"),
+        bundle_root=str(root),
+        config_dir=str(config_folder("dxa_anthropometry")),
+        manifest=str(manifest),
+        output_dir=str(root / "out"),
+        arms=arms,
+        pairs=0,
+        **({"overrides": ANTHROPOMETRY} | settings),
+    )
+    return root / "out" / "evaluation"
+
+
 def test_one_command_compares_arms_seeds_and_sizes(
     trained_arms: dict[str, Path], measured_pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -150,38 +155,30 @@ def test_one_command_compares_arms_seeds_and_sizes(
     arms = {"random": "random", "imagenet": "imagenet"} | {
         arm: str(tmp_path / (arm + "-seed{seed}") / "best.pt") for arm in trained_arms
     }
-    uri = f"sqlite:///{tmp_path}/mlflow.db"
 
-    def compare() -> dict[str, Path]:
-        return compare_arms(
-            _files("train.json", "preset_small.json", "mlflow.json"),
-            measured_pairs,
-            arms,
-            tmp_path / "out",
-            seeds=[0, 1],
-            sizes=[8],
-            overrides=ANTHROPOMETRY,
-            tracking_uri=uri,
-        )
-
-    files = compare()
-    # ImageNet's DenseNet-121 does not fit the tiny trunk (and cannot be downloaded in a test): told, not hidden
-    assert "imagenet: skipped" in capsys.readouterr().out
-    table = pd.read_csv(files["table_3"]).set_index(["arm", "trunk"])
+    tables = _compare(tmp_path, measured_pairs, arms, seeds=[0, 1], sizes=[8, 500])
+    # ImageNet's DenseNet-121 does not fit the tiny trunk (and cannot be downloaded in a test), and there are not 500
+    # pairs: told, not hidden
+    told = capsys.readouterr().out
+    assert "imagenet: skipped" in told
+    assert "500_pairs: left out" in told
+    table = pd.read_csv(tables / "measures.csv").set_index(["arm", "trunk"])
     assert isinstance(table.loc["imagenet", "skipped"].iloc[0], str)
     trained = {"random", "no_dxa", "dxa_masked"}
     assert {arm for arm, trunk in table.index if trunk == "frozen"} == trained
     assert {arm for arm, trunk in table.index if trunk == "fine_tuned"} == trained
     assert set(table.loc["no_dxa", "seeds"]) == {2}
-    curve = pd.read_csv(files["learning_curve"])
-    assert set(curve["training_pairs"]) == {8, len(read_split(tmp_path / "out/runs/random-frozen-20-seed0")["train"])}
-    assert set(pd.read_csv(files["differences"])["minus_arm"]) >= {"training_mean", "random"}
+    curve = pd.read_csv(tables / "learning_curve.csv")
+    assert set(curve["training_pairs"]) == {8, len(read_split(tmp_path / "out/random-frozen-seed0")["train"])}
+    assert set(pd.read_csv(tables / "measures_differences.csv")["minus_arm"]) >= {"training_mean", "random"}
 
-    client = MlflowClient(tracking_uri=uri)
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/runs/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("dxa_anthropometry").experiment_id])
     (parent,) = [each for each in runs if "mlflow.parentRunId" not in each.data.tags]
-    children = [each for each in runs if each.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    below = [each for each in runs if each.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    children = [each for each in below if "arm" in each.data.params]
     assert len(children) == 2 * 3 * 3
+    assert len(below) == len(children) + 1
     assert {each.info.status for each in runs} == {"FINISHED"}
     assert {each.data.params["arm"] for each in children} == trained
     for each in children:
@@ -189,9 +186,69 @@ def test_one_command_compares_arms_seeds_and_sizes(
             assert f"-seed{each.data.params['seed']}/" in each.data.params["initial_weights"]
 
     # what is finished is not trained again
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("best.pt")}
-    compare()
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "runs").rglob("best.pt")} == before
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("best.pt")}
+    _compare(tmp_path, measured_pairs, arms, seeds=[0, 1], sizes=[8, 500])
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("best.pt")} == before
+
+
+def test_tables_are_of_the_people_whom_a_given_split_holds_out(measured_pairs: Path, tmp_path: Path) -> None:
+    """The trainings followed the file, and the tables split anew: people trained on counted as held out."""
+    rows = read_manifest(measured_pairs)
+    other = split_by_subject(rows, seed=5)
+    assert {row["scan_id"] for row in other["test"]} != {row["scan_id"] for row in split_by_subject(rows)["test"]}
+    split_file = write_split(other, tmp_path)
+    tables = _compare(
+        tmp_path,
+        measured_pairs,
+        {"random": "random"},
+        seeds=[0],
+        sizes=[],
+        frozen=False,
+        overrides=ANTHROPOMETRY | {"split_file": str(split_file), "max_epochs": 1},
+    )
+    evaluated = set(pd.read_csv(tables / "measures_per_scan.csv")["scan_id"])
+    assert evaluated == {row["scan_id"] for row in other["test"]}
+    assert not evaluated & {row["scan_id"] for row in read_split(tmp_path / "out" / "random-seed0")["train"]}
+
+
+def test_baselines_predict_the_measures_that_the_networks_were_trained_for(
+    measured_pairs: Path, tmp_path: Path
+) -> None:
+    """They predicted the paper's fifteen, and the waist of one arm was compared with the bicep of another."""
+    wanted = ["waist_circumference_cm", "total_volume_l"]
+    rows = [
+        {name: value for name, value in row.items() if name not in ANTHROPOMETRY_15 or name in wanted}
+        for row in read_manifest(measured_pairs)
+    ]
+    manifest = measured_pairs.parent / "two_measures.csv"
+    write_manifest(rows, manifest)
+    tables = _compare(
+        tmp_path,
+        manifest,
+        {"random": "random"},
+        seeds=[0],
+        sizes=[],
+        frozen=False,
+        overrides=ANTHROPOMETRY | {"measures": wanted, "max_epochs": 1},
+    )
+    table = pd.read_csv(tables / "measures.csv")
+    for arm in (*BASELINES, "random"):
+        assert set(table.loc[table["arm"] == arm, "measure"]) == {*wanted, "mean_of_measures"}
+    per_scan = pd.read_csv(tables / "measures_per_scan.csv").set_index(["arm", "scan_id", "measure"])
+    for row in rows:
+        for name in wanted:
+            if ("random", row["scan_id"], name) in per_scan.index:
+                assert per_scan.loc[("random", row["scan_id"], name), "truth"] == pytest.approx(row[name], rel=1e-5)
+
+
+def test_a_misspelt_setting_of_a_comparison_is_refused_before_anything_is_trained(
+    measured_pairs: Path, tmp_path: Path
+) -> None:
+    told = refusal(
+        lambda: _compare(tmp_path, measured_pairs, {"random": "random"}, overrides={"learning_rat": 0.1}, sizes=[])
+    )
+    assert "learning_rat: expected a setting of" in told
+    assert not (tmp_path / "out").exists()
 
 
 def test_metadata_belongs_to_the_bundle() -> None:

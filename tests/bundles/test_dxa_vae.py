@@ -11,22 +11,12 @@ import pytest
 from mlflow import MlflowClient
 from monai.bundle import ConfigParser, run
 
-from dxa_monai.errors import describe_user_error
 from dxa_monai.networks.checkpoint import load_vae, save_network
 from dxa_monai.networks.vae import DXAVAE
 from dxa_monai.scan.io import load_scan, save_scan
 from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.splits import read_split, split_by_subject
-from tests.bundles.tiny import VAE, bundle_files, config_folder
-
-
-def _sentence(action: Any) -> str:
-    """Run what must fail on a user's mistake and return what the user is told."""
-    with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps the error, the sentence is what counts
-        action()
-    sentence = describe_user_error(caught.value)
-    assert sentence is not None, caught.value
-    return sentence
+from tests.bundles.tiny import VAE, bundle_files, config_folder, refusal
 
 
 def _train(output_dir: Path, dataset_dir: Path, *overlays: str, **override: Any) -> None:
@@ -85,11 +75,11 @@ def test_evaluation_writes_table_1_of_held_out_people(
         output_dir=str(tmp_path / "table"),
         components=5,
     )
-    table = pd.read_csv(tmp_path / "table" / "table_1.csv")
-    assert list(table["arm"]) == ["mean_image", "principal_components_5", "no_dxa", "dxa_masked"]
+    table = pd.read_csv(tmp_path / "table" / "image_quality.csv")
+    assert list(table["arm"]) == ["training_mean", "principal_components_5", "no_dxa", "dxa_masked"]
     held_out = read_split(trained_arms["no_dxa"], read_manifest(bar_cohort))["test"]
     assert set(table["scans"]) == {len(held_out)}
-    per_scan = pd.read_csv(tmp_path / "table" / "per_scan.csv")
+    per_scan = pd.read_csv(tmp_path / "table" / "image_quality_per_scan.csv")
     assert set(per_scan["scan_id"]) == {row["scan_id"] for row in held_out}
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/runs/mlflow.db")
     (tracked,) = client.search_runs([client.get_experiment_by_name("dxa_vae").experiment_id])
@@ -132,17 +122,17 @@ def test_the_published_lists_of_paths_serve_as_split(bar_cohort: Path, tmp_path:
 def test_finished_run_is_not_overwritten(trained_arms: dict[str, Path], bar_cohort: Path) -> None:
     folder = trained_arms["no_dxa"]
     before = (folder / "best.pt").read_bytes()
-    assert "expected a folder without a finished run" in _sentence(lambda: _train(folder, bar_cohort.parent))
+    assert "expected a folder without a finished run" in refusal(lambda: _train(folder, bar_cohort.parent))
     assert (folder / "best.pt").read_bytes() == before
 
 
 def test_nan_stops_the_run_names_the_scans_and_saves_no_network(bar_cohort: Path, tmp_path: Path) -> None:
-    sentence = _sentence(
+    sentence = refusal(
         lambda: _train(
             tmp_path / "run",
             bar_cohort.parent,
             "mlflow.json",
-            **{"loss_def#pixel_weight": float("inf"), "batch_size": 2},
+            **{"loss_def#terms#pixel_l1#weight": float("inf"), "batch_size": 2},
         )
     )
     assert "epoch 1, iteration 1: expected a finite loss, got" in sentence
@@ -190,9 +180,9 @@ def _broken_cohort(folder: Path, bar_cohort: Path, damage: str) -> None:
         ("outside", ["manifest.csv", "expected a scan inside the data folder"]),
     ],
 )
-def test_bad_data_end_training_in_one_sentence(bar_cohort: Path, tmp_path: Path, damage: str, parts: list[str]) -> None:
+def test_bad_data_end_training_in_onerefusal(bar_cohort: Path, tmp_path: Path, damage: str, parts: list[str]) -> None:
     _broken_cohort(tmp_path / "data", bar_cohort, damage)
-    sentence = _sentence(lambda: _train(tmp_path / "run", tmp_path / "data"))
+    sentence = refusal(lambda: _train(tmp_path / "run", tmp_path / "data"))
     for part in parts:
         assert part in sentence
     assert not list((tmp_path / "run").glob("*.pt"))
@@ -220,7 +210,7 @@ def test_a_quarantined_scan_costs_only_itself(trained_arms: dict[str, Path], bar
     )
     assert {path.stem for path in (out / "reconstructions").iterdir()} == set(kept)
     assert [row["scan_id"] for row in _rows(out / "quarantine.csv")] == ["P03-1"]
-    sentence = _sentence(lambda: _train(tmp_path / "strict", tmp_path / "data", bad_scans="quarantine"))
+    sentence = refusal(lambda: _train(tmp_path / "strict", tmp_path / "data", bad_scans="quarantine"))
     assert "strict/quarantine.csv: expected at most 2 %" in sentence
 
 
@@ -230,7 +220,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_unknown_arm_is_refused_before_anything_is_written(bar_cohort: Path, tmp_path: Path) -> None:
-    sentence = _sentence(lambda: _train(tmp_path / "run", bar_cohort.parent, arm="dxa_magic"))
+    sentence = refusal(lambda: _train(tmp_path / "run", bar_cohort.parent, arm="dxa_magic"))
     assert sentence == "arm: expected one of no_dxa, dxa, dxa_masked, composition, got 'dxa_magic'."
     assert not (tmp_path / "run").exists()
 
@@ -240,7 +230,7 @@ def test_checkpoint_of_another_architecture_is_refused(bar_cohort: Path, tmp_pat
     save_network(DXAVAE(**small), tmp_path / "a.pt")
     content = (tmp_path / "a.pt").read_bytes()
     (tmp_path / "b.pt").write_bytes(content[: len(content) // 2])
-    sentence = _sentence(
+    sentence = refusal(
         lambda: run(
             config_file=bundle_files("dxa_vae", "inference.json"),
             input=str(bar_cohort),
@@ -252,7 +242,7 @@ def test_checkpoint_of_another_architecture_is_refused(bar_cohort: Path, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_command_line_reports_a_mistake_in_one_sentence(tmp_path: Path) -> None:
+def test_command_line_reports_a_mistake_in_onerefusal(tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",

@@ -10,7 +10,8 @@ from tests.bundles.tiny import VAE, bundle_files, config_folder
 
 
 def test_arms_and_seeds_by_one_command(bar_cohort: Path, tmp_path: Path) -> None:
-    arms = {"no_dxa": {}, "stronger": {"arm": "dxa_masked", "perceptual_loss#calibrated_weight": 2.0}}
+    weight = "loss_def#terms#calibrated_perceptual#weight"
+    arms = {"no_dxa": {"overlay": "arm_no_dxa.json"}, "stronger": {"overlay": "arm_dxa_masked.json", weight: 2.0}}
 
     def compare() -> None:
         run(
@@ -26,15 +27,16 @@ def test_arms_and_seeds_by_one_command(bar_cohort: Path, tmp_path: Path) -> None
         )
 
     compare()
-    table = pd.read_csv(tmp_path / "out" / "evaluation" / "table_1.csv").set_index("arm")
-    assert list(table.index) == ["mean_image", "principal_components_5", "no_dxa", "stronger"]
+    table = pd.read_csv(tmp_path / "out" / "evaluation" / "image_quality.csv").set_index("arm")
+    assert list(table.index) == ["training_mean", "principal_components_5", "no_dxa", "stronger"]
     assert table.loc["stronger", "seeds"] == 2
-    per_scan = pd.read_csv(tmp_path / "out" / "evaluation" / "per_scan.csv")
+    per_scan = pd.read_csv(tmp_path / "out" / "evaluation" / "image_quality_per_scan.csv")
     of_seeds = per_scan[per_scan["arm"] == "no_dxa"].groupby("seed")["psnr_db"].mean()
     assert table.loc["no_dxa", "psnr_db"] == pytest.approx(of_seeds.mean(), rel=1e-4)
     assert of_seeds[0] != of_seeds[1]
     record = json.loads((tmp_path / "out" / "stronger-seed1" / "run.json").read_text())
-    assert (record["arm"], record["seed"]) == ("dxa_masked", 1)
+    assert (record["arm"], record["seed"]) == ("stronger", 1)
+    assert record["loss"]["calibrated_perceptual"]["weight"] == 2.0
 
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/runs/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("dxa_vae").experiment_id])

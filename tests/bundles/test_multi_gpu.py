@@ -19,10 +19,10 @@ from dxa_monai.handlers.state_files import state_files
 from tests.bundles.processes import training_process
 from tests.bundles.tiny import ANTHROPOMETRY, PSEUDO_DXA, VAE, bundle_files
 
-COMMON: dict[str, Any] = {"batch_size": 4, "learning_rate": 3e-3, "arm": "no_dxa", "max_epochs": 3, "num_workers": 0}
+COMMON: dict[str, Any] = {"batch_size": 4, "learning_rate": 3e-3, "max_epochs": 3, "num_workers": 0}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "dxa_vae": VAE | COMMON | {"arm": "composition", "loss_def#balance_gradients": True, "loss_def#balance_every": 1},
-    "dxa_anthropometry": ANTHROPOMETRY | COMMON | {"arm": "random", "steps_per_epoch": 3},
+    "dxa_vae": VAE | COMMON | {"loss_def#terms#composition#balanced": True, "loss_def#balance_every": 1},
+    "dxa_anthropometry": ANTHROPOMETRY | COMMON | {"steps_per_epoch": 3},
     "pseudo_dxa": PSEUDO_DXA | COMMON | {"mesh": {"unit": "m"}, "latent_weight": 0.1, "frozen_epochs": 1},
 }
 RTOL = 2e-3
@@ -36,7 +36,8 @@ def _free_port() -> int:
 
 
 def _start(bundle: str, settings: dict[str, Any], log: Path, processes: int) -> list[Any]:
-    names = ["train.json", "preset_small.json"] + (["multi_gpu_train.json"] if processes > 1 else [])
+    arm = ["arm_composition.json"] if bundle == "dxa_vae" else []
+    names = ["train.json", *arm, "preset_small.json"] + (["multi_gpu_train.json"] if processes > 1 else [])
     port = _free_port()
     started = []
     for rank in range(processes):

@@ -28,7 +28,7 @@ FAST: dict[str, Any] = {"resume": True, "save_every_s": 0, "batch_size": 4, "lea
 
 def _settings(bundle: str, root: Path, manifest: Path, vae: Path) -> dict[str, Any]:
     settings: dict[str, Any] = {
-        "dxa_vae": VAE | {"arm": "no_dxa", "max_epochs": 5, "loss_def#warm_up_epochs": 4},
+        "dxa_vae": VAE | {"arm": "no_dxa", "max_epochs": 5, "warm_up_epochs": 4},
         "dxa_anthropometry": ANTHROPOMETRY
         | {"arm": "no_dxa", "initial_weights": str(vae), "max_epochs": 8, "steps_per_epoch": 3, "patience": 3},
         "pseudo_dxa": PSEUDO_DXA
@@ -39,7 +39,7 @@ def _settings(bundle: str, root: Path, manifest: Path, vae: Path) -> dict[str, A
             "frozen_epochs": 2,
             "clouds_dir": str(root / "clouds"),
         }
-        | {"reconstruction_loss#warm_up_epochs": 9, "latent_weight": 0.1, "mesh": {"unit": "m"}},
+        | {"warm_up_epochs": 9, "latent_weight": 0.1, "mesh": {"unit": "m"}},
     }[bundle]
     return settings | FAST | {"bundle_root": str(root), "manifest": str(manifest)}
 

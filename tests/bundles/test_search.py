@@ -11,7 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from monai.bundle import ConfigParser, run
 
-from dxa_monai.evaluation.search_space import check_ids, read_space
+from dxa_monai.experiments.search_space import check_ids, read_space
 from dxa_monai.networks.checkpoint import load_vae
 from dxa_monai.scan.io import load_scan, save_scan
 from dxa_monai.scan.manifest import read_manifest, write_manifest

@@ -1,7 +1,12 @@
 """Trainings of each bundle small enough for a test."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from dxa_monai.errors import describe_user_error
 
 
 def config_folder(bundle: str) -> Path:
@@ -23,8 +28,8 @@ VAE: dict[str, Any] = {
     "network_def#generator_dense_shape": [38, 28],
     "network_def#generator_channels": [2, 2, 2],
     "network_def#generator_kernel_sizes": [2],
-    "loss_def#warm_up_epochs": 1,
-    "loss_def#ramp_epochs": 1,
+    "warm_up_epochs": 1,
+    "ramp_epochs": 1,
 }
 
 ANTHROPOMETRY: dict[str, Any] = {
@@ -49,6 +54,15 @@ PSEUDO_DXA: dict[str, Any] = {
         "global_channels": [8],
         "head_channels": [],
     },
-    "reconstruction_loss#warm_up_epochs": 1,
-    "reconstruction_loss#ramp_epochs": 1,
+    "warm_up_epochs": 1,
+    "ramp_epochs": 1,
 }
+
+
+def refusal(action: Callable[[], Any]) -> str:
+    """Run what must fail on a user's mistake and return what the user is told."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps the error, the sentence is what counts
+        action()
+    sentence = describe_user_error(caught.value)
+    assert sentence is not None, caught.value
+    return sentence

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from dxa_monai.evaluation.image_quality_tables import arm_differences, format_table, table_1, table_as_metrics
+from dxa_monai.evaluation.image_quality_tables import (
+    format_image_quality,
+    image_quality_differences,
+    image_quality_metrics,
+    image_quality_table,
+)
+
+PEOPLE = 12
 
 
 def quality_table(values: dict[str, list[float]]) -> pd.DataFrame:
@@ -20,7 +28,7 @@ def quality_table(values: dict[str, list[float]]) -> pd.DataFrame:
 
 
 def test_table_has_the_mean_over_scans_and_an_interval_around_it() -> None:
-    table = table_1(quality_table({"a": [20.0, 22.0, 24.0, 26.0]}))
+    table = image_quality_table(quality_table({"a": [20.0, 22.0, 24.0, 26.0]}))
     row = table.iloc[0]
     assert (row["people"], row["scans"]) == (3, 4)
     assert row["psnr_db"] == pytest.approx(23.0)
@@ -29,21 +37,65 @@ def test_table_has_the_mean_over_scans_and_an_interval_around_it() -> None:
 
 def test_difference_is_paired() -> None:
     quality = quality_table({"a": [20.0, 30.0, 40.0, 50.0], "b": [21.0, 31.0, 41.0, 51.0]})
-    row = arm_differences(quality.sample(frac=1.0, random_state=0).sort_values("arm", kind="stable")).iloc[0]
-    assert (row["arm"], row["minus"]) == ("b", "a")
+    row = image_quality_differences(quality.sample(frac=1.0, random_state=0).sort_values("arm", kind="stable")).iloc[0]
+    assert (row["arm"], row["minus_arm"]) == ("b", "a")
     assert row["psnr_db"] == row["psnr_db_low"] == row["psnr_db_high"] == pytest.approx(1.0)
 
 
 def test_seeds_are_averaged_scan_by_scan_and_their_spread_is_told() -> None:
     first, second = quality_table({"a": [20.0, 22.0, 24.0, 26.0]}), quality_table({"a": [22.0, 24.0, 26.0, 28.0]})
-    (row,) = table_1(pd.concat([first, second.assign(seed=1)])).to_dict("records")
+    (row,) = image_quality_table(pd.concat([first, second.assign(seed=1)])).to_dict("records")
     assert (row["psnr_db"], row["scans"], row["seeds"]) == (24.0, 4, 2)
     assert row["psnr_db_seed_sd"] == pytest.approx(2.0**0.5)
-    one = table_1(first.assign(psnr_db=first["psnr_db"] + 1.0)).to_dict("records")[0]
+    one = image_quality_table(first.assign(psnr_db=first["psnr_db"] + 1.0)).to_dict("records")[0]
     assert (row["psnr_db_low"], row["psnr_db_high"]) == (one["psnr_db_low"], one["psnr_db_high"])
 
 
 def test_table_is_readable_as_text_and_as_metrics() -> None:
-    table = table_1(quality_table({"a": [20.0, 22.0, 24.0, 26.0]}))
-    assert "23.00 [" in format_table(table, ["arm"])
-    assert table_as_metrics(table)["a/psnr_db"] == pytest.approx(23.0)
+    table = image_quality_table(quality_table({"a": [20.0, 22.0, 24.0, 26.0]}))
+    assert "23.00 [" in format_image_quality(table)
+    assert "aligned" not in format_image_quality(table)
+    assert image_quality_metrics(table)["a/psnr_db"] == pytest.approx(23.0)
+
+
+@pytest.fixture
+def aligned_quality() -> pd.DataFrame:
+    """Two arms, the second with two seeds, 2 and 4 dB better; alignment gives 1 dB to all."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for person in range(PEOPLE):
+        base = rng.normal(28, 1)
+        for arm, seed, better in (("mean", 0, 0.0), ("net", 0, 2.0), ("net", 1, 4.0)):
+            values = {"psnr_db": base + better, "ssim": 0.9, "nmae": 0.1}
+            aligned = {"aligned_psnr_db": base + better + 1.0, "aligned_ssim": 0.95, "aligned_nmae": 0.09}
+            moved = {"shift_rows_mm": -13.0, "shift_columns_mm": 3.0, "turn_degrees": 0.5}
+            ids = {"scan_id": f"{person}-1", "subject_id": str(person), "arm": arm, "seed": seed}
+            rows.append(ids | values | aligned | moved)
+    return pd.DataFrame(rows)
+
+
+def test_seeds_are_averaged_and_alignment_stands_beside(aligned_quality: pd.DataFrame) -> None:
+    table = image_quality_table(aligned_quality).set_index("arm")
+    assert table.loc["net", "psnr_db"] == pytest.approx(table.loc["mean", "psnr_db"] + 3.0)
+    assert table.loc["net", "psnr_db_seed_sd"] == pytest.approx(np.sqrt(2.0))
+    assert table.loc["net", "psnr_db_low"] < table.loc["net", "psnr_db"] < table.loc["net", "psnr_db_high"]
+    assert table.loc["net", "aligned_psnr_db"] == pytest.approx(table.loc["net", "psnr_db"] + 1.0)
+    assert table.loc["net", "aligned_psnr_db_low"] == pytest.approx(table.loc["net", "psnr_db_low"] + 1.0)
+    assert table.loc["net", "rms_shift_rows_mm"] == pytest.approx(13.0)
+    assert table.loc["net", "rms_shift_columns_mm"] == pytest.approx(3.0)
+    assert table.loc["net", "rms_turn_degrees"] == pytest.approx(0.5)
+    difference = image_quality_differences(aligned_quality).iloc[0]
+    assert (difference["arm"], difference["minus_arm"]) == ("net", "mean")
+    assert difference["psnr_db_low"] == pytest.approx(3.0) == difference["aligned_psnr_db_high"]
+    told = format_image_quality(image_quality_table(aligned_quality))
+    assert f"{table.loc['net', 'aligned_psnr_db']:.2f}" in told
+    assert "aligned" in told
+
+
+def test_numbers_for_a_tracker_are_finite(aligned_quality: pd.DataFrame) -> None:
+    metrics = image_quality_metrics(image_quality_table(aligned_quality))
+    assert np.isfinite(list(metrics.values())).all()
+    assert "net/aligned_psnr_db" in metrics
+    # of one seed nothing lies apart
+    assert "net/psnr_db_seed_sd" in metrics
+    assert "mean/psnr_db_seed_sd" not in metrics

@@ -7,7 +7,8 @@ import torch
 
 from dxa_monai.errors import InputError
 from dxa_monai.losses.composition import CompositionLoss
-from dxa_monai.losses.vae import DXAVAELoss
+from dxa_monai.losses.elementary import KLDivergence, PixelL1
+from dxa_monai.losses.weighted import Term, WeightedLoss
 from dxa_monai.networks.vae import VAEOutput
 from dxa_monai.physics.acquisition import Acquisition
 
@@ -23,6 +24,11 @@ def _areal_density() -> torch.Tensor:
     areal[:, :, :4] = 0.0
     areal[:, :, -4:] = 0.0
     return areal
+
+
+def output_of(reconstruction: torch.Tensor) -> VAEOutput:
+    latent = torch.zeros(len(reconstruction), 2, 1, 1)
+    return VAEOutput(reconstruction, latent, latent)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +48,7 @@ def scans() -> dict[str, torch.Tensor]:
 
 def test_the_scan_itself_has_no_loss_and_more_fat_has_more(scans: dict[str, torch.Tensor]) -> None:
     loss = CompositionLoss()
-    values = [float(loss(scans[name], scans["target"])) for name in ("target", "fatter", "much_fatter")]
+    values = [float(loss(output_of(scans[name]), scans["target"])) for name in ("target", "fatter", "much_fatter")]
     assert values[0] == 0.0
     assert 0.0 < values[1] < values[2]
 
@@ -51,22 +57,23 @@ def test_outside_of_the_body_nothing_counts(scans: dict[str, torch.Tensor]) -> N
     loss = CompositionLoss()
     changed = scans["fatter"].clone()
     changed[:, :, :3] = 0.4
-    assert float(loss(changed, scans["target"])) == pytest.approx(float(loss(scans["fatter"], scans["target"])))
+    values = [float(loss(output_of(prediction), scans["target"])) for prediction in (changed, scans["fatter"])]
+    assert values[0] == pytest.approx(values[1])
 
 
 def test_a_step_against_the_gradient_lowers_it(scans: dict[str, torch.Tensor]) -> None:
     loss = CompositionLoss()
     prediction = scans["fatter"].clone().requires_grad_(True)
-    before = loss(prediction, scans["target"])
+    before = loss(output_of(prediction), scans["target"])
     (gradient,) = torch.autograd.grad(before, prediction)
-    after = loss(prediction.detach() - 1e-4 * gradient / gradient.norm(), scans["target"])
+    after = loss(output_of(prediction.detach() - 1e-4 * gradient / gradient.norm()), scans["target"])
     assert float(after) < float(before.detach())
 
 
 @pytest.mark.parametrize("fill", [-3.0, 0.0, 1.0, 7.0])
 def test_odd_predictions_have_a_finite_loss_and_gradient(scans: dict[str, torch.Tensor], fill: float) -> None:
     prediction = torch.full_like(scans["target"], fill, requires_grad=True)
-    value = CompositionLoss()(prediction, scans["target"])
+    value = CompositionLoss()(output_of(prediction), scans["target"])
     value.backward()
     assert torch.isfinite(value)
     assert prediction.grad is not None
@@ -76,20 +83,29 @@ def test_odd_predictions_have_a_finite_loss_and_gradient(scans: dict[str, torch.
 def test_random_predictions_have_a_finite_gradient(scans: dict[str, torch.Tensor]) -> None:
     noise = torch.rand(scans["target"].shape, generator=torch.Generator().manual_seed(0))
     prediction = (2.0 * noise - 0.5).requires_grad_(True)
-    CompositionLoss()(prediction, scans["target"]).backward()
+    CompositionLoss()(output_of(prediction), scans["target"]).backward()
     assert prediction.grad is not None
     assert torch.isfinite(prediction.grad).all()
 
 
-def test_other_shapes_are_refused(scans: dict[str, torch.Tensor]) -> None:
-    with pytest.raises(InputError, match="expected shape"):
-        CompositionLoss()(scans["target"][:, :, :-1], scans["target"])
+def test_half_precision_of_the_network_is_none_of_the_decomposition(scans: dict[str, torch.Tensor]) -> None:
+    value = CompositionLoss()(output_of(scans["fatter"]), scans["target"])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(CompositionLoss()(output_of(scans["fatter"]), scans["target"]), value)
 
 
-def test_it_joins_the_vae_loss_after_the_warm_up(scans: dict[str, torch.Tensor]) -> None:
-    loss = DXAVAELoss(composition=CompositionLoss(), composition_weight=0.5, warm_up_epochs=1)
-    latent = torch.zeros(1, 2, 1, 1)
-    output = VAEOutput(scans["fatter"], latent, latent)
+def test_gradient_reaches_the_reconstruction_alone(scans: dict[str, torch.Tensor]) -> None:
+    prediction, target = (scans[name].clone().requires_grad_() for name in ("fatter", "target"))
+    CompositionLoss()(output_of(prediction), target).backward()
+    assert prediction.grad is not None
+    assert prediction.grad.abs().sum() > 0
+    assert target.grad is None
+
+
+def test_it_joins_other_terms_after_its_warm_up(scans: dict[str, torch.Tensor]) -> None:
+    composition = Term(CompositionLoss(), weight=0.5, warm_up_epochs=1)
+    loss = WeightedLoss({"pixel_l1": Term(PixelL1()), "kl": Term(KLDivergence(), 1e-5), "composition": composition})
+    output = output_of(scans["fatter"])
     loss.set_epoch(1)
     loss(output, scans["target"])
     assert "composition" not in loss.terms
@@ -97,4 +113,7 @@ def test_it_joins_the_vae_loss_after_the_warm_up(scans: dict[str, torch.Tensor])
     total = loss(output, scans["target"])
     expected = sum(float(loss.terms[f"weight_{name}"] * loss.terms[name]) for name in ("pixel_l1", "kl", "composition"))
     assert float(total) == pytest.approx(expected)
+    assert float(loss.terms["composition"]) > 0
     assert float(loss.terms["weight_composition"]) == 0.5
+    with pytest.raises(InputError, match="expected shape"):
+        loss(output_of(scans["target"][:, :, :-1]), scans["target"])

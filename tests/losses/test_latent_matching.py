@@ -5,7 +5,7 @@ import torch
 
 from dxa_monai.errors import InputError
 from dxa_monai.losses.latent_matching import LatentMatchingLoss
-from dxa_monai.networks.vae import DXAVAE
+from dxa_monai.networks.vae import DXAVAE, VAEOutput
 from tests.losses.conftest import COLUMNS, ROWS, body
 
 
@@ -28,6 +28,11 @@ def people(count: int = 5) -> torch.Tensor:
     return body()[:1] * torch.linspace(0.6, 1.4, count)[:, None, None, None]
 
 
+def output_of(mu: torch.Tensor) -> VAEOutput:
+    """What a network gives that codes bodies as ``mu``; the loss does not look at the rest."""
+    return VAEOutput(torch.full((len(mu), 6, ROWS, COLUMNS), torch.nan), mu, torch.full_like(mu, torch.nan))
+
+
 def ready() -> LatentMatchingLoss:
     loss = LatentMatchingLoss(vae())
     loss.set_variance([people()])
@@ -36,18 +41,25 @@ def ready() -> LatentMatchingLoss:
 
 def test_the_vaes_own_code_costs_nothing() -> None:
     codes, _ = vae().eval().encode(people())
-    assert ready()(codes, people()) == 0
+    assert ready()(output_of(codes), people()) == 0
 
 
 def test_the_mean_code_costs_one() -> None:
     codes, _ = vae().eval().encode(people())
     mean = codes.mean(0, keepdim=True).expand_as(codes)
-    assert float(ready()(mean, people())) == pytest.approx(1.0, rel=1e-4)
+    assert float(ready()(output_of(mean), people())) == pytest.approx(1.0, rel=1e-4)
 
 
 def test_variance_is_that_of_all_batches() -> None:
     other = LatentMatchingLoss(vae())
     other.set_variance(people().split(2))
+    torch.testing.assert_close(other.code_variance, ready().code_variance)
+
+
+def test_preparing_measures_it_on_a_loaders_labels() -> None:
+    other = LatentMatchingLoss(vae())
+    other.prepare([{"label": scans, "image": torch.zeros(2, 6, 100)} for scans in people().split(2)])
+    assert float(other.code_variance) > 0
     torch.testing.assert_close(other.code_variance, ready().code_variance)
 
 
@@ -61,7 +73,10 @@ def test_the_scale_of_a_vaes_codes_does_not_matter() -> None:
     loss = LatentMatchingLoss(larger)
     loss.set_variance([people()])
     torch.testing.assert_close(
-        loss(5 * (codes + offsets), people()), ready()(codes + offsets, people()), rtol=1e-4, atol=0
+        loss(output_of(5 * (codes + offsets)), people()),
+        ready()(output_of(codes + offsets), people()),
+        rtol=1e-4,
+        atol=0,
     )
 
 
@@ -72,7 +87,7 @@ def test_gradient_reaches_the_prediction_and_never_the_vae() -> None:
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     loss.train()
     mu = torch.zeros(5, 3, 2, 1, requires_grad=True)
-    loss(mu, people()).backward()
+    loss(output_of(mu), people()).backward()
     codes, _ = network.encode(people())
     assert mu.grad is not None
     torch.testing.assert_close(mu.grad, -2 * codes / (codes.numel() * loss.code_variance))
@@ -87,17 +102,17 @@ def test_state_is_the_variance_alone_and_moves_go_to_the_vae() -> None:
     again = LatentMatchingLoss(vae())
     again.load_state_dict(loss.state_dict())
     mu = torch.zeros(5, 3, 2, 1)
-    assert torch.equal(again(mu, people()), loss(mu, people()))
+    assert torch.equal(again(output_of(mu), people()), loss(output_of(mu), people()))
     loss.double()
-    assert loss(mu.double(), people().double()).dtype == torch.float64
+    assert loss(output_of(mu.double()), people().double()).dtype == torch.float64
 
 
 def test_what_cannot_be_is_refused() -> None:
     mu = torch.zeros(5, 3, 2, 1)
     with pytest.raises(InputError, match="set_variance"):
-        LatentMatchingLoss(vae())(mu, people())
+        LatentMatchingLoss(vae())(output_of(mu), people())
     for scans in (people(1), people(1).expand(4, -1, -1, -1)):
         with pytest.raises(InputError, match="two scans of different codes"):
             LatentMatchingLoss(vae()).set_variance([scans])
     with pytest.raises(InputError, match=r"mu: expected the shape of the VAE's codes \(5, 3, 2, 1\), got \(5, 6\)"):
-        ready()(mu.flatten(1), people())
+        ready()(output_of(mu.flatten(1)), people())

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from dxa_monai.errors import InputError
-from dxa_monai.losses.vae import DXAVAELoss
+from dxa_monai.losses.elementary import KLDivergence, PixelL1
+from dxa_monai.losses.weighted import Term, WeightedLoss
 from dxa_monai.networks.checkpoint import load_pseudo_dxa, load_vae, save_network
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.vae import DXAVAE
@@ -32,6 +33,10 @@ SMALL: dict[str, Any] = {
 def small(**changes: Any) -> PseudoDXA:
     torch.manual_seed(0)
     return PseudoDXA(**(SMALL | changes))
+
+
+def loss_of_pretraining(kl_weight: float = 1e-5) -> WeightedLoss:
+    return WeightedLoss({"pixel_l1": Term(PixelL1()), "kl": Term(KLDivergence(), weight=kl_weight)})
 
 
 def scans(count: int = 3) -> torch.Tensor:
@@ -75,7 +80,7 @@ def test_training_samples_and_evaluation_does_not() -> None:
 
 
 def test_the_loss_of_pretraining_takes_its_output() -> None:
-    network, loss = small(), DXAVAELoss(kl_weight=1e-3)
+    network, loss = small(), loss_of_pretraining(1e-3)
     total = loss(network(ellipsoids()), scans())
     total.backward()
     assert set(loss.terms) >= {"pixel_l1", "kl", "total"}
@@ -121,14 +126,14 @@ def test_a_frozen_generator_stays_while_the_encoder_learns() -> None:
     assert not any(module.training for module in network.generator.modules())
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2, weight_decay=0.1)
-    DXAVAELoss()(network(ellipsoids()), scans()).backward()
+    loss_of_pretraining()(network(ellipsoids()), scans()).backward()
     optimizer.step()
     changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == {f"encoder.{name}" for name, _ in network.encoder.named_parameters()}
 
     network.freeze_generator(False)
     assert all(module.training for module in network.generator.modules())
-    DXAVAELoss()(network(ellipsoids()), scans()).backward()
+    loss_of_pretraining()(network(ellipsoids()), scans()).backward()
     optimizer.step()
     assert not torch.equal(network.generator.to_scan.weight, before["generator.to_scan.weight"])
 
@@ -139,6 +144,8 @@ def test_orthogonality_penalty_is_that_of_the_encoder() -> None:
     network(ellipsoids())
     assert network.orthogonality_penalty() == network.encoder.orthogonality_penalty() > 0
     assert small().orthogonality_penalty() == 0
+    assert network.has_transforms
+    assert not small().has_transforms
 
 
 @pytest.mark.parametrize(
@@ -159,7 +166,7 @@ def test_it_learns_which_scan_belongs_to_which_body() -> None:
     points, targets = ellipsoids(4, 200), scans(4)
     network = small(generator_dense_shape=(15, 13), generator_channels=(8, 8, 8), generator_kernel_sizes=(3,))
     network.set_normalisation(targets.mean(0), float((targets - targets.mean(0)).std()))
-    loss = DXAVAELoss(kl_weight=0.0)
+    loss = loss_of_pretraining(0.0)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     for _ in range(100):
         optimizer.zero_grad()

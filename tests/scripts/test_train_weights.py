@@ -16,11 +16,11 @@ from tests.bundles.networks import tiny_vae
 def test_the_greatest_loss_of_any_table_counts(tmp_path: Path) -> None:
     arms = ["float32"] * 3 + ["float16"] * 3 + ["mean"]
     table = pd.DataFrame({"arm": arms, "r2": [0.5, 0.9, -7.0, 0.5, 0.87, -7.1, -0.1]})
-    table.to_csv(tmp_path / "table_3.csv", index=False)
-    pd.DataFrame({"source": ["float16", "float32"], "r2": [0.7, 0.71]}).to_csv(tmp_path / "table_2.csv", index=False)
-    pd.DataFrame({"arm": ["float32"], "psnr_db": [30.0]}).to_csv(tmp_path / "table_1.csv", index=False)
-    differences = pd.DataFrame({"arm": ["float16"], "minus": ["mean"], "r2": [0.9]})
-    differences.to_csv(tmp_path / "table_3_differences.csv", index=False)
+    table.to_csv(tmp_path / "measures.csv", index=False)
+    pd.DataFrame({"arm": ["float16", "float32"], "r2": [0.7, 0.71]}).to_csv(tmp_path / "composition.csv", index=False)
+    pd.DataFrame({"arm": ["float32"], "psnr_db": [30.0]}).to_csv(tmp_path / "image_quality.csv", index=False)
+    differences = pd.DataFrame({"arm": ["float16"], "minus_arm": ["mean"], "r2": [0.9]})
+    differences.to_csv(tmp_path / "measures_differences.csv", index=False)
     assert lost_r2(tmp_path) == pytest.approx(0.03)
 
 

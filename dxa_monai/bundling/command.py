@@ -1,0 +1,94 @@
+"""What every command begins with: a user's mistake ends in one sentence, also an id of an earlier version."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from monai.bundle import ConfigParser
+
+from dxa_monai.errors import InputError, describe_user_error
+from dxa_monai.versions import version_remark
+
+_A_TERM = "the weight or the loss of a term (loss_def#terms#NAME#weight)"
+RENAMED_IDS = {
+    "perceptual_arm": "an overlay after train.json (configs/loss_dxa.json, configs/loss_dxa_masked.json)",
+    "perceptual_loss": "a term (loss_def#terms#raw_perceptual, loss_def#terms#calibrated_perceptual)",
+    "composition_loss": "a term (loss_def#terms#composition)",
+    "reconstruction_loss": "loss_def, and warm_up_epochs and ramp_epochs",
+    "latent_matching": "a term (loss_def#terms#latent)",
+    "loss_def#pixel_weight": _A_TERM,
+    "loss_def#perceptual_weight": _A_TERM,
+    "loss_def#composition_weight": _A_TERM,
+    "loss_def#kl_weight": _A_TERM,
+    "loss_def#latent_weight": _A_TERM,
+    "loss_def#orthogonality_weight": _A_TERM,
+    "loss_def#warm_up_epochs": "warm_up_epochs",
+    "loss_def#ramp_epochs": "ramp_epochs",
+    "loss_def#balance_gradients": "the terms' own setting (loss_def#terms#NAME#balanced)",
+}
+"""Ids of configs before 0.5.0, and what does it now."""
+
+
+def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
+    """Let the running command end with one sentence on stderr where a user made a mistake; it exits with 1.
+
+    To be called first in the ``initialize`` of a config. MONAI wraps what a config component raises, so the whole chain
+    of causes is searched for a user's error; any other one keeps its traceback. A library that imports ``dxa_monai`` is
+    left alone.
+
+    Args:
+        metadata: of the bundle whose command runs (``@_meta_`` in a config): a ``dxa_monai`` of another version than
+            the bundle's is told on stderr, and the command goes on.
+
+    Raises:
+        InputError: the config that calls this has an id of an earlier version.
+    """
+    sys.excepthook = _print_sentence_or_traceback
+    remark = version_remark(metadata) if metadata else None
+    if remark is not None:
+        print(f"warning: {remark}", file=sys.stderr)
+    refuse_renamed_ids(running_config() or {})
+
+
+def refuse_renamed_ids(config: Mapping[str, Any]) -> None:
+    """Raise InputError if a config has one of ``RENAMED_IDS``, which nothing would read."""
+    for name, instead in RENAMED_IDS.items():
+        if _has(config, name):
+            raise InputError(f"{name}: expected {instead} in its place since 0.5.0, got the earlier id.")
+
+
+def running_config() -> dict[str, Any] | None:
+    """The config one of whose expressions calls this, directly or not; None if none does.
+
+    MONAI lets an expression name the entries of its config, not the config itself: its parser is found among the
+    callers.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, ConfigParser):
+            return dict(caller.config) if isinstance(caller.config, dict) else None
+        frame = frame.f_back
+    return None
+
+
+def _has(config: Any, name: str) -> bool:
+    for part in name.split("#"):
+        if not isinstance(config, Mapping) or part not in config:
+            return False
+        config = config[part]
+    return True
+
+
+def _print_sentence_or_traceback(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    sentence = "interrupted" if issubclass(kind, KeyboardInterrupt) else describe_user_error(error)
+    if sentence is None:
+        sys.__excepthook__(kind, error, traceback)
+    else:
+        print(f"error: {sentence}", file=sys.stderr)

@@ -1,0 +1,221 @@
+"""One evaluation of everything that predicts scans: image quality and body composition, scan by scan, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from dxa_monai.analysis.bone import find_and_decompose
+from dxa_monai.analysis.landmark_finder import find_landmarks
+from dxa_monai.analysis.regions import region_map_from_landmarks
+from dxa_monai.evaluation.composition import MEASURES_13
+from dxa_monai.evaluation.predictors import (
+    MEAN_ARM,
+    SHAPE_COMPONENTS,
+    Batch,
+    Rows,
+    ScanPredictor,
+    Shapes,
+    shape_table,
+)
+from dxa_monai.evaluation.ridge import ComponentRidge
+from dxa_monai.metrics.rigid_alignment import align_rigidly
+from dxa_monai.metrics.scan_metric import FUNCTIONS as METRICS
+from dxa_monai.physics.scanner_model import ScannerModel
+from dxa_monai.scan.format import PIXEL_SPACING_MM, pixel_area_cm2
+from dxa_monai.scan.manifest import Row
+from dxa_monai.scan.regions import regional_totals
+from dxa_monai.scan.source import ScanSource
+
+MEASURES = (*MEASURES_13, "total_fat_percent")
+"""The paper's 13 composition measures, and % fat."""
+ORIGINAL = "scan"
+"""The true scan itself as an arm of the table of body composition: what the analysis can reach at best."""
+ANOTHER_VISIT = "another_visit"
+"""What knows everything of a person but how they lie on the table: another scan of theirs."""
+COMPOSITION_RIDGE_ARM = "ridge_shape_to_composition"
+ALIGNED = "aligned_"
+"""Start of the metrics' names after rigid alignment."""
+SHIFTS = ("shift_rows_mm", "shift_columns_mm", "turn_degrees")
+MEAN_SCANS = 100
+"""So many training scans make their mean: its standard error is a tenth of the spread between people."""
+_SCANS_AT_A_TIME = 16
+
+Predictors = Mapping[tuple[str, int], ScanPredictor]
+"""By arm and seed."""
+
+
+def evaluate_scans(
+    rows: Rows, source: ScanSource, predictors: Predictors, scanner: ScannerModel | None, aligned: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Image quality and body composition of every arm's prediction of every scan.
+
+    Body composition is that of the analysis in the regions found in the true scan, as a reader copies his regions of
+    interest from one image to the other; bone is found in each image itself. The mean image of many people is nobody's
+    and is not analysed.
+
+    Args:
+        rows: manifest rows of the people held out, with what the predictors need.
+        source: how their scans are read.
+        predictors: by arm and seed.
+        scanner: calibrated scanner; None: no body composition.
+        aligned: compare images after rigid alignment, too.
+
+    Returns:
+        Image quality, one row a scan, arm and seed: ``scan_id, subject_id, arm, seed``, the metrics and, with
+        ``aligned``, the same after rigid alignment (``ALIGNED``) and the ``SHIFTS`` that it took. Body composition, one
+        row a scan, arm (``ORIGINAL`` is the scan itself) and seed: ids, ``MEASURES`` and ``true_{measure}`` where the
+        manifest has them; scans in which no whole body is found are left out.
+    """
+    quality: list[dict[str, Any]] = []
+    composition: list[dict[str, Any]] = []
+    with tqdm(total=len(rows), desc="evaluating", unit="scan") as bar:
+        for start in range(0, len(rows), _SCANS_AT_A_TIME):
+            part = rows[start : start + _SCANS_AT_A_TIME]
+            batch = Batch(part, source.images(part))
+            images = {key: predictor.predict(batch) for key, predictor in predictors.items()}
+            for key, prediction in images.items():
+                quality += _quality(part, key, prediction, batch.scans, aligned)
+            for index, row in enumerate(part):
+                if scanner is not None:
+                    of_row = {key: each[index : index + 1] for key, each in images.items() if key[0] != MEAN_ARM}
+                    composition += _composition(row, batch.scans[index : index + 1], of_row, scanner)
+                bar.update()
+    return pd.DataFrame(quality), pd.DataFrame(composition)
+
+
+def quality_of_another_visit(rows: Rows, source: ScanSource) -> pd.DataFrame:
+    """Another scan of the same person taken for a prediction, for people with several: what positioning alone costs.
+
+    Both scans differ in position, so the squared error is twice that of a prediction which knows the person perfectly
+    and the mean position (3 dB).
+
+    Args:
+        rows: manifest rows.
+        source: how their scans are read.
+
+    Returns:
+        As the image quality of :func:`evaluate_scans`, of the arm ``ANOTHER_VISIT``; empty where nobody has two scans.
+    """
+    scans_of: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        scans_of.setdefault(row["subject_id"], []).append(row)
+    found: list[dict[str, Any]] = []
+    for scans in scans_of.values():
+        for row, other in zip(scans, [*scans[1:], scans[0]], strict=True):
+            if other is not row:
+                found += _quality([row], (ANOTHER_VISIT, 0), source.images([other]), source.images([row]), True)
+    return pd.DataFrame(found)
+
+
+def composition_of_scans(
+    rows: Rows, source: ScanSource, scanner: ScannerModel
+) -> tuple[list[Row], npt.NDArray[np.float64]]:
+    """What the analysis measures on scans: the rows in which a whole body is found, and their ``MEASURES`` (N, M)."""
+    kept, totals = [], []
+    for row in tqdm(rows, desc="body composition of training scans", unit="scan"):
+        found = analysed_regions(source.images([row]), scanner)
+        if found is not None:
+            kept.append(dict(row))
+            measured = regional_totals(*found, pixel_area_cm2())
+            totals.append([measured[name] for name in MEASURES])
+    return kept, np.array(totals, dtype=np.float64).reshape(len(totals), len(MEASURES))
+
+
+def mean_composition(
+    training_rows: Rows, rows: Rows, source: ScanSource, scanner: ScannerModel
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Composition ``(N, M)`` of rows by the mean of scans spread evenly through the training people; by arm.
+
+    Returns:
+        ``MEAN_ARM``; nothing where no training scan shows a whole body.
+    """
+    step = -(-len(training_rows) // MEAN_SCANS) or 1
+    _, measured = composition_of_scans(training_rows[::step], source, scanner)
+    return {MEAN_ARM: np.tile(measured.mean(axis=0), (len(rows), 1))} if len(measured) else {}
+
+
+def composition_from_shape(
+    training_rows: Rows, rows: Rows, source: ScanSource, scanner: ScannerModel, shapes: Shapes | None
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Composition ``(N, M)`` of rows without any image: the training people's mean, and ridge regression from shape.
+
+    Both learn what the analysis measures on the training people's scans.
+
+    Args:
+        training_rows: manifest rows with ``mesh``.
+        rows: those of the people held out.
+        source: how scans are read.
+        scanner: of the analysis.
+        shapes: of everybody; None leaves the ridge regression out.
+
+    Returns:
+        By arm; nothing where no training scan shows a whole body.
+    """
+    kept, wanted = composition_of_scans(training_rows, source, scanner)
+    if not kept:
+        return {}
+    found = {MEAN_ARM: np.tile(wanted.mean(axis=0), (len(rows), 1))}
+    if shapes is not None:
+        ridge = ComponentRidge(shape_table(kept, shapes), wanted, SHAPE_COMPONENTS)
+        found[COMPOSITION_RIDGE_ARM] = ridge.predict(shape_table(rows, shapes))
+    return found
+
+
+def analysed_regions(
+    raw: torch.Tensor, scanner: ScannerModel
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
+    """Areal densities ``(3, H, W)`` and region map ``(H, W)`` of a scan; None where no whole body is found."""
+    areal = find_and_decompose(raw, scanner)[1][0].numpy()
+    body = np.asarray(areal.any(axis=0))
+    landmarks = find_landmarks(areal, body, PIXEL_SPACING_MM).landmarks
+    return None if landmarks is None else (areal, region_map_from_landmarks(landmarks, body))
+
+
+def totals_in_regions(image: torch.Tensor, region_map: np.ndarray[Any, Any], scanner: ScannerModel) -> dict[str, float]:
+    """What the analysis measures on an image ``(1, 6, H, W)`` in the regions of a scan."""
+    maps = find_and_decompose(image, scanner)[1][0].numpy()
+    return regional_totals(maps, region_map, pixel_area_cm2())
+
+
+def _quality(
+    rows: Sequence[Mapping[str, Any]],
+    key: tuple[str, int],
+    prediction: torch.Tensor,
+    target: torch.Tensor,
+    aligned: bool,
+) -> list[dict[str, Any]]:
+    columns = {name: metric(prediction, target).tolist() for name, metric in METRICS.items()}
+    if aligned:
+        moved, shifts = align_rigidly(prediction, target)
+        columns |= {f"{ALIGNED}{name}": metric(moved, target).tolist() for name, metric in METRICS.items()}
+        columns |= dict(zip(SHIFTS, shifts.T.tolist(), strict=True))
+    return [
+        {"scan_id": row["scan_id"], "subject_id": row["subject_id"], "arm": key[0], "seed": key[1]}
+        | {name: values[index] for name, values in columns.items()}
+        for index, row in enumerate(rows)
+    ]
+
+
+def _composition(
+    row: Mapping[str, Any], raw: torch.Tensor, images: Mapping[tuple[str, int], torch.Tensor], scanner: ScannerModel
+) -> list[dict[str, Any]]:
+    found = analysed_regions(raw, scanner)
+    if found is None:
+        return []
+    areal, region_map = found
+    totals = {(ORIGINAL, 0): regional_totals(areal, region_map, pixel_area_cm2())}
+    totals |= {key: totals_in_regions(image, region_map, scanner) for key, image in images.items()}
+    truth = {f"true_{name}": row[name] for name in MEASURES if name in row}
+    return [
+        {"scan_id": row["scan_id"], "subject_id": row["subject_id"], "arm": arm, "seed": seed}
+        | truth
+        | {name: measured[name] for name in MEASURES}
+        for (arm, seed), measured in totals.items()
+    ]

@@ -1,0 +1,224 @@
+"""Perceptual distances of raw scans and of their calibrated stacks: the two terms of the paper's DXA loss."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from dxa_monai.errors import InputError
+from dxa_monai.losses.vgg import REFERENCE_LAYERS, VGG16_LAYERS, VGGFeatures
+from dxa_monai.networks.vae import VAEOutput
+from dxa_monai.physics.calibration import STACKS, body_mask, calibrated_stacks, stack_indices
+from dxa_monai.scan.format import FULL_SCALE_NEPERS
+
+RAW_VIEWS = ("raw_channels_0_2", "raw_channels_3_5")
+"""The two three-channel images of a raw scan."""
+
+REFERENCE_LAYER_WEIGHTS = (0.5, 0.75, 0.5, 0.5, 0.8, 0.8, 0.5, 0.5, 0.3, 0.3, 0.5, 0.5, 0.3, 0.3, 0.3, 0.2, 0.0)
+"""The published weights of ``REFERENCE_LAYERS``, paired by position; the list is one short, so the last layer has none
+(paper/reference_facts.md). The calibrated term leaves out the first layer, the image itself."""
+
+R_FORMS = ("masked", "as_published")
+"""``masked``: R scaled, inside the target's body only (in the background of the air stack it is noise over noise).
+``as_published``: R of the whole field as it is."""
+R_SCALED_FROM = (1.0, 3.0)
+"""R that becomes 0 and 1 in the masked form: no attenuation in excess at the low energy, and bone mineral."""
+R_SCALED_LIMITS = (-0.5, 1.5)
+"""Scaled R beyond this (R outside 0..4) is clamped: it has no physical meaning."""
+R_MASK_THRESHOLD_NEPERS = 0.5
+"""Attenuation from which on R counts in the masked form, about 2.5 cm of soft tissue. An error of the attenuation is
+divided by the attenuation in R: thin rims, where that is near zero, would have most of the gradient."""
+
+
+class PerceptualLoss(nn.Module):
+    r"""Perceptual distance of scans, the mean over several three-channel views of them.
+
+    With f_l the features of layer l of :class:`VGGFeatures`, s_l its scale and w_l its weight, the distance of two
+    images is
+
+    .. math:: d(a, b) = \sum_l w_l \, \mathrm{mean} |f_l(a) - f_l(b)| / s_l \Big/ \sum_l w_l
+
+    and the loss its mean over views and scans: it does not depend on batch or image size. (The published terms are
+    sums over views and layers: constant factors, which the weights take up.) All views of a batch go through VGG in
+    one pass, the target's without gradient.
+
+    With ``views_per_step`` each training step compares a random subset of the views: an unbiased estimate at a fraction
+    of the cost. The generator's state is in the state dict. In evaluation mode (``eval()``) all views are compared.
+
+    Subclasses say which ``views`` there are (:meth:`_images`) and which layers count.
+
+    Args:
+        features: the feature network; None makes ``VGGFeatures()``.
+        layer_weights: name of a layer to its weight; None takes ``REFERENCE_LAYER_WEIGHTS``. Layers that ``features``
+            does not compute (its cut-off) are left out.
+        views_per_step: views in a training step; None takes all.
+        seed: of the choice of views; losses of one kind and seed draw alike, whatever other terms stand beside them.
+
+    Raises:
+        InputError: an unknown layer, a negative weight, none that is positive, or a number of views that there are not.
+    """
+
+    views: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+    """Layers that have no weight."""
+    stream: int
+    """Sets the draws of one kind of loss apart from those of another with the same seed."""
+    layer_weights: torch.Tensor
+
+    def __init__(
+        self,
+        features: VGGFeatures | None = None,
+        layer_weights: Mapping[str, float] | None = None,
+        views_per_step: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.features = VGGFeatures() if features is None else features
+        count = len(self.views) if views_per_step is None else views_per_step
+        if not 1 <= count <= len(self.views):
+            raise InputError(f"views_per_step: expected 1 to {len(self.views)}, got {views_per_step}.")
+        self.views_per_step = count
+        self._generator = torch.Generator().manual_seed(2 * seed + self.stream)
+        weights = [
+            0.0 if name in self.left_out else weight
+            for name, weight in zip(self.features.layers, _weights_of(self.features.layers, layer_weights), strict=True)
+        ]
+        if sum(weights) == 0:
+            raise InputError(f"layer_weights: expected a positive one among {self.features.layers}, got none.")
+        scaled = torch.tensor(weights) / sum(weights) / self.features.layer_scales
+        self.register_buffer("layer_weights", scaled, persistent=False)
+
+    def forward(self, output: VAEOutput, target: torch.Tensor) -> torch.Tensor:
+        """Scalar loss of the output's reconstruction against a target ``(B, 6, H, W)``."""
+        return self.view_distances(output.reconstruction, target, self._choose_views()).mean(0).mean()
+
+    def view_distances(
+        self, prediction: torch.Tensor, target: torch.Tensor, views: Sequence[int] | None = None
+    ) -> torch.Tensor:
+        """Distance d of each scan in each view, ``(B, len(views))``; indices into ``views``, None: all."""
+        indices = list(range(len(self.views)) if views is None else views)
+        target = target.detach()
+        # (B, V, 3, H, W) -> (B * V, 3, H, W): views are independent images to VGG.
+        images = self._images(prediction, target)[:, indices].flatten(0, 1)
+        with torch.no_grad():
+            target_maps = self.features(self._images(target, target)[:, indices].flatten(0, 1))
+        # float32 (the weights' type) under autocast, too: a sum over layers in half precision would round the loss.
+        distances = self.layer_weights.new_zeros(len(prediction), len(indices))
+        maps = self.features(images)
+        for weight, map_, target_map in zip(self.layer_weights, maps, target_maps, strict=True):
+            difference = (map_ - target_map).abs().mean(dim=(1, 2, 3), dtype=distances.dtype)
+            distances = distances + weight * difference.reshape(len(prediction), len(indices))
+        return distances
+
+    def _images(self, scans: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """All views ``(B, V, 3, H, W)`` of scans ``(B, 6, H, W)``, which are the target or are compared with it."""
+        raise NotImplementedError
+
+    def _choose_views(self) -> list[int]:
+        """Indices into ``views``: a new draw without replacement in training mode, all of them in evaluation mode."""
+        if not self.training or self.views_per_step == len(self.views):
+            return list(range(len(self.views)))
+        order: list[int] = torch.randperm(len(self.views), generator=self._generator)[: self.views_per_step].tolist()
+        return order
+
+    def get_extra_state(self) -> torch.Tensor:
+        """State of the generator that chooses views, so that a resumed run sees what an uninterrupted one would."""
+        return self._generator.get_state()
+
+    def set_extra_state(self, state: Any) -> None:
+        """Set what :meth:`get_extra_state` gave."""
+        self._generator.set_state(state.cpu())
+
+
+class RawPerceptualLoss(PerceptualLoss):
+    """The raw term of the DXA loss: channels 0-2 as one image, 3-5 as another."""
+
+    views = RAW_VIEWS
+    stream = 0
+
+    def _images(self, scans: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return scans.unflatten(1, (len(RAW_VIEWS), 3))
+
+
+class CalibratedPerceptualLoss(PerceptualLoss):
+    """The calibrated term of the DXA loss (paper section "DXA loss"): the nine calibrated stacks, R among them.
+
+    Its weight beside a raw term of weight one was 0.05 in the paper.
+
+    Args:
+        r: one of ``R_FORMS``.
+        mask_threshold_nepers: of the target's body mask in the masked form.
+        features: see :class:`PerceptualLoss`, also for the others and their errors.
+        layer_weights: the first layer, the image itself, has none here.
+        views_per_step: 1 to 9.
+        seed: of the choice of views.
+
+    Raises:
+        InputError: an unknown form of R.
+    """
+
+    views = STACKS
+    left_out = ("input",)
+    stream = 1
+
+    def __init__(
+        self,
+        r: str = "masked",
+        mask_threshold_nepers: float = R_MASK_THRESHOLD_NEPERS,
+        features: VGGFeatures | None = None,
+        layer_weights: Mapping[str, float] | None = None,
+        views_per_step: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        if r not in R_FORMS:
+            raise InputError(f"r: expected one of {', '.join(R_FORMS)}, got '{r}'.")
+        super().__init__(features, layer_weights, views_per_step, seed)
+        self.r = r
+        self.mask_threshold_nepers = mask_threshold_nepers
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the record of a run should tell."""
+        return {"r": self.r}
+
+    def _images(self, scans: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        stacks = calibrated_stacks(scans)
+        if self.r == "as_published":
+            return stacks
+        r_indices = torch.tensor(stack_indices("r"), device=scans.device)
+        return stacks.index_copy(1, r_indices, self._masked_r(stacks, body_mask(target, self.mask_threshold_nepers)))
+
+    def _masked_r(self, stacks: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """R stacks ``(B, 3, 3, H, W)`` of the masked form: scaled, 0 outside ``mask``."""
+        # Half the mask's threshold as smallest denominator: no target inside the mask is below it, and a prediction
+        # that is gets a bounded gradient.
+        smallest = 0.5 * self.mask_threshold_nepers / FULL_SCALE_NEPERS
+        r = stacks[:, stack_indices("low")] / stacks[:, stack_indices("high")].clamp(min=smallest)
+        zero, one = R_SCALED_FROM
+        scaled = ((r - zero) / (one - zero)).clamp(*R_SCALED_LIMITS)
+        # The same mask for prediction and target: the background is 0 in both and adds nothing.
+        return scaled * mask[:, None]
+
+
+@torch.no_grad()
+def noise_floor(loss: PerceptualLoss, noise_free: torch.Tensor, noisy: torch.Tensor) -> dict[str, float]:
+    """Distance in each view between the perfect answer and a noisy target: what no training can get below.
+
+    Args:
+        loss: decides views, features, weights and masks.
+        noise_free: scans ``(B, 6, H, W)`` as an ideal network would give them (of a virtual cohort: the acquisition
+            without noise). A second noisy scan instead gives an upper bound.
+        noisy: the same scans as acquired.
+    """
+    return dict(zip(loss.views, loss.view_distances(noise_free, noisy).mean(0).tolist(), strict=True))
+
+
+def _weights_of(layers: Sequence[str], layer_weights: Mapping[str, float] | None) -> list[float]:
+    if layer_weights is None:
+        layer_weights = dict(zip(REFERENCE_LAYERS, REFERENCE_LAYER_WEIGHTS, strict=True))
+    for name, weight in layer_weights.items():
+        if name not in VGG16_LAYERS or weight < 0:
+            raise InputError(f"layer_weights: expected layers of VGG-16 with weights from 0, got '{name}': {weight}.")
+    return [float(layer_weights.get(name, 0.0)) for name in layers]

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dxa_monai.errors import InputError, TrainingError
+from dxa_monai.experiments.trainings import LOG_FILE, Training, refuse_unknown_ids, run_trainings, train_one
+
+CONFIG = {
+    "imports": [
+        "$from dxa_monai.errors import InputError",
+        "$from dxa_monai.handlers.run_folder import finish_run",
+        "$import os",
+    ],
+    "output_dir": "",
+    "number": 1,
+    "run": [
+        "$print('number', 12 // @number)",
+        "$finish_run(@output_dir, number=@number, process=os.getpid())",
+    ],
+}
+
+
+def _config(folder: Path) -> None:
+    (folder / "train.json").write_text(json.dumps(CONFIG))
+
+
+def _trainings(folder: Path, *numbers: int) -> list[Training]:
+    files = (str(folder / "train.json"),)
+    return [Training(files, {"number": number, "output_dir": str(folder / f"run{number}")}) for number in numbers]
+
+
+def test_each_training_has_its_folder_log_and_settings_and_is_done_once(tmp_path: Path) -> None:
+    _config(tmp_path)
+    run_trainings(_trainings(tmp_path, 1, 2), workers=2, progress=False)
+    before = {path: path.read_text() for path in tmp_path.rglob("finished.json")}
+    assert sorted(json.loads(text)["number"] for text in before.values()) == [1, 2]
+    assert "number 6" in (tmp_path / "run2" / LOG_FILE).read_text()
+    run_trainings(_trainings(tmp_path, 1, 2, 3), workers=1, progress=False)
+    assert all(path.read_text() == text for path, text in before.items())
+    assert (tmp_path / "run3" / "finished.json").exists()
+
+
+def test_a_failure_names_the_log(tmp_path: Path) -> None:
+    _config(tmp_path)
+    with pytest.raises(TrainingError, match=rf"run0/{LOG_FILE}: .*"):
+        run_trainings(_trainings(tmp_path, 0), workers=1, progress=False)
+    assert not (tmp_path / "run0" / "finished.json").exists()
+
+
+def test_one_folder_for_two_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a folder of its own"):
+        run_trainings(_trainings(tmp_path, 1, 1), workers=1, progress=False)
+
+
+def test_a_finished_training_of_other_settings_is_not_taken_for_this_one(tmp_path: Path) -> None:
+    _config(tmp_path)
+    (made,) = _trainings(tmp_path, 1)
+    run_trainings([made], workers=1, progress=False)
+    other = Training(made.config_files, {**made.settings, "number": 2})
+    with pytest.raises(InputError, match=r"run1: expected a training with number = 2, got a finished one with 1"):
+        run_trainings([other], workers=1, progress=False)
+    (tmp_path / "train.json").write_text(json.dumps(CONFIG | {"number": 5}))
+    with pytest.raises(InputError, match="config_sha256"):
+        run_trainings(_trainings(tmp_path, 1), workers=1, progress=False)
+
+
+@pytest.mark.parametrize("kind", [InputError, TrainingError])
+def test_a_sentence_keeps_its_kind(kind: type[Exception], tmp_path: Path) -> None:
+    broken = CONFIG | {"imports": [f"$from dxa_monai.errors import {kind.__name__}"]}
+    raising = [f"$(_ for _ in ()).throw({kind.__name__}('path: expected this, got that.'))"]
+    (tmp_path / "train.json").write_text(json.dumps(broken | {"run": raising}))
+    with pytest.raises(kind, match=r"^path: expected this, got that\.$"):
+        train_one(*_trainings(tmp_path, 1))
+
+
+def test_an_object_is_handed_to_the_config_and_not_recorded(tmp_path: Path) -> None:
+    heard: list[int] = []
+    config = {"output_dir": "", "number": 1, "listener": None, "run": ["$@listener(@number)"]}
+    (tmp_path / "train.json").write_text(json.dumps(config))
+    train_one(*_trainings(tmp_path, 7), {"listener": heard.append})
+    assert heard == [7]
+    assert "listener" not in json.loads((tmp_path / "run7" / "settings.json").read_text())
+
+
+def test_a_setting_that_the_config_does_not_have_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.json").write_text(json.dumps(CONFIG | {"loss": {"weight": 1}}))
+    files = [str(tmp_path / "train.json")]
+    refuse_unknown_ids(files, ["number", "loss#weight", "loss#new"])
+    with pytest.raises(InputError, match=r"numbr: expected a setting of .*train\.json, got a name that is not there"):
+        refuse_unknown_ids(files, ["numbr"])
+    with pytest.raises(InputError, match="los#weight"):
+        refuse_unknown_ids(files, ["los#weight"])
+
+
+@pytest.mark.parametrize("name", ["perceptual_loss#calibrated_weight", "perceptual_arm"])
+def test_a_setting_of_an_earlier_version_is_told_with_what_replaced_it(name: str, tmp_path: Path) -> None:
+    _config(tmp_path)
+    with pytest.raises(InputError, match=r"(a term|an overlay).* in its place since 0\.5\.0"):
+        refuse_unknown_ids([str(tmp_path / "train.json")], [name])
