@@ -22,7 +22,7 @@ from dxa_monai.handlers.tracking import mlflow_run
 from dxa_monai.handlers.tracking_server import check_tracking_uri
 from dxa_monai.networks.trunk_weights import IMAGENET, initialise_trunk
 from dxa_monai.scan.manifest import read_manifest
-from dxa_monai.scan.measures import ANTHROPOMETRY_15, first_pairs
+from dxa_monai.scan.measures import PAPER_MEASURES, first_pairs
 from dxa_monai.scan.splits import check_new_people, split_by_subject
 
 FINE_TUNED, FROZEN = "fine_tuned", "frozen"
@@ -40,7 +40,7 @@ def compare_arms(
     split_seed: int = 0,
     workers: int = 1,
     overrides: Mapping[str, Any] | None = None,
-    measures: Sequence[str] = ANTHROPOMETRY_15,
+    measures: Sequence[str] = PAPER_MEASURES,
     tracking_uri: str = "",
     experiment: str = "dxa_anthropometry",
     params: Mapping[str, Any] | None = None,
