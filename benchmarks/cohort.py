@@ -27,7 +27,7 @@ _STAGES = {
     "room on the table": ("table.py", "fit_positioning"),
     "supine pose": ("body.py", "supine"),
     "T pose": ("body.py", "t_pose"),
-    "15 measures": ("anthropometry.py", "measure"),
+    "body measures": ("anthropometry.py", "measure"),
     "skeleton": ("skeleton.py", "place_skeleton"),
     "bone mineral map": ("skeleton.py", "bone_mineral_map"),
     "bone volume map": ("skeleton.py", "bone_volume_map"),

@@ -23,7 +23,7 @@ BOXES = {
     "latent": (2, 1.875, "latent code", DATA),
     "generator": (3, 1.875, "DXA-VAE: generator", NETWORK),
     "regressor": (3, 0.75, "head\nbundles/dxa_anthropometry", NETWORK),
-    "measures": (4, 0.75, "15 body measures\ncm, cm², litres", DATA),
+    "measures": (4, 0.75, "body measures\ncm, cm², litres", DATA),
     "image": (4, 1.875, "scan, made by a network", DATA),
     "analysis": (3, 3, "body composition\ncalibration, decomposition, regions\nbundles/dxa_body_composition", PHYSICS),
     "composition": (4, 3, "fat, lean, bone by region", DATA),

@@ -13,7 +13,7 @@ from dxa_monai.phantom.mesh import write_ply
 from dxa_monai.scan.format import SCAN_SHAPE
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.manifest import read_manifest, write_manifest
-from dxa_monai.scan.measures import ANTHROPOMETRY_15
+from dxa_monai.scan.measures import BODY_MEASURES
 from tests.bodies import coarse
 
 
@@ -52,7 +52,7 @@ def bar_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def measured_pairs(bar_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Manifest of other people than the pretraining's, with 15 measures."""
+    """Manifest of other people than the pretraining's, with all body measures."""
     folder = tmp_path_factory.mktemp("pairs")
     rng = np.random.default_rng(1)
     rows = []
@@ -61,7 +61,7 @@ def measured_pairs(bar_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -
         scan.parent.mkdir(exist_ok=True)
         scan.write_bytes(Path(row["scan"]).read_bytes())
         size = float(rng.normal(1.0, 0.1))
-        measures = {name: 50.0 * size * (index + 1) for index, name in enumerate(ANTHROPOMETRY_15)}
+        measures = {name: 50.0 * size * (index + 1) for index, name in enumerate(BODY_MEASURES)}
         rows.append(row | {"subject_id": "Q" + row["subject_id"], "scan": str(scan)} | measures)
     write_manifest(rows, folder / "manifest.csv")
     return folder / "manifest.csv"

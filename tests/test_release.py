@@ -263,7 +263,9 @@ def test_every_network_and_measurement_works_as_downloaded(
     scan = torch.from_numpy(load_scan(row["scan"]).counts.astype(np.float32) / 16383).permute(2, 0, 1)
     with torch.no_grad():
         here = networks["dxa_anthropometry"](scan[None])[0].numpy()
-    np.testing.assert_allclose(measured.loc[row["scan_id"], "bicep_left_circumference_cm":], here, rtol=1e-4)
+    np.testing.assert_allclose(
+        measured.loc[row["scan_id"], list(networks["dxa_anthropometry"].measures)], here, rtol=1e-4
+    )
     composition = pd.read_csv(tmp_path / "bc" / "body_composition.csv")
     assert len(composition) > 0
     (predicted,) = (tmp_path / "scans").rglob("*.npy")

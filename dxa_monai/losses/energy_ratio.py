@@ -24,8 +24,8 @@ class EnergyRatioLoss(nn.Module):
 
     .. math:: L = \frac{1}{3 |body|} \sum_{s, body} \min(|R_s(x) - R_s(y)| / w, \; 8)
 
-    so that 1 is the difference between pure fat and pure lean tissue. Fat and lean lie a few percent of R apart: where R
-    is scaled to its whole range (1 to 3), that difference hardly counts.
+    so that 1 is the difference between pure fat and pure lean tissue. Fat and lean lie a few percent of R apart: where
+    R is scaled to its whole range (1 to 3), that difference hardly counts.
 
     Args:
         window: difference of R that counts as 1.

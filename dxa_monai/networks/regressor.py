@@ -10,7 +10,7 @@ from torch import nn
 from dxa_monai.errors import InputError
 from dxa_monai.networks.trunk import DXATrunk
 from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE
-from dxa_monai.scan.measures import ANTHROPOMETRY_15
+from dxa_monai.scan.measures import PAPER_MEASURES
 
 
 class AnthropometryRegressor(nn.Module):
@@ -44,7 +44,7 @@ class AnthropometryRegressor(nn.Module):
 
     def __init__(
         self,
-        measures: Sequence[str] = ANTHROPOMETRY_15,
+        measures: Sequence[str] = PAPER_MEASURES,
         in_channels: int = len(CHANNELS),
         spatial_shape: Sequence[int] = SCAN_SHAPE,
         map_shape: Sequence[int] | None = (5, 4),

@@ -1,37 +1,27 @@
-"""Fifteen tape-measure girths, volumes and the surface area of a body in the T-pose.
+"""Tape-measure girths, volumes and the surface area of a body in the T-pose.
 
-The measures are those of the paper's Table 3 (arXiv 2206.06663), which come from a commercial 3-D scanner whose exact
-landmarks are not published; the levels used here are stated at :func:`measure`. A girth is the perimeter of the convex
-hull of a plane section: a tape does not follow hollows.
+``HOW`` says how each of :data:`dxa_monai.scan.measures.BODY_MEASURES` is taken. The paper's own (Table 3 of arXiv
+2206.06663) come from a commercial 3-D scanner whose exact landmarks are not published; the levels used here are stated
+at each entry. A girth is the perimeter of the convex hull of a plane section: a tape does not follow hollows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from dxa_monai.errors import InputError
 from dxa_monai.phantom import mesh
 from dxa_monai.phantom.mesh import FloatArray, IntArray
 from dxa_monai.phantom.surface import PART_NAMES
-from dxa_monai.scan.measures import ANTHROPOMETRY_15
+from dxa_monai.scan.measures import BODY_MEASURES
 
 if TYPE_CHECKING:
     from dxa_monai.phantom.body import BodyModel, PosedBody
-
-MEASURES = ANTHROPOMETRY_15
-"""Names and order of the measures."""
-
-_BICEP_LEVEL = 0.5
-_THIGH_LEVEL = 1.0 / 3.0
-_CALF_LEVELS = np.linspace(0.15, 0.5, 15)
-_HIP_LEVELS = np.linspace(-0.15, 0.15, 15)
-_WAIST_LEVELS = np.linspace(0.25, 0.5, 15)
 
 
 def girth_cm(
@@ -76,67 +66,135 @@ def volume_l(vertices_m: FloatArray, faces: IntArray) -> float:
     return 1000.0 * mesh.enclosed_volume_m3(vertices_m, faces)
 
 
-def measure(body: PosedBody, model: BodyModel) -> dict[str, float]:
-    """All ``MEASURES`` of a body in the T-pose.
-
-    - bicep: across the upper arm's axis, half-way from the shoulder to the elbow joint.
-    - thigh: across the thigh's axis, a third of the way from the hip to the knee joint, below the gluteal fold.
-    - calf: the largest girth across the shank's axis, 15 to 50 % of the way from the knee to the ankle joint.
-    - hip: the largest horizontal girth of trunk and legs around the buttocks, within 15 % of the distance from the hip
-      to the shoulder joints above and below the hip joints.
-    - waist: the smallest horizontal girth of the trunk between ribs and iliac crest, 25 to 50 % of that distance above
-      the hip joints.
-    - surface area: the closed skin, without eyes and mouth.
-    - volumes: arms are cut from the trunk at the shoulder, legs at the groin, along the lines where the skin begins to
-      follow the limb's bones, and closed by flat fans. The torso is the total without arms, legs and head (the head
-      ends below the chin).
+class Standing:
+    """What measures are taken on: skin, joints and parts of a body in the T-pose.
 
     Args:
         body: T-pose of a person.
         model: the model that made it.
-
-    Returns:
-        Measures by name, in the order of ``MEASURES``.
     """
-    vertices = model.closed_vertices(body.vertices_m)
-    joints = body.joints_m
 
-    def skin_of(*parts: str) -> IntArray:
-        wanted = [PART_NAMES.index(part) for part in parts]
-        return model.closed_faces[np.isin(model.closed_face_part, wanted)]
+    def __init__(self, body: PosedBody, model: BodyModel) -> None:
+        self.model = model
+        self.vertices_m = model.closed_vertices(body.vertices_m)
+        self.joints_m = body.joints_m
+        self._skins: dict[tuple[str, ...], IntArray] = {}
 
-    def limb_girths(part: str, start: str, end: str, levels: Iterable[float]) -> list[float]:
-        faces, axis = skin_of(part), joints[end] - joints[start]
-        return [girth_cm(vertices, faces, joints[start] + level * axis, axis, nearest=True) for level in levels]
+    def skin(self, *parts: str) -> IntArray:
+        """``(F, 3)`` faces of the closed skin of some of ``PART_NAMES``."""
+        if parts not in self._skins:
+            wanted = [PART_NAMES.index(part) for part in parts]
+            self._skins[parts] = self.model.closed_faces[np.isin(self.model.closed_face_part, wanted)]
+        return self._skins[parts]
 
+    @cached_property
+    def part_volume_l(self) -> dict[str, float]:
+        """Volumes by part.
+
+        Arms are cut from the trunk at the shoulder, legs at the groin, along the lines where the skin begins to follow
+        the limb's bones, and closed by flat fans; the head ends below the chin.
+        """
+        faces, part_of_face = self.model.part_faces, self.model.part_of_face
+        return {name: volume_l(self.vertices_m, faces[part_of_face == part]) for part, name in enumerate(PART_NAMES)}
+
+
+Way = Callable[[Standing], float]
+_SIDES = ("left", "right")
+
+
+def _limb_girth(standing: Standing, side: str, limb: str, between: tuple[str, str], levels: Collection[float]) -> float:
+    skin = standing.skin(f"{side}_{limb}")
+    start, end = (standing.joints_m[f"{joint}.{side[0].upper()}"] for joint in between)
+    axis = end - start
+    return max(girth_cm(standing.vertices_m, skin, start + level * axis, axis, nearest=True) for level in levels)
+
+
+def _girths(measure: str, limb: str, between: tuple[str, str], levels: Collection[float]) -> dict[str, Way]:
+    """Of either side, the largest girth across the axis between two joints, at these parts of the way."""
+    how = partial(_limb_girth, limb=limb, between=between, levels=levels)
+    return {measure.format(side=side): partial(how, side=side) for side in _SIDES}
+
+
+def _trunk_girth(
+    standing: Standing, parts: Sequence[str], levels: Collection[float], choose: Callable[[Iterable[float]], float]
+) -> float:
+    """One of the horizontal girths at these parts of the way from the hip to the shoulder joints."""
+    joints, skin, up = standing.joints_m, standing.skin(*parts), np.array([0.0, 0.0, 1.0])
     hip = (joints["upperleg01.L"] + joints["upperleg01.R"]) / 2.0
     shoulder = (joints["upperarm01.L"] + joints["upperarm01.R"]) / 2.0
+    return choose(girth_cm(standing.vertices_m, skin, hip + level * (shoulder - hip), up) for level in levels)
 
-    def trunk_girths(faces: IntArray, levels: Iterable[float]) -> list[float]:
-        up = np.array([0.0, 0.0, 1.0])
-        return [girth_cm(vertices, faces, hip + level * (shoulder - hip), up) for level in levels]
 
-    part_volume_l = {
-        name: volume_l(vertices, model.part_faces[model.part_of_face == part]) for part, name in enumerate(PART_NAMES)
-    }
-    measures = {
-        "hip_circumference_cm": max(trunk_girths(skin_of("trunk", "left_leg", "right_leg"), _HIP_LEVELS)),
-        "waist_circumference_cm": min(trunk_girths(skin_of("trunk"), _WAIST_LEVELS)),
-        "whole_body_surface_area_cm2": 1e4 * mesh.surface_area_m2(vertices, model.closed_faces),
-        "torso_volume_l": part_volume_l["trunk"],
-        "total_volume_l": sum(part_volume_l.values()),
-    }
-    for side, suffix in (("left", "L"), ("right", "R")):
-        arm, leg = f"{side}_arm", f"{side}_leg"
-        bicep = limb_girths(arm, f"upperarm01.{suffix}", f"lowerarm01.{suffix}", [_BICEP_LEVEL])
-        thigh = limb_girths(leg, f"upperleg01.{suffix}", f"lowerleg01.{suffix}", [_THIGH_LEVEL])
-        calf = limb_girths(leg, f"lowerleg01.{suffix}", f"foot.{suffix}", _CALF_LEVELS)
-        measures[f"bicep_{side}_circumference_cm"] = bicep[0]
-        measures[f"thigh_{side}_circumference_cm"] = thigh[0]
-        measures[f"calf_{side}_circumference_cm"] = max(calf)
-        measures[f"arm_{side}_volume_l"] = part_volume_l[arm]
-        measures[f"leg_{side}_volume_l"] = part_volume_l[leg]
-    return {name: measures[name] for name in MEASURES}
+def _part_volume(standing: Standing, part: str) -> float:
+    return standing.part_volume_l[part]
+
+
+def _volumes(measure: str, limb: str) -> dict[str, Way]:
+    return {measure.format(side=side): partial(_part_volume, part=f"{side}_{limb}") for side in _SIDES}
+
+
+HOW: dict[str, Way] = {
+    # Across the upper arm's axis, half-way from the shoulder to the elbow joint.
+    **_girths("bicep_{side}_circumference_cm", "arm", ("upperarm01", "lowerarm01"), levels=[0.5]),
+    # The largest girth across the forearm's axis, 10 to 50 % of the way from the elbow to the wrist joint: a tape finds
+    # it by moving down the relaxed, straight forearm from below the elbow.
+    **_girths("forearm_{side}_circumference_cm", "arm", ("lowerarm01", "wrist"), levels=np.linspace(0.1, 0.5, 9)),
+    # Across the thigh's axis, a third of the way from the hip to the knee joint, below the gluteal fold.
+    **_girths("thigh_{side}_circumference_cm", "leg", ("upperleg01", "lowerleg01"), levels=[1.0 / 3.0]),
+    # The largest girth across the shank's axis, 15 to 50 % of the way from the knee to the ankle joint.
+    **_girths("calf_{side}_circumference_cm", "leg", ("lowerleg01", "foot"), levels=np.linspace(0.15, 0.5, 15)),
+    # The largest horizontal girth of trunk and legs around the buttocks, within 15 % of the distance from the hip to
+    # the shoulder joints above and below the hip joints.
+    "hip_circumference_cm": partial(
+        _trunk_girth, parts=("trunk", "left_leg", "right_leg"), levels=np.linspace(-0.15, 0.15, 15), choose=max
+    ),
+    # The smallest horizontal girth of the trunk between ribs and iliac crest, 25 to 50 % of that distance above the
+    # hip joints.
+    "waist_circumference_cm": partial(_trunk_girth, parts=("trunk",), levels=np.linspace(0.25, 0.5, 15), choose=min),
+    # The closed skin, without eyes and mouth.
+    "whole_body_surface_area_cm2": lambda standing: (
+        1e4 * mesh.surface_area_m2(standing.vertices_m, standing.model.closed_faces)
+    ),
+    **_volumes("arm_{side}_volume_l", "arm"),
+    **_volumes("leg_{side}_volume_l", "leg"),
+    # The total without arms, legs and head.
+    "torso_volume_l": partial(_part_volume, part="trunk"),
+    "total_volume_l": lambda standing: sum(standing.part_volume_l.values()),
+}
+"""How each of ``BODY_MEASURES`` is taken."""
+
+
+def check_names(how: Collection[str], listed: Collection[str]) -> None:
+    """Refuse a measure that is listed and cannot be taken, or is taken and not listed.
+
+    Raises:
+        InputError: the names differ.
+    """
+    unknown, unlisted = sorted(set(listed).difference(how)), sorted(set(how).difference(listed))
+    if unknown or unlisted:
+        raise InputError(
+            "body measures: expected the same names in BODY_MEASURES (dxa_monai/scan/measures.py) and in HOW "
+            f"(dxa_monai/phantom/anthropometry.py), got {', '.join(unknown) or 'none'} in the first alone and "
+            f"{', '.join(unlisted) or 'none'} in the second alone."
+        )
+
+
+check_names(HOW, BODY_MEASURES)
+
+
+def measure(body: PosedBody, model: BodyModel, names: Iterable[str] = BODY_MEASURES) -> dict[str, float]:
+    """The measures of a body in the T-pose, as ``HOW`` takes them.
+
+    Args:
+        body: T-pose of a person.
+        model: the model that made it.
+        names: which; default: all.
+
+    Returns:
+        Measures by name, in the order of ``names``.
+    """
+    standing = Standing(body, model)
+    return {name: HOW[name](standing) for name in names}
 
 
 @numba.njit(cache=True)
@@ -173,8 +231,23 @@ def _curves(edges: IntArray) -> IntArray:
     """``(S,)`` number of the connected curve that each segment of a section belongs to."""
     names, node = np.unique(edges.ravel(), return_inverse=True)
     node = node.reshape(-1, 2)
-    links = coo_matrix((np.ones(len(node)), (node[:, 0], node[:, 1])), shape=(len(names), len(names)))
-    return connected_components(links, directed=False)[1][node[:, 0]]
+    return np.unique(_joined(node, len(names))[node[:, 0]], return_inverse=True)[1]
+
+
+@numba.njit(cache=True)
+def _joined(links, count):  # type: ignore[no-untyped-def]
+    """``(count,)`` for each node the smallest node that ``(L, 2)`` links lead to."""
+    root = np.arange(count)
+    for index in range(links.shape[0]):
+        ends = [links[index, 0], links[index, 1]]
+        for side in range(2):
+            while root[ends[side]] != ends[side]:
+                root[ends[side]] = root[root[ends[side]]]
+                ends[side] = root[ends[side]]
+        root[max(ends)] = min(ends)
+    for node in range(count):  # a root is smaller than what it was given to, so its own root is known by now
+        root[node] = root[root[node]]
+    return root
 
 
 @numba.njit(cache=True)

@@ -4,7 +4,7 @@
 
     output_dir/
       manifest.csv            one row a scan
-      cohort.json             seed, count, acquisition, versions, people refused and re-posed, content hash
+      cohort.json             seed, count, acquisition, measures, versions, people refused and re-posed, content hash
       scans/{scan_id}.npy     uint16 (150, 109, 6)
       truth/{scan_id}.npz     areal_density_g_cm2 float32 (3, 150, 109), region_map uint8, pixel_spacing_mm
       meshes/{subject_id}.ply T-pose mesh
@@ -40,6 +40,7 @@ from dxa_monai.phantom.simulate import PersonRecord, Simulator
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.manifest import write_manifest
+from dxa_monai.scan.measures import BODY_MEASURES, PAPER_MEASURES
 from dxa_monai.worker_pool import run_in_processes
 
 MANIFEST_NAME = "manifest.csv"
@@ -80,7 +81,7 @@ def generate_cohort(
 
     Raises:
         InputError: an argument is out of range, the folder cannot be written to, or it holds a cohort of another
-            seed or other settings.
+            seed, other settings or other body measures.
         RuntimeError: a worker failed; the message names the person.
         SystemExit: interrupted with Ctrl-C, after one line that says how to continue.
     """
@@ -97,6 +98,7 @@ def generate_cohort(
         "seed": seed,
         "save_meshes": save_meshes,
         "acquisition": acquisition.as_dict(),
+        "measures": sorted(BODY_MEASURES),
     }
     if children_share:
         settings["children_share"] = float(children_share)
@@ -215,6 +217,8 @@ def _claim(folder: Path, settings: dict[str, Any], count: int) -> None:
         _write_json(path, settings)
         return
     found = _read_json(path)
+    found.setdefault("measures", sorted(PAPER_MEASURES))  # before they were recorded, everybody had these
+    _check_measures(folder, settings["measures"], found["measures"])
     differing = sorted(name for name in settings.keys() | found.keys() if settings.get(name) != found.get(name))
     if differing:
         name = differing[0]
@@ -226,6 +230,17 @@ def _claim(folder: Path, settings: dict[str, Any], count: int) -> None:
     if recorded is not None and recorded > count:
         raise InputError(
             f"{folder}: expected to make {recorded} people or more of the {recorded} there, got count {count}."
+        )
+
+
+def _check_measures(folder: Path, wanted: list[str], made_with: list[str]) -> None:
+    """Refuse to put people of other body measures into one manifest, where each would lack what the others have."""
+    differences = {"without": set(wanted).difference(made_with), "with": set(made_with).difference(wanted)}
+    told = [f"{word} {', '.join(sorted(names))}" for word, names in differences.items() if names]
+    if told:
+        raise InputError(
+            f"{folder}: expected a cohort whose people have the body measures of today, got one that was made "
+            f"{' and '.join(told)}; choose another folder, or delete this one to make its people again."
         )
 
 

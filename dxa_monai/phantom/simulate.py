@@ -46,7 +46,7 @@ class PersonRecord:
     Attributes:
         person: the person that was scanned in the end.
         vertices_m: ``(V, 3)`` T-pose mesh, vertices of ``BodyModel.faces``.
-        anthropometry: the 15 measures of the T-pose mesh.
+        anthropometry: the measures of the T-pose mesh, by the names of ``BODY_MEASURES``.
         visits: one or two scans.
         reposed: how often somebody had to be put on the table anew.
         refused: how many persons were refused before this one, by reason ("unreachable", "does not fit").

@@ -13,7 +13,7 @@ from dxa_monai.distributed import share_of_process
 from dxa_monai.handlers.provenance import manifest_hash
 from dxa_monai.handlers.screening import screen_split
 from dxa_monai.scan.manifest import Row, as_datalist, read_manifest
-from dxa_monai.scan.measures import ANTHROPOMETRY_15, as_labelled_datalist, first_pairs, measure_statistics
+from dxa_monai.scan.measures import as_labelled_datalist, first_pairs, measure_statistics, measures_of
 from dxa_monai.scan.quarantine import BadScanPolicy
 from dxa_monai.scan.reader import RawDXAReader
 from dxa_monai.scan.splits import Split, read_split, split_by_subject, split_from_path_lists
@@ -186,7 +186,7 @@ class MeasuredData(PairedData):
     Data lists have ``label``, float32 ``(M,)`` in the columns' units.
 
     Args:
-        measures: columns of the manifest; None: see :attr:`measures`.
+        measures: columns of the manifest; None: those of ``BODY_MEASURES`` that it has.
         arguments: see :class:`PairedData`.
     """
 
@@ -196,8 +196,12 @@ class MeasuredData(PairedData):
 
     @cached_property
     def measures(self) -> tuple[str, ...]:
-        """The columns that are predicted."""
-        return tuple(self._wanted) if self._wanted else ANTHROPOMETRY_15
+        """The columns that are predicted: those asked for, or all body measures that the manifest has.
+
+        Raises:
+            InputError: see :func:`dxa_monai.scan.measures.measures_of`.
+        """
+        return measures_of(self.rows, self._wanted)
 
     def measure_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of the measures over the training rows, ``(M,)`` each."""

@@ -1,8 +1,13 @@
-"""What a manifest knows of people beside their scans: the measures that a network learns to read from a scan."""
+"""What a manifest knows of people beside their scans: the measures that a network learns to read from a scan.
+
+The measures of the body are listed here and nowhere else; how each is taken from a virtual person's mesh is in
+:mod:`dxa_monai.phantom.anthropometry`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -11,7 +16,7 @@ import torch
 from dxa_monai.errors import InputError
 from dxa_monai.scan.manifest import Row, as_datalist
 
-ANTHROPOMETRY_15 = (
+PAPER_MEASURES = (
     "bicep_left_circumference_cm",
     "bicep_right_circumference_cm",
     "calf_left_circumference_cm",
@@ -28,7 +33,14 @@ ANTHROPOMETRY_15 = (
     "torso_volume_l",
     "total_volume_l",
 )
-"""The paper's 15 measures (arXiv 2206.06663, table 3) as columns of the manifest."""
+"""The measures of the paper (arXiv 2206.06663, table 3), in its order, as columns of the manifest."""
+
+BODY_MEASURES = (
+    *PAPER_MEASURES,
+    "forearm_left_circumference_cm",
+    "forearm_right_circumference_cm",
+)
+"""All measures that virtual people have: the paper's and what was added. A name ends in its unit."""
 
 _UNITS = {"cm": "cm", "cm2": "cm²", "l": "litres", "kg": "kg", "g": "g"}
 
@@ -38,6 +50,44 @@ def measure_label(measure: str) -> str:
     words = measure.split("_")
     unit = _UNITS.get(words[-1])
     return " ".join(words) if unit is None else f"{' '.join(words[:-1])} ({unit})"
+
+
+def measures_of(rows: Iterable[Mapping[str, Any]], wanted: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Which measures a training on these scans is about: those asked for, else all of the list that the scans have.
+
+    Args:
+        rows: manifest rows.
+        wanted: columns of the manifest, kept in this order; None or empty: those of ``BODY_MEASURES`` that the manifest
+            has.
+
+    Returns:
+        Columns that hold a number for every scan.
+
+    Raises:
+        InputError: a column asked for is named twice or is not there; none is asked for and none of ``BODY_MEASURES``
+            is there; a row lacks a number that others have; there is no row.
+    """
+    rows = list(rows)
+    if not rows:
+        raise InputError("manifest: expected at least one scan, got none.")
+    columns = {name for row in rows for name, value in row.items() if value is not None}
+    if not wanted:
+        chosen = tuple(name for name in BODY_MEASURES if name in columns)
+        if not chosen:
+            raise InputError(f"manifest: expected at least one of the columns {', '.join(BODY_MEASURES)}, got none.")
+    else:
+        if isinstance(wanted, str):
+            raise InputError(f"measures: expected a list of columns of the manifest, got the text '{wanted}'.")
+        chosen = tuple(str(name) for name in wanted)
+        for place, name in enumerate(chosen):
+            if name in chosen[:place]:
+                raise InputError(f"measures: expected every column once, got {name} again.")
+            if name not in columns:
+                similar = get_close_matches(name, columns, 1)
+                hint = f" (similar: {similar[0]})" if similar else ""
+                raise InputError(f"measures: expected columns of the manifest, got {name}, which is none{hint}.")
+    _check_numbers(rows, chosen)
+    return chosen
 
 
 def as_labelled_datalist(rows: Iterable[Mapping[str, Any]], measures: Sequence[str]) -> list[dict[str, Any]]:
@@ -69,6 +119,11 @@ def measure_table(rows: Iterable[Mapping[str, Any]], measures: Sequence[str]) ->
     rows = list(rows)
     if not measures:
         raise InputError("measures: expected at least one column of the manifest, got none.")
+    _check_numbers(rows, measures)
+    return np.array([[float(row[measure]) for measure in measures] for row in rows]).reshape(len(rows), len(measures))
+
+
+def _check_numbers(rows: Sequence[Mapping[str, Any]], measures: Iterable[str]) -> None:
     for measure in measures:
         lacking = [row["scan_id"] for row in rows if not isinstance(row.get(measure), (int, float))]
         if lacking:
@@ -76,7 +131,6 @@ def measure_table(rows: Iterable[Mapping[str, Any]], measures: Sequence[str]) ->
                 f"manifest: expected a number in column {measure} for every scan, "
                 f"got none for scan '{lacking[0]}' ({len(lacking)} of {len(rows)} scans)."
             )
-    return np.array([[float(row[measure]) for measure in measures] for row in rows]).reshape(len(rows), len(measures))
 
 
 def measure_statistics(rows: Iterable[Mapping[str, Any]], measures: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:

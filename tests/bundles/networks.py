@@ -57,5 +57,6 @@ def tiny_regressor(seed: int = 0) -> AnthropometryRegressor:
         # batch normalisation by statistics of smooth images, as scans are, so that the ReLUs let something pass
         for _ in range(20):
             network(F.interpolate(torch.rand(8, 6, 5, 4), (150, 109), mode="bilinear"))
-        network.set_measure_statistics(torch.linspace(20.0, 100.0, 15), torch.linspace(1.0, 15.0, 15))
+        count = len(network.measures)
+        network.set_measure_statistics(torch.linspace(20.0, 100.0, count), torch.linspace(1.0, 15.0, count))
     return network.eval()

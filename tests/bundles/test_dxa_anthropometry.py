@@ -12,7 +12,7 @@ from monai.bundle import ConfigParser, run
 from dxa_monai.evaluation.measures import BASELINES
 from dxa_monai.networks.checkpoint import load_regressor
 from dxa_monai.scan.manifest import read_manifest, write_manifest
-from dxa_monai.scan.measures import ANTHROPOMETRY_15, first_pairs
+from dxa_monai.scan.measures import BODY_MEASURES, first_pairs
 from dxa_monai.scan.splits import read_split, split_by_subject, write_split
 from tests.bundles.tiny import ANTHROPOMETRY, bundle_files, config_folder, refusal
 
@@ -55,8 +55,9 @@ def test_statistics_of_the_training_pairs_lie_in_the_checkpoint_alone(trained: P
     rows = read_manifest(measured_pairs)
     chosen = first_pairs(read_split(trained, rows)["train"], 12, seed=0)
     volumes = [row["total_volume_l"] for row in chosen]
-    assert float(network.measure_mean[-1]) == pytest.approx(np.mean(volumes))
-    assert float(network.measure_standard_deviation[-1]) == pytest.approx(np.std(volumes, ddof=1))
+    place = network.measures.index("total_volume_l")
+    assert float(network.measure_mean[place]) == pytest.approx(np.mean(volumes))
+    assert float(network.measure_standard_deviation[place]) == pytest.approx(np.std(volumes, ddof=1))
     text = "".join(path.read_text() for path in trained.glob("*.json")) + (trained / "metrics.csv").read_text()
     assert "measure_mean" not in text
 
@@ -71,7 +72,7 @@ def test_evaluation_writes_measures_of_held_out_people(trained: Path, measured_p
     )
     table = pd.read_csv(tmp_path / "table" / "measures.csv")
     assert list(dict.fromkeys(table["arm"])) == [*BASELINES, "no_dxa"]
-    assert set(table["measure"]) == {*ANTHROPOMETRY_15, "mean_of_measures"}
+    assert set(table["measure"]) == {*BODY_MEASURES, "mean_of_measures"}
     held_out = read_split(trained, read_manifest(measured_pairs))["test"]
     predictions = pd.read_csv(tmp_path / "table" / "measures_per_scan.csv")
     assert set(predictions["scan_id"]) == {row["scan_id"] for row in held_out}
@@ -92,9 +93,9 @@ def test_inference_gives_every_scan_its_measures_with_units(
         checkpoint=str(trained / "best.pt"),
     )
     table = pd.read_csv(tmp_path / "anthropometry.csv")
-    assert list(table.columns) == ["scan_id", "scan", *ANTHROPOMETRY_15]
+    assert list(table.columns) == ["scan_id", "scan", *BODY_MEASURES]
     assert len(table) == len(read_manifest(measured_pairs))
-    assert np.isfinite(table[list(ANTHROPOMETRY_15)].to_numpy()).all()
+    assert np.isfinite(table[list(BODY_MEASURES)].to_numpy()).all()
 
 
 def test_people_of_the_pretraining_are_refused(
@@ -217,7 +218,7 @@ def test_baselines_predict_the_measures_that_the_networks_were_trained_for(
     """They predicted the paper's fifteen, and the waist of one arm was compared with the bicep of another."""
     wanted = ["waist_circumference_cm", "total_volume_l"]
     rows = [
-        {name: value for name, value in row.items() if name not in ANTHROPOMETRY_15 or name in wanted}
+        {name: value for name, value in row.items() if name not in BODY_MEASURES or name in wanted}
         for row in read_manifest(measured_pairs)
     ]
     manifest = measured_pairs.parent / "two_measures.csv"
@@ -255,8 +256,16 @@ def test_metadata_belongs_to_the_bundle() -> None:
     metadata = json.loads((config_folder("dxa_anthropometry") / "metadata.json").read_text())
     assert metadata["name"] == "dxa_anthropometry"
     assert metadata["version"] in metadata["changelog"]
-    outputs = metadata["network_data_format"]["outputs"]["pred"]["channel_def"]
-    assert tuple(outputs.values()) == ANTHROPOMETRY_15
+
+
+def test_metadata_lists_the_measures_of_the_released_network() -> None:
+    """A measure that is added to the list comes into the metadata with the first weights that were trained on it."""
+    bundle = config_folder("dxa_anthropometry").parent
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    described = tuple(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())
+    released = load_regressor(bundle / "models" / "model.pt").measures
+    assert described == released, "write the measures of models/model.pt into channel_def, num_channels as many"
+    assert set(released) <= set(BODY_MEASURES), "the list in dxa_monai/scan/measures.py lacks measures of the network"
 
 
 @pytest.mark.parametrize("preset", ["small", "paper"])

@@ -30,7 +30,7 @@ from dxa_monai.networks.regressor import AnthropometryRegressor
 from dxa_monai.scan.format import CHANNELS, channels_first
 from dxa_monai.scan.io import RawScan, load_scan, save_scan
 from dxa_monai.scan.manifest import Row, read_manifest
-from dxa_monai.scan.measures import ANTHROPOMETRY_15, first_pairs, measure_table
+from dxa_monai.scan.measures import PAPER_MEASURES, first_pairs, measure_table
 from dxa_monai.scan.source import ScanSource
 from dxa_monai.scan.splits import Split, split_by_subject
 from dxa_monai.scan.statistics import image_statistics
@@ -132,7 +132,7 @@ def _of_arm(found: Findings, table: str, arm: str, *index: str) -> pd.DataFrame:
 
 def test_measures_of_networks_in_another_order_are_compared_by_name(split: Split, tmp_path: Path) -> None:
     network = _network(split["test"])
-    order = np.random.default_rng(0).permutation(ANTHROPOMETRY_15)
+    order = np.random.default_rng(0).permutation(PAPER_MEASURES)
     other = _regressor(tuple(map(str, order)), network)
     assert other.measures != network.measures
     a, b = (run_folder(tmp_path / name, split, each) for name, each in (("a", network), ("b", other)))
@@ -150,7 +150,7 @@ def test_measures_of_networks_in_another_order_are_compared_by_name(split: Split
 
 
 def test_beside_a_measure_stands_what_is_said_of_it(split: Split, tmp_path: Path) -> None:
-    measures = ANTHROPOMETRY_15[::-1]
+    measures = PAPER_MEASURES[::-1]
     network = _regressor(measures, _network(split["test"]))
     found = _findings({"net": run_folder(tmp_path / "run", split, network)}, split)
     row = split["test"][0]
@@ -167,7 +167,7 @@ def test_networks_of_different_measures_are_refused(split: Split, measured_pairs
     network = tiny_regressor()
     paths = {
         "all": run_folder(tmp_path / "all", split, network),
-        "fewer": run_folder(tmp_path / "fewer", split, _regressor(ANTHROPOMETRY_15[:-1], network)),
+        "fewer": run_folder(tmp_path / "fewer", split, _regressor(PAPER_MEASURES[:-1], network)),
     }
     with pytest.raises(InputError, match=r"fewer/best\.pt: expected the measures .* got 14, .*in total_volume_l"):
         ArmEvaluation(MeasuresTask(), measured_pairs, tmp_path / "out", paths).run()

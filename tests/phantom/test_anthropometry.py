@@ -5,11 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import trimesh
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.special import ellipe
 
 from dxa_monai.errors import InputError
-from dxa_monai.phantom.anthropometry import MEASURES, girth_cm, measure, volume_l
+from dxa_monai.phantom.anthropometry import HOW, _curves, check_names, girth_cm, measure, volume_l
 from dxa_monai.phantom.body import PART_NAMES, BodyModel, Phenotype, PosedBody
+from dxa_monai.scan.measures import BODY_MEASURES
 
 ORIGIN = np.zeros(3)
 UP = np.array([0.0, 0.0, 1.0])
@@ -70,6 +73,17 @@ def test_nearest_curve_of_several() -> None:
         assert girth == pytest.approx(200 * np.pi * radius, rel=2e-3)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_curves_are_the_connected_components_of_the_edges(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    edges = rng.integers(0, rng.integers(1, 60), size=(30, 2))
+    links = coo_matrix((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(60, 60))
+    expected = connected_components(links, directed=False)[1][edges[:, 0]]
+    found = _curves(edges)
+    np.testing.assert_array_equal(found[:, None] == found, expected[:, None] == expected)
+    assert set(found) == set(range(found.max() + 1))
+
+
 def test_a_plane_that_misses_is_told() -> None:
     vertices, faces = ellipsoid(0.1, 0.1, 0.1)
     with pytest.raises(InputError, match="expected a plane that cuts"):
@@ -103,10 +117,11 @@ def moved(body: PosedBody, matrix: np.ndarray) -> PosedBody:
 
 
 def test_names_order_and_plausible_size(measures: dict[str, float]) -> None:
-    assert tuple(measures) == MEASURES
+    assert tuple(measures) == BODY_MEASURES
     # A woman of 168 cm and 56 l (about 57 kg).
     plausible = {
         "bicep_left_circumference_cm": (21, 30),
+        "forearm_left_circumference_cm": (20, 26),
         "calf_left_circumference_cm": (31, 40),
         "hip_circumference_cm": (88, 105),
         "thigh_left_circumference_cm": (45, 60),
@@ -121,16 +136,57 @@ def test_names_order_and_plausible_size(measures: dict[str, float]) -> None:
         assert low < measures[name] < high, name
 
 
+# The average man and woman of 507 active adults, and the range of their forearms, arm stretched and palm up:
+# G. Heinz et al., J. Stat. Educ. 11(2), 2003.
+@pytest.mark.parametrize(
+    ("sex", "height_cm", "volume_l", "low_cm", "high_cm"), [("M", 178.0, 75.0, 22, 33), ("F", 165.0, 60.0, 19, 31)]
+)
+def test_forearms_are_as_thick_as_those_of_people(
+    body_model: BodyModel, sex: str, height_cm: float, volume_l: float, low_cm: float, high_cm: float
+) -> None:
+    def forearm_cm(litres: float) -> float:
+        body = body_model.t_pose(body_model.solve(sex, 30, height_cm, litres))
+        return measure(body, body_model, ["forearm_left_circumference_cm"])["forearm_left_circumference_cm"]
+
+    assert low_cm < forearm_cm(volume_l) < high_cm
+    assert forearm_cm(volume_l) > 1.02 * forearm_cm(0.9 * volume_l)
+
+
+@pytest.mark.parametrize("widest", [0.1, 0.25, 0.4])
+def test_a_forearm_is_measured_where_it_is_widest_below_the_elbow(widest: float) -> None:
+    """On an ellipsoid between elbow and wrist, in whichever direction the arm points."""
+    vertices, faces = ellipsoid(0.05, 0.04, 0.3)
+    turn = trimesh.transformations.rotation_matrix(0.9, [0.3, 1.0, 0.2])[:3, :3]
+    length = 0.25
+    elbow, wrist = np.array([0.0, 0.0, -widest * length]), np.array([0.0, 0.0, (1.0 - widest) * length])
+    body = PosedBody(vertices @ turn.T, {"lowerarm01.L": turn @ elbow, "wrist.L": turn @ wrist}, vertices)
+    arm = np.full(len(faces), PART_NAMES.index("left_arm"))
+    model = SimpleNamespace(closed_vertices=lambda points: points, closed_faces=faces, closed_face_part=arm)
+    (girth,) = measure(body, model, ["forearm_left_circumference_cm"]).values()
+    assert girth == pytest.approx(100 * ellipse_perimeter(0.05, 0.04), rel=2e-3)
+
+
+def test_a_measure_that_is_listed_or_taken_alone_is_told() -> None:
+    check_names(HOW, BODY_MEASURES)
+    listed = (*BODY_MEASURES, "neck_circumference_cm")
+    with pytest.raises(InputError, match=r"got neck_circumference_cm in the first alone and none in the second alone"):
+        check_names(HOW, listed)
+    with pytest.raises(InputError, match=r"got none in the first alone and total_volume_l in the second alone"):
+        check_names(HOW, [name for name in BODY_MEASURES if name != "total_volume_l"])
+
+
 def test_volumes_add_up_but_for_the_head(
     body_model: BodyModel, standing: PosedBody, measures: dict[str, float]
 ) -> None:
     assert measures["total_volume_l"] == pytest.approx(body_model.volume_l(standing.vertices_m), rel=1e-12)
-    head = measures["total_volume_l"] - sum(measures[name] for name in MEASURES[9:14])
+    parts = [name for name in measures if name.endswith("_volume_l") and name != "total_volume_l"]
+    assert len(parts) == len(PART_NAMES) - 1
+    head = measures["total_volume_l"] - sum(measures[name] for name in parts)
     assert 2.5 < head < 5.0
 
 
 def test_a_symmetric_body_has_equal_sides(measures: dict[str, float]) -> None:
-    for name in MEASURES:
+    for name in BODY_MEASURES:
         if "_left_" in name:
             assert measures[name] == pytest.approx(measures[name.replace("_left_", "_right_")], rel=1e-4), name
 
@@ -138,7 +194,7 @@ def test_a_symmetric_body_has_equal_sides(measures: dict[str, float]) -> None:
 def test_scaling_laws(body_model: BodyModel, standing: PosedBody, measures: dict[str, float]) -> None:
     larger = measure(moved(standing, 1.1 * np.eye(3)), body_model)
     power = {"cm": 1, "cm2": 2, "l": 3}
-    for name in MEASURES:
+    for name in BODY_MEASURES:
         assert larger[name] == pytest.approx(1.1 ** power[name.rsplit("_", 1)[1]] * measures[name], rel=1e-9), name
 
 
@@ -169,7 +225,7 @@ def test_mirroring_swaps_left_and_right(body_model: BodyModel, standing: PosedBo
         part_of_face=other_side[body_model.part_of_face],
     )
     after = measure(PosedBody(stretched @ mirror, joints, standing.lean_vertices_m), model)
-    for name in MEASURES:
+    for name in BODY_MEASURES:
         assert after[name] == pytest.approx(before[_other(name)], rel=1e-9), name
 
 

@@ -20,7 +20,6 @@ from PIL import Image
 from dxa_monai.errors import InputError
 from dxa_monai.figures.contact_sheet import write_contact_sheet
 from dxa_monai.phantom import cohort, simulate
-from dxa_monai.phantom.anthropometry import MEASURES
 from dxa_monai.phantom.cohort import generate_cohort
 from dxa_monai.phantom.population import Person, sample_person, visit_count
 from dxa_monai.phantom.projection import BodyDoesNotFit
@@ -29,6 +28,7 @@ from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.scan.format import PIXEL_SPACING_MM, pixel_area_cm2
 from dxa_monai.scan.io import load_scan
 from dxa_monai.scan.manifest import read_manifest, write_manifest
+from dxa_monai.scan.measures import BODY_MEASURES, PAPER_MEASURES
 from dxa_monai.scan.regions import regional_totals
 
 SEED = 2
@@ -71,7 +71,7 @@ def test_manifest_lists_what_is_there(folder: Path) -> None:
         for name, value in found.items():
             assert row[name] == pytest.approx(value, rel=1e-8, abs=1e-12)
         assert row["mass_kg"] == pytest.approx(found["total_mass_g"] / 1000.0, rel=1e-8)
-        assert all(row[name] > 0 for name in MEASURES)
+        assert all(row[name] > 0 for name in BODY_MEASURES)
         assert row["total_volume_l"] > row["torso_volume_l"]
         assert Path(row["mesh"]).read_bytes().startswith(b"ply\nformat binary_little_endian")
 
@@ -98,6 +98,7 @@ def test_cohort_record(folder: Path) -> None:
     assert record["seed"] == SEED
     assert record["count"] == COUNT
     assert record["acquisition"] == Acquisition().as_dict()
+    assert set(record["measures"]) == set(BODY_MEASURES)
     assert {"refused", "reposed", "versions", "content_sha256", "scans"} <= record.keys()
 
 
@@ -184,6 +185,34 @@ def test_another_seed_is_refused(folder: Path) -> None:
 def test_another_scanner_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match="same acquisition"):
         generate_cohort(COUNT, folder, SEED, acquisition=Acquisition(kvp_low=90.0), progress=False)
+
+
+@pytest.mark.parametrize("count", [COUNT, COUNT + 1])
+def test_a_cohort_made_before_a_measure_was_added_is_refused(folder: Path, tmp_path: Path, count: int) -> None:
+    """Neither reused nor grown: its people would have nothing in the new columns."""
+    copy = tmp_path / "before"
+    shutil.copytree(folder, copy)
+    for path in (copy / "people" / "settings.json", copy / "cohort.json"):
+        settings = json.loads(path.read_text())
+        del settings["measures"]  # as cohorts of the paper's measures were recorded
+        path.write_text(json.dumps(settings))
+    before = contents(copy)
+    added = ", ".join(sorted(set(BODY_MEASURES).difference(PAPER_MEASURES)))
+    told = rf"before: expected .* body measures .*, got one that was made without {added}; choose another folder"
+    with pytest.raises(InputError, match=told):
+        generate_cohort(count, copy, SEED, progress=False)
+    assert contents(copy) == before
+
+
+def test_a_cohort_of_a_measure_that_is_gone_is_refused(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "before"
+    shutil.copytree(folder, copy)
+    path = copy / "people" / "settings.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps(settings | {"measures": [*settings["measures"][1:], "neck_circumference_cm"]}))
+    lost = settings["measures"][0]
+    with pytest.raises(InputError, match=rf"made without {lost} and with neck_circumference_cm; choose"):
+        generate_cohort(COUNT, copy, SEED, progress=False)
 
 
 def test_a_smaller_count_is_refused(folder: Path) -> None:

@@ -8,11 +8,13 @@ import pytest
 
 from dxa_monai.errors import InputError
 from dxa_monai.scan.measures import (
-    ANTHROPOMETRY_15,
+    BODY_MEASURES,
+    PAPER_MEASURES,
     as_labelled_datalist,
     first_pairs,
     measure_label,
     measure_statistics,
+    measures_of,
 )
 
 
@@ -31,10 +33,64 @@ def _rows(people: int = 6, visits: int = 2) -> list[dict[str, Any]]:
 
 
 def test_every_measure_names_its_unit() -> None:
-    labels = [measure_label(name) for name in ANTHROPOMETRY_15]
-    assert labels[0] == "bicep left circumference (cm)"
+    labels = [measure_label(name) for name in BODY_MEASURES]
+    assert len(set(labels)) == len(BODY_MEASURES)
+    assert measure_label("bicep_left_circumference_cm") == "bicep left circumference (cm)"
     assert {label.rpartition("(")[2] for label in labels} == {"cm)", "cm²)", "litres)"}
     assert measure_label("bmd_ratio") == "bmd ratio"
+
+
+def test_the_papers_measures_come_first() -> None:
+    assert BODY_MEASURES[: len(PAPER_MEASURES)] == PAPER_MEASURES
+    assert BODY_MEASURES > PAPER_MEASURES
+
+
+def test_what_is_asked_for_is_read_in_its_order() -> None:
+    rows = [row | {"total_fat_g": 20000.0} for row in _rows()]
+    wanted = ["total_fat_g", "waist_circumference_cm"]
+    assert measures_of(rows, wanted) == tuple(wanted)
+    assert measures_of(rows, tuple(wanted[::-1])) == tuple(wanted[::-1])
+
+
+@pytest.mark.parametrize("nothing", [None, [], ()])
+def test_without_a_wish_all_of_the_list_that_the_scans_have_is_read(nothing: list[str] | None) -> None:
+    rows = [row | {"total_fat_g": 20000.0} for row in _rows()]
+    assert measures_of(rows, nothing) == ("waist_circumference_cm", "total_volume_l")
+    everything = [row | dict.fromkeys(reversed(BODY_MEASURES), 1.0) for row in rows]
+    assert measures_of(iter(everything), nothing) == BODY_MEASURES
+
+
+@pytest.mark.parametrize("wanted", [None, ["total_volume_l"]])
+def test_a_column_that_only_some_scans_have_is_refused_with_column_and_scan(wanted: list[str] | None) -> None:
+    rows = _rows()
+    del rows[3]["total_volume_l"]
+    rows[5]["total_volume_l"] = None
+    with pytest.raises(InputError, match=r"column total_volume_l .* scan 'P1-1' \(2 of 12 scans\)"):
+        measures_of(rows, wanted)
+    assert measures_of(rows, ["waist_circumference_cm"]) == ("waist_circumference_cm",)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        (["waist_cm"], r"got waist_cm, which is none\.$"),
+        (["total_volume"], r"got total_volume, which is none \(similar: total_volume_l\)"),
+        (["total_volume_l", "total_volume_l"], "expected every column once, got total_volume_l again"),
+        ("total_volume_l", "expected a list of columns of the manifest, got the text 'total_volume_l'"),
+        (["scan"], "expected a number in column scan for every scan"),
+    ],
+)
+def test_a_wish_that_cannot_be_met_is_told(wanted: list[str], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        measures_of(_rows(), wanted)
+
+
+def test_scans_without_any_measure_are_told_what_is_expected() -> None:
+    rows = [{"subject_id": "A", "scan_id": "A1", "scan": "a.npy", "height_cm": 170.0}]
+    with pytest.raises(InputError, match=rf"at least one of the columns {', '.join(BODY_MEASURES)}, got none"):
+        measures_of(rows)
+    with pytest.raises(InputError, match="expected at least one scan, got none"):
+        measures_of([])
 
 
 def test_labels_come_in_the_order_asked_for() -> None:
