@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from dxa_monai.errors import InputError
+from dxa_monai.networks.rebuildable import Rebuildable
 from dxa_monai.networks.trunk import DXATrunk
 from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE
 from dxa_monai.scan.measures import ANTHROPOMETRY_15
 
 
-class AnthropometryRegressor(nn.Module):
+class AnthropometryRegressor(Rebuildable):
     """Measures of a body, in their own units, from a raw scan.
 
     The scan is normalised by a mean image and a scalar standard deviation, as in the VAE; the trunk's map is averaged
@@ -76,23 +77,6 @@ class AnthropometryRegressor(nn.Module):
         self.register_buffer("standard_deviation", torch.ones(()))
         self.register_buffer("measure_mean", torch.zeros(len(measures)))
         self.register_buffer("measure_standard_deviation", torch.ones(len(measures)))
-        self._architecture = {
-            "measures": list(measures),
-            "in_channels": in_channels,
-            "spatial_shape": list(spatial_shape),
-            "map_shape": None if map_shape is None else list(map_shape),
-            "block_config": list(block_config),
-            "growth_rate": growth_rate,
-            "init_features": init_features,
-            "norm": norm if isinstance(norm, str) else list(norm),
-            "pooled_shape": [rows, columns],
-            "dropout": dropout,
-        }
-
-    @torch.jit.unused
-    def architecture(self) -> dict[str, Any]:
-        """The constructor's arguments as plain types."""
-        return dict(self._architecture)
 
     @torch.jit.unused
     def set_normalisation(self, mean_image: torch.Tensor, standard_deviation: float) -> None:

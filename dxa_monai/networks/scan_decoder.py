@@ -9,9 +9,10 @@ from torch import nn
 from dxa_monai.errors import InputError
 from dxa_monai.networks.generator import DXAGenerator
 from dxa_monai.networks.linear_path import LinearPath
+from dxa_monai.networks.rebuildable import Rebuildable
 
 
-class ScanDecoder(nn.Module):
+class ScanDecoder(Rebuildable):
     """Base of networks that end in mean image + standard deviation * (generator + linear path) of a latent map.
 
     The tensors have the same names in all of them (``generator.*``, ``linear_path.*``, ``mean_image``,
