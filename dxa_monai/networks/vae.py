@@ -106,7 +106,7 @@ class DXAVAE(ScanDecoder):
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mu and log-variance, each ``(B, latent_channels, *latent_shape)``, of scans ``(B, in_channels, H, W)``."""
-        normalised = (x - self.mean_image) / self.standard_deviation
+        normalised = self.normalised(x)
         mu, log_variance = self.encoder(normalised)
         if self.linear_codes > 0:
             others = mu.flatten(1).shape[1] - self.linear_codes
