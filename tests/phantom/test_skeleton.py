@@ -16,6 +16,7 @@ from dxa_monai.phantom.bones import BODY_REGION_OF_GROUP, BONE_GROUPS, SIDES, Pl
 from dxa_monai.phantom.coefficients import COEFFICIENTS
 from dxa_monai.phantom.projection import Frame, centre_frame, thickness_map_cm
 from dxa_monai.phantom.skeleton import bone_mineral_map, bone_volume_map, place_skeleton
+from dxa_monai.phantom.table import fit_positioning
 
 # sex, age, stature cm, volume l, muscle
 PERSONS = {
@@ -39,7 +40,7 @@ def subjects(body_model: BodyModel) -> dict[str, Subject]:
     found = {}
     for name, person in PERSONS.items():
         phenotype = body_model.solve(*person)
-        body = body_model.supine(phenotype, body_model.fit_positioning(phenotype, Positioning()))
+        body = body_model.supine(phenotype, fit_positioning(body_model, phenotype, Positioning()))
         found[name] = Subject(body, place_skeleton(body, body_model), centre_frame(body.vertices_m))
     return found
 
