@@ -10,11 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from dxa_monai.phantom.truncated import truncated_normal
-
-FloatArray = npt.NDArray[np.float64]
 
 YOUNGEST_YEARS, ADULT_YEARS = 6.0, 18.0
 
