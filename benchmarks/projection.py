@@ -24,6 +24,7 @@ from dxa_monai.phantom.projection import (
     surface_area_map,
     thickness_map_cm,
 )
+from dxa_monai.phantom.table import fit_positioning
 
 Result = TypeVar("Result")
 _BODY_DENSITY_KG_L = 1.01
@@ -54,7 +55,7 @@ def main() -> None:
         volume_l = bmi * (height_cm / 100.0) ** 2 / _BODY_DENSITY_KG_L
         try:
             person = timed("solve", lambda: model.solve(sex, age_years, height_cm, volume_l, muscle))  # noqa: B023
-            positioning = timed("fit", lambda: model.fit_positioning(person, sample_positioning(rng)))  # noqa: B023
+            positioning = timed("fit", lambda: fit_positioning(model, person, sample_positioning(rng)))  # noqa: B023
             body = timed("supine and lean", lambda: model.supine(person, positioning))  # noqa: B023
             frame = centre_frame(body.vertices_m, positioning.shift_mm)
         except UnreachableBody:

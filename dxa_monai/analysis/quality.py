@@ -6,7 +6,7 @@ A fatal flag means that the scan has no numbers: they would be those of somethin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -53,23 +53,7 @@ _EDGES: dict[str, tuple[Any, ...]] = {
     "last column (patient's left)": np.s_[:, -1],
 }
 
-
-@dataclass(frozen=True)
-class Flag:
-    """Something doubtful.
-
-    Attributes:
-        name: for tables, one of ``NAMES``.
-        sentence: for people, with the figures that gave rise to it.
-        fatal: there are no numbers of this scan.
-    """
-
-    name: str
-    sentence: str
-    fatal: bool = False
-
-
-NAMES = (
+FlagName = Literal[
     "empty_scan",
     "no_open_air",
     "not_a_whole_body",
@@ -80,8 +64,23 @@ NAMES = (
     "implausible_r",
     "scanner_mismatch",
     "landmarks_guessed",
-)
+]
 """Every flag; the first three are always fatal, ``too_thick`` and ``implausible_r`` may be."""
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Something doubtful.
+
+    Attributes:
+        name: for tables.
+        sentence: for people, with the figures that gave rise to it.
+        fatal: there are no numbers of this scan.
+    """
+
+    name: FlagName
+    sentence: str
+    fatal: bool = False
 
 
 def field_flags(raw: torch.Tensor, body: BoolArray, model: ScannerModel, pixel_area_cm2: float) -> list[Flag]:

@@ -5,18 +5,17 @@ References:
         Lancet 327:307 (1986), doi:10.1016/S0140-6736(86)90837-8.
     [2] Glüer CC et al. Accurate assessment of precision errors: how to measure the reproducibility of bone
         densitometry techniques. Osteoporos Int 5:262 (1995), doi:10.1007/BF01774016.
-    [3] Field CA, Welsh AH. Bootstrapping clustered data. J R Stat Soc B 69:369 (2007),
-        doi:10.1111/j.1467-9868.2007.00593.x.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from dxa_monai.metrics.bootstrap import percentile_interval, resampled_people
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -39,8 +38,8 @@ def agreement(
     ``rmse`` = sqrt(mean d^2), ``bias`` = mean d, ``bias_percent`` of the mean truth, ``loa_low`` and ``loa_high`` =
     bias -+ 1.96 sd(d) [1].
 
-    People are resampled with all of their scans [3]. All statistics follow from five sums over each person's scans, so
-    a resample is a row of counts times those sums.
+    People are resampled with all of their scans (:mod:`dxa_monai.metrics.bootstrap`). All statistics follow from five
+    sums over each person's scans, so a resample is a row of counts times those sums.
 
     Args:
         measured: ``(N,)``, or ``(S, N)`` by networks of S seeds: d and d^2 are then means over seeds.
@@ -72,12 +71,9 @@ def agreement(
     people = len(sums)
     estimate = _statistics(sums.sum(axis=0, keepdims=True), centre)
     drawn = _statistics(resampled_people(people, resamples, seed) @ sums, centre)
-    tail = (1.0 - confidence) / 2.0
     result = {"people": float(people), "scans": float(second.size), "truth_mean": float(centre)}
-    for name in STATISTICS:
-        defined = drawn[name][np.isfinite(drawn[name])]  # a few people may all be drawn as one
-        low, high = np.quantile(defined, [tail, 1.0 - tail]) if people > 1 and defined.size else (np.nan, np.nan)
-        result |= {name: float(estimate[name][0]), f"{name}_low": float(low), f"{name}_high": float(high)}
+    for name in STATISTICS:  # not all are defined in every draw: a few people may all be drawn as one
+        result |= percentile_interval(estimate[name][0], drawn[name], people, confidence).named(name)
     return result
 
 
@@ -98,14 +94,6 @@ def _statistics(sums: FloatArray, centre: float) -> dict[str, FloatArray]:
         }
 
 
-@lru_cache(maxsize=32)
-def resampled_people(people: int, resamples: int, seed: int) -> FloatArray:
-    """``(R, P)`` how often each person is drawn."""
-    generator = np.random.default_rng(seed)
-    counts: FloatArray = generator.multinomial(people, np.full(people, 1.0 / people), size=resamples).astype(np.float64)
-    return counts
-
-
 def precision_cv_percent(
     values: npt.ArrayLike,
     subject_ids: Sequence[Any],
@@ -123,7 +111,8 @@ def precision_cv_percent(
         seed: of the resampling.
 
     Returns:
-        ``people``, ``cv_percent``, ``cv_percent_low``, ``cv_percent_high``; NaN without repeated scans.
+        ``people``, ``cv_percent``, ``cv_percent_low``, ``cv_percent_high``; NaN without repeated scans, the
+        interval also for one person.
     """
     measured = np.asarray(values, dtype=np.float64)
     ids = np.asarray([str(subject) for subject in subject_ids])
@@ -136,14 +125,8 @@ def precision_cv_percent(
         return {"people": 0.0, "cv_percent": np.nan, "cv_percent_low": np.nan, "cv_percent_high": np.nan}
     each = np.array(squares)
     drawn = 100.0 * np.sqrt(resampled_people(len(each), resamples, seed) @ each / len(each))
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(drawn, [tail, 1.0 - tail])
-    return {
-        "people": float(len(each)),
-        "cv_percent": float(100.0 * np.sqrt(each.mean())),
-        "cv_percent_low": float(low),
-        "cv_percent_high": float(high),
-    }
+    found = percentile_interval(100.0 * np.sqrt(each.mean()), drawn, len(each), confidence)
+    return {"people": float(len(each))} | found.named("cv_percent")
 
 
 def dice(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:

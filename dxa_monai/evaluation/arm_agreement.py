@@ -1,6 +1,6 @@
 """Measures that several arms predict, each trained with several seeds, against the truth: tables and differences.
 
-The interval of a number is over people (the cluster bootstrap of :mod:`dxa_monai.evaluation.agreement`), the squared
+The interval of a number is over people (the cluster bootstrap of :mod:`dxa_monai.metrics.bootstrap`), the squared
 error of a scan being the mean over seeds; how far the seeds lie apart is told beside it. Arms are compared in the same
 draws of people, so that what makes a person hard for all arms does not blur their difference.
 """
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dxa_monai.evaluation.agreement import resampled_people
+from dxa_monai.metrics.bootstrap import Interval, percentile_interval, resampled_people
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -50,7 +50,7 @@ def arm_table(
             row: dict[str, Any] = named | {"measure": measure, "people": arm.people, "scans": arm.scans}
             row["seeds"] = len(arm.errors)
             for name in STATISTICS:
-                row |= _interval(name, table[name][:, index], confidence)
+                row |= _interval(table[name][:, index], arm.people, confidence).named(name)
                 row[f"{name}_seed_sd"] = _spread(arm.of_each_seed(name)[:, index])
             tables.append(row)
     return pd.DataFrame(tables)
@@ -82,7 +82,8 @@ def arm_differences(
         for index, measure in enumerate((*arms[later].measures, MEAN_OF_MEASURES)):
             row: dict[str, Any] = named | {"measure": measure}
             for name in STATISTICS:
-                row |= _interval(name, drawn[later][name][:, index] - drawn[earlier][name][:, index], confidence)
+                difference = drawn[later][name][:, index] - drawn[earlier][name][:, index]
+                row |= _interval(difference, arms[later].people, confidence).named(name)
             rows.append(row)
     return pd.DataFrame(rows)
 
@@ -136,12 +137,9 @@ def _r2_and_rmse(truth: FloatArray, squared_error: FloatArray) -> dict[str, Floa
     return {"r2": np.hstack([r2, r2.mean(axis=1, keepdims=True)]), "rmse": np.hstack([rmse, none])}
 
 
-def _interval(name: str, values: FloatArray, confidence: float) -> dict[str, float]:
-    """The estimate stands first; draws in which it is not defined do not count."""
-    drawn = values[1:][np.isfinite(values[1:])]
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(drawn, [tail, 1.0 - tail]) if drawn.size else (np.nan, np.nan)
-    return {name: float(values[0]), f"{name}_low": float(low), f"{name}_high": float(high)}
+def _interval(values: FloatArray, people: int, confidence: float) -> Interval:
+    """The estimate stands first."""
+    return percentile_interval(values[0], values[1:], people, confidence)
 
 
 def _spread(values: FloatArray) -> float:

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from dxa_monai.errors import InputError
-from dxa_monai.files import atomic_path
+from dxa_monai.figures.panels import new_figure, save_figure
 from dxa_monai.scan.format import Array, counts_to_unit
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.source import ScanSource
@@ -54,8 +52,7 @@ def write_contact_sheet(manifest_path: str | Path, path: str | Path, people: int
     row_mm, column_mm = load_truth(rows[0]).pixel_spacing_mm
 
     height, width = 2.35, 0.86
-    figure = Figure(figsize=(width * len(_PANELS) + 1.6, height * len(rows) + 1.1), facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(width * len(_PANELS) + 1.6, height * len(rows) + 1.1, facecolor="white")
     axes = figure.subplots(len(rows), len(_PANELS), squeeze=False)
     figure.subplots_adjust(
         left=1.5 / figure.get_figwidth(),
@@ -86,9 +83,7 @@ def write_contact_sheet(manifest_path: str | Path, path: str | Path, people: int
         figure.colorbar(shown, cax=bar, orientation="horizontal")
         bar.tick_params(labelsize=6, length=2)
         bar.set_xlabel(unit, fontsize=7)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png", metadata={"Software": None})
-    return path
+    return save_figure(figure, path, dpi=110)
 
 
 def _spread(rows: list[dict[str, Any]], people: int) -> list[dict[str, Any]]:

@@ -9,15 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from dxa_monai.errors import InputError
-from dxa_monai.files import atomic_path
-
-_COLOURS = ("#b5426b", "#2f6f9f", "#777777", "#4c956c", "#c9822b", "#6a4c93", "#1b998b", "#3d3d3d")
-_COLUMNS = 5
+from dxa_monai.figures.panels import COLOURS, draw_points, label_figure, measure_panels, new_figure, save_figure
 
 
 def scatter_figure(
@@ -42,21 +37,10 @@ def scatter_figure(
     Raises:
         InputError: there is no measure, or the lengths differ.
     """
-    if not pairs:
-        raise InputError("pairs: expected at least one measure, got none.")
-    columns = min(_COLUMNS, len(pairs))
-    rows = math.ceil(len(pairs) / columns)
-    figure = Figure(figsize=(2.7 * columns, 2.6 * rows + 0.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    labels = np.asarray(groups)
-    for axis, (name, (predicted, truth)) in zip(grid, pairs.items(), strict=False):
-        made, true = np.asarray(predicted, dtype=np.float64), np.asarray(truth, dtype=np.float64)
-        if not made.size or not made.shape == true.shape == labels.shape:
-            raise InputError(f"{name}: expected as many predicted as true values, got {made.shape} and {true.shape}.")
-        for group, colour in zip(np.unique(labels), _COLOURS * len(labels), strict=False):
-            own = labels == group
-            axis.plot(true[own], made[own], ".", markersize=3.5, alpha=0.6, color=colour, label=str(group))
+    figure, panels = measure_panels(pairs, len(groups), 2.7, 2.6)
+    for panel in panels:
+        axis, name, made, true = panel
+        draw_points(panel, true, made, groups)
         ends = [min(true.min(), made.min()), max(true.max(), made.max())]
         axis.plot(ends, ends, color="black", linewidth=0.8)
         squared_error = np.square(made - true)
@@ -64,14 +48,9 @@ def scatter_figure(
         r2 = 1.0 - squared_error.sum() / spread if spread > 0.0 else math.nan
         axis.set_title(f"{name}\nR² {r2:.3f}, RMSE {math.sqrt(squared_error.mean()):.3g}", fontsize=8)
         axis.set_aspect("equal", adjustable="box")
-        axis.tick_params(labelsize=7)
-    for axis in grid[len(pairs) :]:
-        axis.set_axis_off()
-    grid[0].legend(fontsize=7, loc="upper left", framealpha=0.6)
-    figure.supxlabel("true", fontsize=9)
-    figure.supylabel("predicted", fontsize=9)
-    figure.suptitle(title, fontsize=10)
-    return _save(figure, path, dpi)
+    panels[0].axis.legend(fontsize=7, loc="upper left", framealpha=0.6)
+    label_figure(figure, "true", "predicted", title)
+    return save_figure(figure, path, dpi)
 
 
 def learning_curve_figure(
@@ -100,11 +79,10 @@ def learning_curve_figure(
     """
     if table.empty:
         raise InputError("table: expected at least one arm, got none.")
-    figure = Figure(figsize=(6.2, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(6.2, 4.2, layout="constrained")
     axis = figure.subplots()
     arms = list(dict.fromkeys(table["arm"]))
-    for place, (arm, colour) in enumerate(zip(arms, _COLOURS * len(arms), strict=False)):
+    for place, (arm, colour) in enumerate(zip(arms, COLOURS * len(arms), strict=False)):
         curve = table[table["arm"] == arm].sort_values("training_pairs")
         shifted = curve["training_pairs"] * 1.02 ** (place - len(arms) / 2)  # so that intervals do not hide each other
         reach = [curve[value] - curve[f"{value}_low"], curve[f"{value}_high"] - curve[value]]
@@ -118,11 +96,4 @@ def learning_curve_figure(
     axis.set_ylabel(label)
     axis.grid(alpha=0.25)
     axis.legend(fontsize=8)
-    return _save(figure, path, dpi)
-
-
-def _save(figure: Figure, path: str | Path, dpi: int) -> Path:
-    path = Path(path)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, format=path.suffix.removeprefix(".") or "png", metadata={"Software": None})
-    return path
+    return save_figure(figure, path, dpi)

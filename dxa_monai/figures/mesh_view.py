@@ -7,8 +7,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
+from dxa_monai.mesh.geometry import face_centres, face_vectors
 from dxa_monai.mesh.io import BodyMesh
-from dxa_monai.mesh.topology import face_centres, face_vectors
 
 LIGHT = (0.35, -0.85, 0.4)
 """Direction to the light: in front of the person, from above and from the person's left."""

@@ -8,10 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from dxa_monai.files import atomic_path
+from dxa_monai.figures.panels import new_figure, save_figure
 
 _COLOURS = ("tab:red", "tab:blue", "tab:green", "tab:orange")
 _BINS = 30
@@ -46,8 +44,7 @@ def write_distributions(
     """
     path = Path(path)
     columns = -(-len(labels) // 2)
-    figure = Figure(figsize=(2.75 * columns, 5.6), facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(2.75 * columns, 5.6, facecolor="white")
     colours = dict(zip(groups, _COLOURS, strict=False))
     for axis, (quantity, label) in zip(figure.subplots(2, columns, squeeze=False).flat, labels.items(), strict=False):
         everybody = np.concatenate([values[quantity] for values in groups.values()])
@@ -80,6 +77,4 @@ def write_distributions(
         "Virtual people (histograms) and published mean +- sd (dots; hollow: from memory, unchecked)", fontsize=9
     )
     figure.tight_layout()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png", metadata={"Software": None})
-    return path
+    return save_figure(figure, path, dpi=110)

@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dxa_monai.errors import InputError
 from dxa_monai.figures.mesh_view import draw_mesh
+from dxa_monai.figures.panels import new_figure, save_figure
 from dxa_monai.figures.reconstruction import ERROR_QUANTILE, error_percent
-from dxa_monai.files import atomic_path
 from dxa_monai.mesh.io import BodyMesh
 from dxa_monai.metrics.image_quality import psnr_db
 from dxa_monai.scan.format import CHANNELS, FULL_SCALE_NEPERS, PIXEL_SPACING_MM
@@ -84,7 +83,7 @@ def prediction_figure(
     extent = _field_cm(prediction.predicted, pixel_spacing_mm)
     has_error = target is not None
     height = 2.6 * (len(rows) + has_error)
-    figure = _figure(2.8 + 0.95 * len(CHANNELS) + 0.6, height + 0.5)
+    figure = new_figure(2.8 + 0.95 * len(CHANNELS) + 0.6, height + 0.5)
     grid = figure.add_gridspec(
         len(rows) + has_error,
         2 + len(CHANNELS),
@@ -119,7 +118,7 @@ def prediction_figure(
             if place == 0:
                 axes.set_ylabel("error", fontsize=8)
         _bar(figure, drawn, figure.add_subplot(grid[len(rows), 1 + len(CHANNELS)]))
-    return _save(figure, path)
+    return save_figure(figure, path, DPI)
 
 
 def people_page(
@@ -152,7 +151,7 @@ def people_page(
     panels = ("body", "scan", "predicted", "error")
     widths = ([1.7, 0.8, 0.8, 0.8, 0.15] * PEOPLE_IN_A_ROW)[:-1]
     width, height = sum(widths) + 0.9, 2.3 * rows + 0.3
-    figure = _figure(width, height)
+    figure = new_figure(width, height)
     grid = figure.add_gridspec(
         rows, len(widths), width_ratios=widths, wspace=0.04, hspace=0.12,
         left=0.005, right=1 - 0.85 / width, top=1 - 0.35 / height, bottom=0.005,
@@ -169,14 +168,7 @@ def people_page(
             for axes, label in zip((scan, predicted, wrong), panels[1:], strict=True):
                 axes.set_title(label, fontsize=7)
     _bar(figure, drawn, figure.add_axes((1 - 0.7 / width, 0.35, 0.12 / width, 0.3)))
-    return _save(figure, path)
-
-
-def _figure(width: float, height: float) -> Figure:
-    """A figure of its own, not pyplot's, which keeps every figure alive."""
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
-    return figure
+    return save_figure(figure, path, DPI)
 
 
 def _field_cm(scan: Scan, pixel_spacing_mm: tuple[float, float]) -> tuple[float, float, float, float]:
@@ -204,10 +196,3 @@ def _bar(figure: Figure, drawn: Any, axes: Axes) -> None:
     bar = figure.colorbar(drawn, cax=axes, extend="both")
     bar.set_label("error, % of the channel's range", fontsize=7)
     bar.ax.tick_params(labelsize=7, width=0.5)
-
-
-def _save(figure: Figure, path: str | Path) -> Path:
-    path = Path(path)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, format=path.suffix.removeprefix(".") or "png")
-    return path

@@ -12,11 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from dxa_monai.errors import InputError
-from dxa_monai.files import atomic_path
+from dxa_monai.figures.panels import new_figure, save_figure
 from dxa_monai.metrics.image_quality import psnr_db
 from dxa_monai.scan.format import CHANNELS, FULL_SCALE_NEPERS, PIXEL_SPACING_MM
 
@@ -93,10 +92,7 @@ def comparison_figure(
         nepers = f"{low * FULL_SCALE_NEPERS:.1f} to {high * FULL_SCALE_NEPERS:.1f} Np"
         axis.set_title(f"{name.replace('_', ', ')}\n{nepers}", fontsize=8)
 
-    path = Path(path)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, format=path.suffix.removeprefix(".") or "png")
-    return path
+    return save_figure(figure, path, dpi)
 
 
 def _check(original: Scan, arms: Mapping[str, Scan], channels: Sequence[str]) -> None:
@@ -114,8 +110,7 @@ def _grid(rows: int, columns: int, panel_height_inches: float) -> tuple[Figure, 
     inner_width = columns * PANEL_WIDTH_INCHES + (columns - 1) * GAP_INCHES
     inner_height = rows * panel_height_inches + (rows - 1) * GAP_INCHES
     width, height = LEFT_INCHES + inner_width + RIGHT_INCHES, TOP_INCHES + inner_height + BOTTOM_INCHES
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, height)
     axes = figure.subplots(rows, columns, squeeze=False)
     figure.subplots_adjust(
         left=LEFT_INCHES / width,

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from dxa_monai.analysis.landmarks import LANDMARK_NAMES, Landmarks, cut_lines
 from dxa_monai.analysis.segments import Point
-from dxa_monai.files import atomic_path
+from dxa_monai.figures.panels import new_figure, save_figure
 from dxa_monai.scan.format import Array
 from dxa_monai.scan.regions import Region, android_gynoid
 
@@ -72,8 +70,7 @@ def write_region_overlay(
     height, width = tissue.shape
     panel_height = 8.0
     panel_width = panel_height * width * column_mm / (height * row_mm)
-    figure = Figure(figsize=(2.0 * panel_width + 0.3, panel_height + 0.5), facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_figure(2.0 * panel_width + 0.3, panel_height + 0.5, facecolor="white")
     top = panel_height / (panel_height + 0.5)
     share = panel_width / (2.0 * panel_width + 0.3)
     brightest = max(float(np.quantile(tissue, 0.995)), 1e-3)
@@ -101,9 +98,7 @@ def write_region_overlay(
         axis.set_xlim(-0.5, width - 0.5)
         axis.set_ylim(height - 0.5, -0.5)
     figure.text(0.5, 0.5 * (1.0 + top), title, ha="center", va="center", fontsize=8, wrap=True)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png", metadata={"Software": None})
-    return path
+    return save_figure(figure, path, dpi=110)
 
 
 def _draw_regions(axis: Axes, regions: Array) -> None:

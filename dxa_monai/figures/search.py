@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from dxa_monai.errors import InputError
-from dxa_monai.files import atomic_path
+from dxa_monai.figures.panels import grid_of_panels, save_figure
 
 _COLOURS = {"complete": "#2f6f9f", "pruned": "#c9822b"}
 _BEST_COLOUR = "#b5426b"
@@ -54,11 +51,7 @@ def search_figure(
     complete = shown[shown["state"] == "complete"]
     if complete.empty:
         raise InputError("table: expected at least one complete trial, got none.")
-    panels = len(parameters) + 2
-    rows = math.ceil(panels / _COLUMNS)
-    figure = Figure(figsize=(4.0 * _COLUMNS, 3.1 * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
+    figure, grid = grid_of_panels(len(parameters) + 2, 4.0, 3.1, _COLUMNS)
     # trials that went wrong would flatten all others: they are drawn on the edge
     limits = _limits(complete[metric], greater_is_better)
     shown = shown.assign(**{metric: shown[metric].clip(*limits)})
@@ -66,19 +59,14 @@ def search_figure(
     _draw_history(grid[0], shown, complete, metric, greater_is_better)
     _draw_importances(grid[1], parameters, importances)
     best_row = complete.loc[complete[metric].idxmax() if greater_is_better else complete[metric].idxmin()]
-    for axis, name in zip(grid[2:], parameters, strict=False):
+    for axis, name in zip(grid[2:], parameters, strict=True):
         _draw_slice(axis, shown, best_row, metric, name, name in logarithmic)
-    for axis in (grid[0], *grid[2:panels]):
+    for axis in (grid[0], *grid[2:]):
         axis.set_ylim(*limits)
         axis.set_ylabel(f"{metric}, validation people", fontsize=8)
         axis.grid(alpha=0.25)
         axis.tick_params(labelsize=8)
-    for axis in grid[panels:]:
-        axis.set_axis_off()
-    path = Path(path)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, format=path.suffix.removeprefix(".") or "png", metadata={"Software": None})
-    return path
+    return save_figure(figure, path, dpi)
 
 
 def _limits(values: pd.Series, greater_is_better: bool) -> tuple[float, float]:

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dxa_monai.errors import InputError
+from dxa_monai.mesh.geometry import bounds, face_areas
 from dxa_monai.mesh.limits import MAX_FILE_BYTES
 from dxa_monai.mesh.parse import MESH_ENDINGS, read_triangles
-from dxa_monai.mesh.topology import bounds, face_vectors
 
 __all__ = ["MESH_ENDINGS", "METRES_PER_UNIT", "STATURE_M", "BodyMesh", "load_mesh"]
 
@@ -58,7 +58,7 @@ class BodyMesh:
     @cached_property
     def face_areas_m2(self) -> FloatArray:
         """``(F,)`` area of each face."""
-        return np.asarray(np.linalg.norm(face_vectors(self.vertices_m, self.faces), axis=1))
+        return face_areas(self.vertices_m, self.faces)
 
     @cached_property
     def bounds_m(self) -> FloatArray:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from dxa_monai.errors import InputError
+from dxa_monai.mesh.geometry import face_centres, vertex_normals
 from dxa_monai.mesh.io import BodyMesh
-from dxa_monai.mesh.topology import face_centres, face_vectors
 
 if TYPE_CHECKING:
     from pytorch3d.structures import Meshes
@@ -85,19 +85,14 @@ def fixed_vertices(
             f"{mesh.source}: expected the fixed topology of {vertex_count} vertices, got {len(mesh.vertices_m)}: "
             "sample points instead."
         )
-    vectors = face_vectors(mesh.vertices_m, mesh.faces)
-    normals = np.zeros_like(mesh.vertices_m)
-    for corner in range(3):
-        for axis in range(3):
-            normals[:, axis] += np.bincount(mesh.faces[:, corner], vectors[:, axis], minlength=len(normals))
-    chosen = normals[::step]
-    length = np.linalg.norm(chosen, axis=1, keepdims=True)
-    if not length.all():
+    normals = vertex_normals(mesh.vertices_m, mesh.faces)[::step]
+    lonely = ~normals.any(axis=1)
+    if lonely.any():
         raise InputError(
-            f"{mesh.source}: expected faces around each of the {len(chosen)} fixed vertices, "
-            f"got {int((length == 0.0).sum())} without: sample points instead."
+            f"{mesh.source}: expected faces around each of the {len(normals)} fixed vertices, "
+            f"got {int(lonely.sum())} without: sample points instead."
         )
-    return torch.from_numpy(mesh.vertices_m[::step]).float(), torch.from_numpy(chosen / length).float()
+    return torch.from_numpy(mesh.vertices_m[::step]).float(), torch.from_numpy(normals).float()
 
 
 def with_noise(points: torch.Tensor, noise_mm: float, generator: torch.Generator) -> torch.Tensor:

@@ -33,7 +33,6 @@ import numpy as np
 import numpy.typing as npt
 
 from dxa_monai.mesh.io import BodyMesh
-from dxa_monai.mesh.topology import face_vectors
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -99,7 +98,7 @@ def _spread_points(mesh: BodyMesh) -> FloatArray:
     Faces are chosen by equal steps of the summed area, so that only the place inside a face is random.
     """
     rng = np.random.default_rng(0)
-    summed = np.cumsum(np.linalg.norm(face_vectors(mesh.vertices_m, mesh.faces), axis=1))
+    summed = np.cumsum(mesh.face_areas_m2)
     steps = (np.arange(_POINTS) + 0.5) / _POINTS * summed[-1]
     corners = mesh.vertices_m[mesh.faces[np.searchsorted(summed, steps)]]
     root, along = np.sqrt(rng.random((_POINTS, 1))), rng.random((_POINTS, 1))

@@ -7,17 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from dxa_monai.mesh.geometry import bounds, face_areas, face_centres, face_vectors
 from dxa_monai.mesh.io import BodyMesh
-from dxa_monai.mesh.topology import (
-    bounds,
-    disagreeing_faces,
-    face_centres,
-    face_vectors,
-    find_holes,
-    pieces,
-    repeated_faces,
-    weld,
-)
+from dxa_monai.mesh.topology import disagreeing_faces, find_holes, pieces, repeated_faces, weld
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -94,11 +86,11 @@ def repaired(mesh: BodyMesh, others: bool, max_holes: float) -> BodyMesh:
         faces = faces[~doubled]
     if others:
         welded, first = weld(vertices, faces)
-        piece = pieces(vertices[first], welded, _areas_m2(vertices, faces))
-        share = _areas_m2(vertices, faces)[piece > 0].sum() / _areas_m2(vertices, faces).sum()
+        piece = pieces(vertices[first], welded, face_areas(vertices, faces))
+        share = face_areas(vertices, faces)[piece > 0].sum() / face_areas(vertices, faces).sum()
         mends.append(f"kept the largest of {int(piece.max()) + 1} pieces (dropped {share:.1%} of the surface)")
         faces = faces[piece == 0]
-    wrong = disagreeing_faces(weld(vertices, faces)[0], _areas_m2(vertices, faces))
+    wrong = disagreeing_faces(weld(vertices, faces)[0], face_areas(vertices, faces))
     if wrong.any():
         mends.append(f"turned {int(wrong.sum())} faces wound against the others")
         faces = _turned(faces, wrong)
@@ -118,17 +110,13 @@ def _with_holes_closed(vertices: FloatArray, faces: IntArray, max_holes: float) 
     welded, first = weld(vertices, faces)
     holes = find_holes(vertices[first], welded)
     count = len(holes.areas_m2)
-    if not count or holes.areas_m2.sum() > max_holes * _areas_m2(vertices, faces).sum():
+    if not count or holes.areas_m2.sum() > max_holes * face_areas(vertices, faces).sum():
         return vertices, faces, 0
     edges = first[holes.edges]
     corners = np.bincount(holes.hole, minlength=count)[:, None]
     sums = np.stack([np.bincount(holes.hole, vertices[edges[:, 0], axis], count) for axis in range(3)], axis=1)
     fans = np.column_stack([edges[:, 1], edges[:, 0], len(vertices) + holes.hole])
     return np.concatenate([vertices, sums / corners]), np.concatenate([faces, fans]), count
-
-
-def _areas_m2(vertices: FloatArray, faces: IntArray) -> FloatArray:
-    return np.asarray(np.linalg.norm(face_vectors(vertices, faces), axis=1))
 
 
 def _turned(faces: IntArray, which: npt.NDArray[np.bool_]) -> IntArray:

@@ -22,24 +22,6 @@ JOINING_GAP_M = 0.001
 """Pieces closer than this belong together: the seams between the cameras of a scanner are such cracks."""
 
 
-def face_vectors(vertices: FloatArray, faces: IntArray) -> FloatArray:
-    """``(F, 3)`` normals of the faces, each as long as the face's area."""
-    first, second, third = vertices[faces[:, 0]], vertices[faces[:, 1]], vertices[faces[:, 2]]
-    return np.asarray(np.cross(second - first, third - first) / 2.0)
-
-
-def face_centres(vertices: FloatArray, faces: IntArray) -> FloatArray:
-    """``(F, 3)`` mean of the corners of each face."""
-    return np.asarray((vertices[faces[:, 0]] + vertices[faces[:, 1]] + vertices[faces[:, 2]]) / 3.0)
-
-
-def bounds(vertices: FloatArray, faces: IntArray) -> FloatArray:
-    """``(2, 3)`` smallest and largest coordinates of the faces; vertices without a face do not count."""
-    used = np.zeros(len(vertices), dtype=bool)
-    used[faces] = True
-    return np.stack([vertices[used].min(axis=0), vertices[used].max(axis=0)])
-
-
 def weld(vertices: FloatArray, faces: IntArray) -> tuple[IntArray, IntArray]:
     """Give vertices at exactly the same place one index.
 

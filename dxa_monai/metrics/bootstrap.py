@@ -1,8 +1,9 @@
 """Confidence intervals over people: the cluster bootstrap.
 
 A person with two visits gives two scans that resemble each other. Resampling scans would count that person twice and
-make the interval too narrow, so people are resampled, each with all of their scans [1]. The resampling itself is
-``scipy.stats.bootstrap``, run on the people's indices; the interval is the percentile one.
+make the interval too narrow, so people are resampled, each with all of their scans [1]. How often each person is drawn
+is a row of weights; a statistic of sums over people (a mean, R2, RMSE) follows for all draws at once from the product
+of the weights with each person's sums. Intervals are the percentile ones.
 
 References:
     [1] Field CA, Welsh AH. Bootstrapping clustered data. J R Stat Soc B 69:369 (2007),
@@ -12,11 +13,13 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+
+FloatArray = npt.NDArray[np.float64]
 
 
 class Interval(NamedTuple):
@@ -25,6 +28,50 @@ class Interval(NamedTuple):
     estimate: float
     low: float
     high: float
+
+    def named(self, name: str) -> dict[str, float]:
+        """As columns of a table: ``name``, ``name_low``, ``name_high``."""
+        return {name: self.estimate, f"{name}_low": self.low, f"{name}_high": self.high}
+
+
+@lru_cache(maxsize=4)
+def resampled_people(people: int, resamples: int, seed: int) -> FloatArray:
+    """``(R, P)`` how often each person is drawn, the same for equal arguments; read-only.
+
+    Args:
+        people: P, people; as many are drawn each time.
+        resamples: R, number of bootstrap samples.
+        seed: of the draws.
+    """
+    generator = np.random.default_rng(seed)
+    counts: FloatArray = generator.multinomial(people, np.full(people, 1.0 / people), size=resamples).astype(np.float64)
+    counts.setflags(write=False)
+    return counts
+
+
+def percentile_interval(estimate: float, drawn: FloatArray, people: int, confidence: float = 0.95) -> Interval:
+    """The percentile interval of a statistic.
+
+    Args:
+        estimate: the statistic of all people.
+        drawn: ``(R,)`` of the people drawn; draws in which it is not defined (NaN) do not count.
+        people: number of people. One person says nothing about other people.
+        confidence: nominal coverage, between 0 and 1.
+
+    Returns:
+        ``(estimate, low, high)``; ``low`` and ``high`` are NaN for one person, or where no draw is defined.
+
+    Raises:
+        ValueError: the confidence is not in (0, 1).
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence: expected a number between 0 and 1, got {confidence}.")
+    defined = drawn[np.isfinite(drawn)]
+    if people < 2 or not defined.size:
+        return Interval(float(estimate), float("nan"), float("nan"))
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(defined, [tail, 1.0 - tail])
+    return Interval(float(estimate), float(low), float(high))
 
 
 def bootstrap_interval(
@@ -43,7 +90,7 @@ def bootstrap_interval(
     Args:
         values: ``(N,)``, one finite number a scan.
         subject_ids: ``(N,)``, whose scan it is.
-        statistic: of a ``(M,)`` array of values, gives one number.
+        statistic: of a ``(M,)`` array of values, gives one number. Another than the mean is computed draw by draw.
         confidence: nominal coverage, between 0 and 1.
         resamples: number of bootstrap samples.
         seed: of the resampling.
@@ -60,29 +107,16 @@ def bootstrap_interval(
         raise ValueError(f"values: expected one number and one subject a scan, got {scans.shape} and {ids.shape}.")
     if not np.isfinite(scans).all():
         raise ValueError(f"values: expected finite numbers, got {np.count_nonzero(~np.isfinite(scans))} that are not.")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence: expected a number between 0 and 1, got {confidence}.")
-
     order = np.lexsort((scans, ids))
-    scans, ids = scans[order], ids[order]
-    people = np.split(scans, np.flatnonzero(ids[1:] != ids[:-1]) + 1)
-    estimate = float(statistic(scans))
-    if len(people) == 1:
-        return Interval(estimate, float("nan"), float("nan"))
-
-    def of_people(drawn: npt.NDArray[np.int64]) -> float:
-        return float(statistic(np.concatenate([people[index] for index in drawn])))
-
-    result = stats.bootstrap(
-        (np.arange(len(people)),),
-        of_people,
-        n_resamples=resamples,
-        vectorized=False,
-        confidence_level=confidence,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    return Interval(estimate, float(result.confidence_interval.low), float(result.confidence_interval.high))
+    scans = scans[order]
+    _, person = np.unique(ids[order], return_inverse=True)
+    scans_of_person = np.bincount(person)
+    weights = resampled_people(len(scans_of_person), resamples, seed)
+    if statistic is np.mean:
+        drawn = weights @ np.bincount(person, scans) / (weights @ scans_of_person)
+    else:
+        drawn = np.array([statistic(np.repeat(scans, times[person].astype(int))) for times in weights])
+    return percentile_interval(statistic(scans), drawn, len(scans_of_person), confidence)
 
 
 def paired_difference_interval(

@@ -88,19 +88,6 @@ def compact_checkpoint(source: str | Path, path: str | Path) -> None:
         write_tensors(content, temporary)
 
 
-def load_network_weights(network: nn.Module, path: str | Path) -> dict[str, Any]:
-    """Load the weights of a file by :func:`save_network` into ``network``, all of them; return the file's ``extra``.
-
-    Nothing is changed in ``network`` unless every tensor fits by name and shape.
-
-    Raises:
-        InputError: no such file, not a checkpoint of this project, or one of another architecture.
-    """
-    content = _read(path, "cpu")
-    _load_state(network, content["state"], path)
-    return content["extra"]
-
-
 def load_vae(path: str | Path, map_location: str | torch.device = "cpu") -> DXAVAE:
     """The :class:`DXAVAE` of a file by :func:`save_network`, built as the file says, in evaluation mode.
 

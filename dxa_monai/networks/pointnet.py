@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
 
 from dxa_monai.networks.point_layers import LatentHead, PointMLP, place_points, scaled_extents
+from dxa_monai.networks.rebuildable import Rebuildable
 
 
 class TNet(nn.Module):
@@ -37,7 +37,7 @@ class TNet(nn.Module):
         return self.to_matrix(self.body_layers(body)).unflatten(1, (self.size, self.size))
 
 
-class PointNetEncoder(nn.Module):
+class PointNetEncoder(Rebuildable):
     """Points of a body to mu and log-variance through two learnt transforms and one maximum over all points [1]_.
 
     The coordinates are multiplied by a 3 x 3 matrix, the features of a point by a second, larger one; both come from
@@ -88,21 +88,6 @@ class PointNetEncoder(nn.Module):
         self.layers = PointMLP(first_channels[-1], channels, norm)
         self.head = LatentHead(channels[-1] + 3, head_channels, latent_channels, latent_shape, norm)
         self._matrices: tuple[torch.Tensor, ...] = ()
-        self._architecture = {
-            "in_features": self.in_features,
-            "latent_channels": int(latent_channels),
-            "latent_shape": [int(size) for size in latent_shape],
-            "first_channels": list(first_channels),
-            "channels": list(channels),
-            "transform_channels": list(transform_channels),
-            "transform_body_channels": list(transform_body_channels),
-            "head_channels": list(head_channels),
-            "norm": norm,
-        }
-
-    def architecture(self) -> dict[str, Any]:
-        """The constructor's arguments as plain types: ``PointNetEncoder(**architecture)`` makes an equal network."""
-        return dict(self._architecture)
 
     def forward(self, points: torch.Tensor, lengths: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Mu and log-variance; see :meth:`dxa_monai.networks.pointnet2.PointNet2Encoder.forward`."""

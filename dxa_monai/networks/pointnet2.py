@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from itertools import chain
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import nn
 from dxa_monai.errors import InputError
 from dxa_monai.networks.grouping import ball_neighbours, farthest_points, gather_points
 from dxa_monai.networks.point_layers import LatentHead, PointMLP, place_points, scaled_extents
+from dxa_monai.networks.rebuildable import Rebuildable
 
 SMALL_LEVELS: tuple[dict[str, Any], ...] = (
     {"centres": 256, "radii_m": [0.1], "neighbours": [16], "channels": [[32, 32, 64]]},
@@ -78,7 +78,7 @@ class SetAbstraction(nn.Module):
         return centres, torch.cat(joined, dim=-1)
 
 
-class PointNet2Encoder(nn.Module):
+class PointNet2Encoder(Rebuildable):
     """Points of a body to mu and log-variance through set abstraction [1]_ and one PointNet on what remains.
 
     The size of a body in metres survives. Nothing is scaled to a unit sphere: balls have a radius in metres, the last
@@ -128,19 +128,6 @@ class PointNet2Encoder(nn.Module):
             width = abstraction.out_channels
         self.global_layers = PointMLP(3 + width, global_channels, norm)
         self.head = LatentHead(global_channels[-1] + 3, head_channels, latent_channels, latent_shape, norm)
-        self._architecture = {
-            "in_features": self.in_features,
-            "latent_channels": int(latent_channels),
-            "latent_shape": [int(size) for size in latent_shape],
-            "levels": plain_levels,
-            "global_channels": list(global_channels),
-            "head_channels": list(head_channels),
-            "norm": norm,
-        }
-
-    def architecture(self) -> dict[str, Any]:
-        """The constructor's arguments as plain types: ``PointNet2Encoder(**architecture)`` makes an equal network."""
-        return deepcopy(self._architecture)
 
     def forward(self, points: torch.Tensor, lengths: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Mu and log-variance, each ``(B, latent_channels, *latent_shape)``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
+from inspect import signature
 from typing import Any
 
 import torch
@@ -65,6 +65,7 @@ class PseudoDXA(ScanDecoder):
         kind = arguments.pop("kind", None)
         if kind not in ENCODERS:
             raise InputError(f"encoder: expected a kind among {', '.join(ENCODERS)}, got '{kind}'.")
+        self._encoder_kind = str(kind)
         try:
             self.encoder = ENCODERS[kind](latent_channels=latent_channels, latent_shape=latent_shape, **arguments)
         except TypeError as error:
@@ -84,30 +85,22 @@ class PseudoDXA(ScanDecoder):
             for parameter in self.encoder.head.mu.parameters():
                 parameter[: self.linear_codes] = 0.0
         self._generator_frozen = False
-        encoder_architecture = self.encoder.architecture()
-        del encoder_architecture["latent_channels"], encoder_architecture["latent_shape"]
-        self._architecture = {
-            "encoder": {"kind": kind, **encoder_architecture},
-            "out_channels": out_channels,
-            "spatial_shape": [int(size) for size in spatial_shape],
-            "latent_channels": latent_channels,
-            "latent_shape": [int(size) for size in latent_shape],
-            "generator_channels": list(generator_channels),
-            "generator_kernel_sizes": list(generator_kernel_sizes),
-            "generator_dense_shape": None if generator_dense_shape is None else list(generator_dense_shape),
-            "linear_channels": linear_channels,
-        }
 
     @classmethod
     def like(cls, vae: DXAVAE, encoder: Mapping[str, Any] | None = None) -> PseudoDXA:
         """A network with a random generator of the architecture that ``vae`` has; ``encoder`` as of the constructor."""
         of_vae = vae.architecture()
-        shared = {name: of_vae[name] for name in _SHARED_ARGUMENTS}
+        shared = {name: value for name, value in of_vae.items() if name in signature(PseudoDXA).parameters}
         return cls(encoder, out_channels=of_vae["in_channels"], **shared)
 
     def architecture(self) -> dict[str, Any]:
-        """The constructor's arguments as plain types: ``PseudoDXA(**architecture)`` makes an equal network."""
-        return deepcopy(self._architecture)
+        """As of every :class:`Rebuildable` network, with the encoder's defaults spelt out."""
+        of_encoder = {
+            name: value
+            for name, value in self.encoder.architecture().items()
+            if name not in ("latent_channels", "latent_shape")
+        }
+        return super().architecture() | {"encoder": {"kind": self._encoder_kind, **of_encoder}}
 
     def freeze_generator(self, frozen: bool = True) -> None:
         """Keep the generator as it is and in evaluation mode, also after :meth:`train`; or set it free again.
@@ -163,14 +156,3 @@ class PseudoDXA(ScanDecoder):
         if isinstance(self.encoder, PointNetEncoder):
             return self.encoder.orthogonality_penalty()
         return self.standard_deviation.new_zeros(())
-
-
-_SHARED_ARGUMENTS = (
-    "spatial_shape",
-    "latent_channels",
-    "latent_shape",
-    "generator_channels",
-    "generator_kernel_sizes",
-    "generator_dense_shape",
-    "linear_channels",
-)

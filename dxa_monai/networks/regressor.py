@@ -8,12 +8,14 @@ import torch
 from torch import nn
 
 from dxa_monai.errors import InputError
+from dxa_monai.networks.normalisation import NormalisesScans
+from dxa_monai.networks.rebuildable import Rebuildable
 from dxa_monai.networks.trunk import DXATrunk
 from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE
 from dxa_monai.scan.measures import PAPER_MEASURES
 
 
-class AnthropometryRegressor(nn.Module):
+class AnthropometryRegressor(Rebuildable, NormalisesScans):
     """Measures of a body, in their own units, from a raw scan.
 
     The scan is normalised by a mean image and a scalar standard deviation, as in the VAE; the trunk's map is averaged
@@ -37,8 +39,6 @@ class AnthropometryRegressor(nn.Module):
         InputError: no measure, a pooled map larger than the trunk's, or as :class:`DXATrunk`.
     """
 
-    mean_image: torch.Tensor
-    standard_deviation: torch.Tensor
     measure_mean: torch.Tensor
     measure_standard_deviation: torch.Tensor
 
@@ -72,42 +72,9 @@ class AnthropometryRegressor(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.frozen = False
-        self.register_buffer("mean_image", torch.zeros(in_channels, *spatial_shape))
-        self.register_buffer("standard_deviation", torch.ones(()))
+        self.build_normalisation(in_channels, spatial_shape)
         self.register_buffer("measure_mean", torch.zeros(len(measures)))
         self.register_buffer("measure_standard_deviation", torch.ones(len(measures)))
-        self._architecture = {
-            "measures": list(measures),
-            "in_channels": in_channels,
-            "spatial_shape": list(spatial_shape),
-            "map_shape": None if map_shape is None else list(map_shape),
-            "block_config": list(block_config),
-            "growth_rate": growth_rate,
-            "init_features": init_features,
-            "norm": norm if isinstance(norm, str) else list(norm),
-            "pooled_shape": [rows, columns],
-            "dropout": dropout,
-        }
-
-    @torch.jit.unused
-    def architecture(self) -> dict[str, Any]:
-        """The constructor's arguments as plain types."""
-        return dict(self._architecture)
-
-    @torch.jit.unused
-    def set_normalisation(self, mean_image: torch.Tensor, standard_deviation: float) -> None:
-        """Set the mean scan ``(in_channels, H, W)`` and the standard deviation about it.
-
-        Raises:
-            InputError: another shape, or a standard deviation that is not positive.
-        """
-        if mean_image.shape != self.mean_image.shape or not float(standard_deviation) > 0.0:
-            raise InputError(
-                f"mean_image: expected shape {tuple(self.mean_image.shape)} and a positive standard deviation, "
-                f"got {tuple(mean_image.shape)} and {float(standard_deviation)}."
-            )
-        self.mean_image.copy_(mean_image)
-        self.standard_deviation.fill_(float(standard_deviation))
 
     @torch.jit.unused
     def set_measure_statistics(self, mean: torch.Tensor, standard_deviation: torch.Tensor) -> None:
@@ -135,6 +102,6 @@ class AnthropometryRegressor(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Measures ``(B, M)``, in their units, of scans ``(B, in_channels, H, W)`` in [0, 1]."""
-        features = self.trunk.features((x - self.mean_image) / self.standard_deviation)
+        features = self.trunk.features(self.normalised(x))
         standardised = self.head(self.dropout(self.pool(features).flatten(1)))
         return self.measure_mean + self.measure_standard_deviation * standardised

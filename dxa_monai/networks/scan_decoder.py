@@ -9,18 +9,17 @@ from torch import nn
 from dxa_monai.errors import InputError
 from dxa_monai.networks.generator import DXAGenerator
 from dxa_monai.networks.linear_path import LinearPath
+from dxa_monai.networks.normalisation import NormalisesScans
+from dxa_monai.networks.rebuildable import Rebuildable
 
 
-class ScanDecoder(nn.Module):
+class ScanDecoder(Rebuildable, NormalisesScans):
     """Base of networks that end in mean image + standard deviation * (generator + linear path) of a latent map.
 
     The tensors have the same names in all of them (``generator.*``, ``linear_path.*``, ``mean_image``,
     ``standard_deviation``), so that they can be handed from one to another. A subclass calls :meth:`build_decoder` in
     its constructor, after its encoder.
     """
-
-    mean_image: torch.Tensor
-    standard_deviation: torch.Tensor
 
     @torch.jit.unused
     def build_decoder(
@@ -63,34 +62,7 @@ class ScanDecoder(nn.Module):
         nn.init.zeros_(self.generator.to_scan.weight)
         self.linear_codes = linear_channels * int(latent_shape[0]) * int(latent_shape[1])
         self.linear_path = LinearPath(self.linear_codes, (out_channels, int(spatial_shape[0]), int(spatial_shape[1])))
-        self.register_buffer("mean_image", torch.zeros(out_channels, *spatial_shape))
-        self.register_buffer("standard_deviation", torch.ones(()))
-
-    @torch.jit.unused
-    def set_mean_image(self, mean_image: torch.Tensor) -> None:
-        """Set the image, ``(out_channels, H, W)``, that the generator's output is added to.
-
-        Raises:
-            InputError: another shape, or values that are not finite.
-        """
-        if mean_image.shape != self.mean_image.shape or not torch.isfinite(mean_image).all():
-            raise InputError(
-                f"mean_image: expected finite values of shape {tuple(self.mean_image.shape)}, "
-                f"got shape {tuple(mean_image.shape)} with {int((~torch.isfinite(mean_image)).sum())} others."
-            )
-        self.mean_image.copy_(mean_image)
-
-    @torch.jit.unused
-    def set_normalisation(self, mean_image: torch.Tensor, standard_deviation: float) -> None:
-        """Set the mean image and the scalar standard deviation (of training scans about it) of the normalisation.
-
-        Raises:
-            InputError: as :meth:`set_mean_image`, or a standard deviation that is not positive and finite.
-        """
-        if not 0.0 < float(standard_deviation) < float("inf"):
-            raise InputError(f"standard_deviation: expected a positive number, got {float(standard_deviation)}.")
-        self.set_mean_image(mean_image)
-        self.standard_deviation.fill_(float(standard_deviation))
+        self.build_normalisation(out_channels, spatial_shape)
 
     @torch.jit.unused
     def set_linear_path(self, components: torch.Tensor, deviations: torch.Tensor) -> None:

@@ -50,10 +50,6 @@ class Initialisation:
         skipped = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "none"
         return f"{self.source}: {len(self.loaded)} tensors loaded, skipped {skipped}; {len(self.kept)} as they were"
 
-    def record(self) -> dict[str, Any]:
-        """Plain types for a file."""
-        return {"source": self.source, "loaded": list(self.loaded), "skipped": self.skipped, "kept": self.kept}
-
 
 def initialise_trunk(
     network: AnthropometryRegressor, weights: str | Path, mean_image: torch.Tensor, standard_deviation: float

@@ -103,30 +103,10 @@ class DXAVAE(ScanDecoder):
         with torch.no_grad():
             for parameter in self.encoder.mu_head.parameters():
                 parameter[:head_outputs] = 0.0
-        self._architecture = {
-            "in_channels": in_channels,
-            "spatial_shape": list(spatial_shape),
-            "latent_channels": latent_channels,
-            "latent_shape": list(latent_shape),
-            "block_config": list(block_config),
-            "growth_rate": growth_rate,
-            "init_features": init_features,
-            "heads": heads,
-            "norm": norm if isinstance(norm, str) else list(norm),
-            "generator_channels": list(generator_channels),
-            "generator_kernel_sizes": list(generator_kernel_sizes),
-            "generator_dense_shape": None if generator_dense_shape is None else list(generator_dense_shape),
-            "linear_channels": linear_channels,
-        }
-
-    @torch.jit.unused
-    def architecture(self) -> dict[str, Any]:
-        """The constructor's arguments as plain types: ``DXAVAE(**architecture)`` makes an equal network."""
-        return dict(self._architecture)
 
     def encode(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mu and log-variance, each ``(B, latent_channels, *latent_shape)``, of scans ``(B, in_channels, H, W)``."""
-        normalised = (x - self.mean_image) / self.standard_deviation
+        normalised = self.normalised(x)
         mu, log_variance = self.encoder(normalised)
         if self.linear_codes > 0:
             others = mu.flatten(1).shape[1] - self.linear_codes

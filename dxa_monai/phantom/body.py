@@ -21,7 +21,6 @@ from dxa_monai.phantom.mesh import FloatArray, IntArray
 from dxa_monai.phantom.pose import Posing, pose_supine, pose_t, rotation_about, skin
 from dxa_monai.phantom.positioning import Positioning, sample_positioning
 from dxa_monai.phantom.surface import PART_NAMES, BodySurface, part_of_bone
-from dxa_monai.phantom.table import fit_positioning
 
 __all__ = [
     "LOCAL_CHANGES",
@@ -202,10 +201,6 @@ class BodyModel:
         body = _moved(self._posed(rest, posing), turn, np.zeros(3))
         centre = (body.vertices_m.min(axis=0) + body.vertices_m.max(axis=0)) / 2.0
         return _moved(body, np.eye(3), np.array([-centre[0], 0.0, -centre[2]]))
-
-    def fit_positioning(self, phenotype: Phenotype, positioning: Positioning) -> Positioning:
-        """Arms clear of the body, everybody inside the field: :func:`dxa_monai.phantom.table.fit_positioning`."""
-        return fit_positioning(self, phenotype, positioning)
 
     def volume_l(self, vertices_m: FloatArray) -> float:
         """Volume of the closed surface."""

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dxa_monai.mesh.geometry import face_vectors
 from dxa_monai.phantom.bones import BONE_GROUPS, PlacedSkeleton, Skeleton
 from dxa_monai.phantom.mesh import FloatArray, IntArray
 from dxa_monai.phantom.projection import Frame, grouped_thickness_maps_cm, surface_area_map, thickness_map_cm
@@ -146,7 +147,7 @@ def _shaft_share(skeleton: Skeleton) -> FloatArray:
         centres = triangles.mean(axis=1)
         if skeleton.bone_names[bone] == "skull":
             height = (centres[:, 2] - centres[:, 2].min()) / np.ptp(centres[:, 2])
-            normals = np.cross(triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0])
+            normals = face_vectors(skeleton.vertices_m, skeleton.faces[rows])
             facing = normals[:, 1] ** 2 / np.square(normals).sum(axis=1)
             share[rows] = np.interp(height, _BASE_TO_VAULT, [0.0, 1.0]) * facing
             continue

@@ -23,18 +23,6 @@ BONE_GROUPS = (
 )  # fmt: skip
 """What bones are made of and reported by: bones of one group share their material."""
 
-BODY_REGION_OF_GROUP = {
-    "skull": "head", "jaw": "head",
-    "cervical_spine": "spine", "thoracic_spine": "spine", "lumbar_spine": "spine",
-    "ribs": "ribs", "sternum": "ribs", "scapula": "ribs", "clavicle": "ribs",
-    "pelvis": "pelvis", "sacrum": "pelvis",
-    "humerus": "arm", "radius": "arm", "ulna": "arm", "hand": "arm",
-    "femur": "leg", "patella": "leg", "tibia": "leg", "fibula": "leg", "foot": "leg",
-}  # fmt: skip
-"""The region of a whole-body report to which a bone group belongs by anatomy."""
-
-SIDES = ("midline", "right", "left")
-
 _GROUP_BY_NAME = (
     (r"vertebra_C", "cervical_spine"), (r"vertebra_T", "thoracic_spine"), (r"vertebra_L", "lumbar_spine"),
     (r"rib_", "ribs"), (r"hip_bone", "pelvis"), (r"talus|foot|toes", "foot"),
@@ -52,7 +40,6 @@ class Skeleton:
         bone_names: ``(B)`` names; paired bones end in ``_right`` or ``_left`` and are mirror images.
         bone_of_vertex, bone_of_face: ``(V,)``, ``(F,)`` index into ``bone_names``.
         group_of_bone: ``(B,)`` index into ``BONE_GROUPS``.
-        side_of_bone: ``(B,)`` index into ``SIDES``.
         joints_m: right joint centres by name: hip, knee, ankle, toe_base, shoulder, elbow, radial_head, wrist.
         provenance: where the asset comes from, JSON.
     """
@@ -63,7 +50,6 @@ class Skeleton:
     bone_of_vertex: IntArray
     bone_of_face: IntArray
     group_of_bone: IntArray
-    side_of_bone: IntArray
     joints_m: dict[str, FloatArray]
     provenance: str
 
@@ -112,11 +98,6 @@ class PlacedSkeleton:
         """``(F,)`` index into ``BONE_GROUPS``."""
         return self.skeleton.group_of_bone[self.skeleton.bone_of_face]
 
-    @property
-    def side_of_face(self) -> IntArray:
-        """``(F,)`` index into ``SIDES``."""
-        return self.skeleton.side_of_bone[self.skeleton.bone_of_face]
-
 
 def group_of(bone_name: str) -> str:
     """The member of ``BONE_GROUPS`` to which a bone belongs."""
@@ -124,11 +105,6 @@ def group_of(bone_name: str) -> str:
         if re.match(pattern, bone_name):
             return group
     return re.sub(r"_(right|left)$", "", bone_name)
-
-
-def side_of(bone_name: str) -> str:
-    """The member of ``SIDES`` to which a bone belongs."""
-    return next((side for side in SIDES[1:] if bone_name.endswith(f"_{side}")), SIDES[0])
 
 
 @cache
@@ -144,7 +120,6 @@ def load_skeleton() -> Skeleton:
         bone_of_vertex=asset["bone_of_vertex"].astype(np.int64),
         bone_of_face=asset["bone_of_face"].astype(np.int64),
         group_of_bone=np.array([BONE_GROUPS.index(group_of(name)) for name in names]),
-        side_of_bone=np.array([SIDES.index(side_of(name)) for name in names]),
         joints_m={str(n): joint for n, joint in zip(asset["joint_names"], asset["joints_m"], strict=True)},
         provenance=str(asset["provenance"]),
     )

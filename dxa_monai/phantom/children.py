@@ -10,11 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from dxa_monai.phantom.truncated import truncated_normal
-
-FloatArray = npt.NDArray[np.float64]
 
 YOUNGEST_YEARS, ADULT_YEARS = 6.0, 18.0
 
@@ -51,39 +48,17 @@ HEIGHT_RELATIVE_SD = Curve(
 )
 BMI_Z = (-2.0, -1.0, 0.0, 1.0, 2.0)
 _BMI_YEARS = (6.0, 7.83, 10.0, 12.0, 14.0, 16.0, 18.0)
-_BMI_SOURCE = _CDC + ", BMI for age at this z score"
-BMI_KG_M2 = (
-    Curve(
-        _BMI_YEARS,
-        (13.14, 13.16, 13.59, 14.31, 15.25, 16.21, 16.98),
-        (13.47, 13.47, 13.83, 14.53, 15.48, 16.57, 17.64),
-        _BMI_SOURCE,
-    ),
-    Curve(
-        _BMI_YEARS,
-        (14.02, 14.24, 14.94, 15.87, 16.93, 17.95, 18.73),
-        (14.29, 14.41, 14.99, 15.88, 17.00, 18.23, 19.43),
-        _BMI_SOURCE,
-    ),
-    Curve(
-        _BMI_YEARS,
-        (15.21, 15.74, 16.84, 18.07, 19.33, 20.43, 21.26),
-        (15.38, 15.72, 16.62, 17.79, 19.13, 20.53, 21.87),
-        _BMI_SOURCE,
-    ),
-    Curve(
-        _BMI_YEARS,
-        (17.00, 18.05, 19.81, 21.54, 23.13, 24.44, 25.45),
-        (16.93, 17.73, 19.23, 20.84, 22.47, 24.02, 25.46),
-        _BMI_SOURCE,
-    ),
-    Curve(
-        _BMI_YEARS,
-        (20.25, 22.47, 25.51, 28.24, 30.64, 32.74, 34.77),
-        (19.46, 21.66, 24.65, 27.10, 28.96, 30.30, 31.53),
-        _BMI_SOURCE,
-    ),
+BMI_KG_M2 = tuple(
+    Curve(_BMI_YEARS, girls, boys, _CDC + ", BMI for age at this z score")
+    for girls, boys in (
+        ((13.14, 13.16, 13.59, 14.31, 15.25, 16.21, 16.98), (13.47, 13.47, 13.83, 14.53, 15.48, 16.57, 17.64)),
+        ((14.02, 14.24, 14.94, 15.87, 16.93, 17.95, 18.73), (14.29, 14.41, 14.99, 15.88, 17.00, 18.23, 19.43)),
+        ((15.21, 15.74, 16.84, 18.07, 19.33, 20.43, 21.26), (15.38, 15.72, 16.62, 17.79, 19.13, 20.53, 21.87)),
+        ((17.00, 18.05, 19.81, 21.54, 23.13, 24.44, 25.45), (16.93, 17.73, 19.23, 20.84, 22.47, 24.02, 25.46)),
+        ((20.25, 22.47, 25.51, 28.24, 30.64, 32.74, 34.77), (19.46, 21.66, 24.65, 27.10, 28.96, 30.30, 31.53)),
+    )
 )
+"""By age, one for each of ``BMI_Z``."""
 BMI_Z_MEAN, BMI_Z_SD = 0.6, 1.15
 """Children of 1999-2004 against the charts: 17 % of them above their 95th percentile (Ogden 2006, JAMA 295:1549)."""
 BMI_Z_LIMITS = (-2.0, 2.3)

@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 import scipy.sparse
 
+from dxa_monai.mesh.geometry import vertex_normals
 from dxa_monai.phantom import mesh
 from dxa_monai.phantom.body import PART_NAMES, BodyModel, PosedBody
 from dxa_monai.phantom.landmarks import ILIAC_CREST_LEVEL, LOWEST_RIB_LEVEL, TrunkAxes
@@ -64,7 +65,7 @@ class FatShell:
     ) -> None:
         self._model = model
         self._vertices_m = body.vertices_m
-        self._normals = mesh.vertex_normals(body.vertices_m, model.faces)
+        self._normals = vertex_normals(body.vertices_m, model.faces)
         growth = np.einsum("vi,vi->v", body.vertices_m - body.lean_vertices_m, self._normals)
         self._inwards = -self._normals
         part = [_kind(name) for name in PART_NAMES]

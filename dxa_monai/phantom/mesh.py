@@ -1,4 +1,4 @@
-"""Triangle meshes as plain arrays: holes and their caps, normals, volume, area, smoothing, binary PLY files.
+"""Triangle meshes as plain arrays: holes and their caps, volume, area, smoothing, binary PLY files.
 
 Vertices are ``(V, 3)`` floats, faces ``(F, 3)`` int64 indices whose corners run counter-clockwise seen from outside.
 """
@@ -15,6 +15,7 @@ import scipy.sparse
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
+from dxa_monai.mesh.geometry import face_areas
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -78,12 +79,6 @@ def append_centres(vertices: FloatArray, loops: list[IntArray]) -> FloatArray:
     return np.concatenate([vertices, np.array(centres).reshape(-1, 3)])
 
 
-def face_vectors(vertices: FloatArray, faces: IntArray) -> FloatArray:
-    """``(F, 3)`` outward normals of the faces, each as long as twice the face's area."""
-    first, second, third = vertices[faces[:, 0]], vertices[faces[:, 1]], vertices[faces[:, 2]]
-    return np.cross(second - first, third - first)
-
-
 def enclosed_volume_m3(vertices: FloatArray, faces: IntArray) -> float:
     """Volume inside a closed surface by the divergence theorem; negative if the faces point inwards."""
     return float(_signed_volume(vertices, faces))
@@ -91,19 +86,7 @@ def enclosed_volume_m3(vertices: FloatArray, faces: IntArray) -> float:
 
 def surface_area_m2(vertices: FloatArray, faces: IntArray) -> float:
     """Sum of the faces' areas."""
-    return float(np.linalg.norm(face_vectors(vertices, faces), axis=1).sum() / 2.0)
-
-
-def vertex_normals(vertices: FloatArray, faces: IntArray) -> FloatArray:
-    """``(V, 3)`` unit normals, area-weighted over the faces around each vertex; zero where no face is."""
-    per_face = face_vectors(vertices, faces)
-    normals = np.empty_like(vertices, dtype=np.float64)
-    for axis in range(3):
-        normals[:, axis] = sum(
-            np.bincount(faces[:, corner], per_face[:, axis], minlength=len(vertices)) for corner in range(3)
-        )
-    length = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.divide(normals, length, out=np.zeros_like(normals), where=length > 0)
+    return float(face_areas(vertices, faces).sum())
 
 
 def smoothing_matrix(faces: IntArray, vertex_count: int) -> scipy.sparse.csr_matrix:

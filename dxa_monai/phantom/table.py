@@ -8,18 +8,16 @@ real scans of large people. Tall people's toes are pulled up until head and feet
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dxa_monai.phantom.anny_shapes import Phenotype
+from dxa_monai.phantom.body import BodyModel, RestShape
 from dxa_monai.phantom.mesh import FloatArray
 from dxa_monai.phantom.pose import SIDES, pose_supine, pose_supine_arm
 from dxa_monai.phantom.positioning import Positioning
 from dxa_monai.phantom.surface import PART_NAMES
 from dxa_monai.scan.format import PIXEL_SPACING_MM, SCAN_SHAPE
-
-if TYPE_CHECKING:
-    from dxa_monai.phantom.body import BodyModel, Phenotype, RestShape
 
 ARM_CLEARANCE_M = 0.010
 """Free space wanted between arm and body: about one and a half pixels."""

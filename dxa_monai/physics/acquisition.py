@@ -28,10 +28,8 @@ from dxa_monai.errors import InputError
 from dxa_monai.physics import spectra
 from dxa_monai.physics.attenuation import BODY_MATERIALS, mass_attenuation_cm2_g, material
 from dxa_monai.physics.forward import add_quantum_noise, gaussian_blur, transmitted_signal
-from dxa_monai.physics.response import Response, detector_response
+from dxa_monai.physics.response import Layers, Phase, Response, detector_response
 from dxa_monai.scan.format import CHANNELS, FULL_SCALE_NEPERS, PIXEL_SPACING_MM, SEGMENTS, unit_to_counts
-
-Layers = tuple[tuple[str, float], ...]
 
 _PERTURBED_KVP = 3.0
 _PERTURBED_FILTERS = 0.2
@@ -156,7 +154,13 @@ class Acquisition:
         Raises:
             InputError: nothing passes the filters and segments.
         """
-        return detector_response(self)
+        return detector_response(
+            Phase(self.kvp_high, self.filters_high),
+            Phase(self.kvp_low, self.filters_low),
+            tuple(getattr(self, f"{segment}_segment") for segment in SEGMENTS),
+            self.detector_material,
+            self.detector_thickness_mm,
+        )
 
     def forward(
         self,
@@ -264,7 +268,7 @@ def _response_tensors(
     acquisition: Acquisition, materials: tuple[str, ...], dtype: torch.dtype, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """``(M, E)`` attenuation of the materials and ``(E, 12)`` weights: signal, then variance."""
-    response = detector_response(acquisition)
+    response = acquisition.response()
     coefficients = np.stack([mass_attenuation_cm2_g(name, response.energy_kev) for name in materials])
     weights = np.concatenate((response.signal_weights, response.variance_weights), axis=1)
     # Made outside of any inference mode: the tensors are kept, and those of inference mode cannot be differentiated.

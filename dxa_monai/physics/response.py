@@ -11,7 +11,7 @@ Poisson number of photons deposits has the variance sum_E n(E) E^2 (a compound P
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,18 +21,29 @@ from dxa_monai.physics import spectra
 from dxa_monai.physics.attenuation import BODY_MATERIALS, mass_attenuation_cm2_g, material
 from dxa_monai.scan.format import CHANNELS, SEGMENTS
 
-if TYPE_CHECKING:
-    from dxa_monai.physics.acquisition import Acquisition
-
 FloatArray = npt.NDArray[np.float64]
+Layers = tuple[tuple[str, float], ...]
+"""Materials in a beam, each with its thickness in mm (filters) or its areal density in g/cm2 (wheel segments)."""
 
 _NEGLIGIBLE_SHARE = 1e-9
 """The lowest energies that together make less of every channel's open beam than this are left out. The body attenuates
 them more than all others, so their share only falls behind it; with 4 mm of aluminium they end at 12 keV."""
 
 
+class Phase(NamedTuple):
+    """The tube in one of its two energy phases.
+
+    Attributes:
+        kvp: tube voltage.
+        filters: layers in mm.
+    """
+
+    kvp: float
+    filters: Layers
+
+
 class Response(NamedTuple):
-    """What an acquisition's detector sees at each energy, float64 and read-only.
+    """What a scanner's detector sees at each energy, float64 and read-only.
 
     Attributes:
         energy_kev: ``(E,)`` bin centres.
@@ -48,26 +59,35 @@ class Response(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def detector_response(acquisition: Acquisition) -> Response:
+def detector_response(
+    high: Phase, low: Phase, segments: tuple[Layers, ...], detector_material: str, detector_thickness_mm: float
+) -> Response:
     """The response of a scanner; kept for the next call.
+
+    Args:
+        high: the high-energy phase.
+        low: the low-energy phase.
+        segments: layers in g/cm2 of the wheel's segments, in the order of :data:`dxa_monai.scan.format.SEGMENTS`.
+        detector_material: scintillator.
+        detector_thickness_mm: its thickness.
 
     Raises:
         InputError: nothing passes the filters and segments.
     """
     energy_kev = spectra.energy_kev()
-    thickness_cm = acquisition.detector_thickness_mm / 10.0
-    detector = material(acquisition.detector_material).density_g_cm3 * thickness_cm
-    eta = -np.expm1(-detector * mass_attenuation_cm2_g(acquisition.detector_material, energy_kev))
+    detector = material(detector_material).density_g_cm3 * (detector_thickness_mm / 10.0)
+    eta = -np.expm1(-detector * mass_attenuation_cm2_g(detector_material, energy_kev))
+    phases, wheel = {"high": high, "low": low}, dict(zip(SEGMENTS, segments, strict=True))
     # Photons at the detector per incident photon, by channel (energy phase within segment, as CHANNELS has them).
     detected = np.empty((len(energy_kev), len(CHANNELS)))
     for column, channel in enumerate(CHANNELS):
         segment, phase = channel.split("_")
-        beam = spectra.tube_spectrum(getattr(acquisition, f"kvp_{phase}"))
-        for name, thickness_mm in getattr(acquisition, f"filters_{phase}"):
+        beam = spectra.tube_spectrum(phases[phase].kvp)
+        for name, thickness_mm in phases[phase].filters:
             areal = material(name).density_g_cm3 * thickness_mm / 10.0
             beam = beam * np.exp(-areal * mass_attenuation_cm2_g(name, energy_kev))
         incident = beam.sum()
-        for name, areal in getattr(acquisition, f"{segment}_segment"):
+        for name, areal in wheel[segment]:
             beam = beam * np.exp(-areal * mass_attenuation_cm2_g(name, energy_kev))
         with np.errstate(invalid="ignore"):
             detected[:, column] = beam * eta / incident

@@ -7,19 +7,19 @@ shear a body on such a grid (by as much as the pixels are unequal), so the affin
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.data.meta_obj import get_track_meta
-from monai.transforms import MapTransform, Randomizable, RandomizableTrait, RandomizableTransform
+from monai.transforms import RandomizableTransform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
 
 from dxa_monai.scan.format import PIXEL_SPACING_MM
+from dxa_monai.transforms.same_for_all_keys import SameForAllKeysd
 
 ROTATION_DEGREES = 5.0
 COLUMN_SHIFT = 0.08
@@ -131,7 +131,7 @@ class RandFieldGeometry(RandomizableTransform):
         self.pixel_spacing_mm = (float(pixel_spacing_mm[0]), float(pixel_spacing_mm[1]))
         self.geometry = FieldGeometry()
 
-    def randomize(self, data: None = None) -> None:
+    def randomize(self, data: Sequence[int] | None = None) -> None:
         """Draw the next position into ``self.geometry``."""
         super().randomize(None)
         drawn = FieldGeometry(
@@ -153,7 +153,7 @@ class RandFieldGeometry(RandomizableTransform):
         return convert_to_dst_type(move_in_field(plain, self.geometry, self.pixel_spacing_mm), image)[0]
 
 
-class RandFieldGeometryd(Randomizable, MapTransform, RandomizableTrait):
+class RandFieldGeometryd(SameForAllKeysd):
     """Dictionary version of :class:`RandFieldGeometry`: all keys move together, so that an input stays on its target.
 
     With ``keys=["image"]`` the target stays where it was and the network also learns to undo the motion, as in the
@@ -179,26 +179,11 @@ class RandFieldGeometryd(Randomizable, MapTransform, RandomizableTrait):
         pixel_spacing_mm: Sequence[float] = PIXEL_SPACING_MM,
         allow_missing_keys: bool = False,
     ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        self.transform = RandFieldGeometry(prob, rotation_degrees, column_shift, row_shift, zoom, pixel_spacing_mm)
-
-    def set_random_state(
-        self, seed: int | None = None, state: np.random.RandomState | None = None
-    ) -> RandFieldGeometryd:
-        super().set_random_state(seed, state)
-        self.transform.set_random_state(state=self.R)
-        return self
-
-    def randomize(self, data: None = None) -> None:
-        """Draw the next position of all keys."""
-        self.transform.randomize()
-
-    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
-        sample = dict(data)
-        self.randomize()
-        for key in self.key_iterator(sample):
-            sample[key] = self.transform(sample[key], randomize=False)
-        return sample
+        super().__init__(
+            keys,
+            RandFieldGeometry(prob, rotation_degrees, column_shift, row_shift, zoom, pixel_spacing_mm),
+            allow_missing_keys,
+        )
 
 
 def _as_range(name: str, value: float | Sequence[float]) -> tuple[float, float]:

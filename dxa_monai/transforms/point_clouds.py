@@ -202,15 +202,6 @@ def _cloud_path(folder: str | Path, mesh: str, settings: Mapping[str, Any]) -> P
     return Path(folder) / f"{Path(mesh).stem}-{digest.hexdigest()[:16]}.npy"
 
 
-def _fault_of_one(index: int, missing: Sequence[tuple[str, str]], settings: Mapping[str, Any]) -> str:
-    try:
-        return _draw_one(index, missing, settings)
-    except InputError as error:
-        if not Path(missing[index][1]).parent.is_dir():
-            raise  # the folder of the clouds, not the mesh
-        return str(error)
-
-
 def _draw_one(index: int, missing: Sequence[tuple[str, str]], settings: Mapping[str, Any]) -> str:
     """Write the cloud of a mesh, or tell what is wrong with the mesh."""
     mesh, cloud = missing[index]

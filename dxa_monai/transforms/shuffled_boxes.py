@@ -6,7 +6,7 @@ side, different in each channel, so that a network can restore a channel from th
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,10 @@ import torch
 from monai.config import KeysCollection
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.data.meta_obj import get_track_meta
-from monai.transforms import MapTransform, Randomizable, RandomizableTrait, RandomizableTransform
+from monai.transforms import RandomizableTransform
 from monai.utils import TransformBackends, convert_to_tensor
+
+from dxa_monai.transforms.same_for_all_keys import SameForAllKeysd
 
 CHANNEL_COUNT = (4, 6)
 SIDE_PIXELS = (5, 75)
@@ -104,7 +106,7 @@ class RandShuffledBoxes(RandomizableTransform):
         return shuffle_boxes(image, self.boxes) if self.boxes else image
 
 
-class RandShuffledBoxesd(Randomizable, MapTransform, RandomizableTrait):
+class RandShuffledBoxesd(SameForAllKeysd):
     """Dictionary version of :class:`RandShuffledBoxes`: all keys get the same boxes. Name the input alone.
 
     Args:
@@ -124,27 +126,7 @@ class RandShuffledBoxesd(Randomizable, MapTransform, RandomizableTrait):
         side_pixels: Sequence[int] = SIDE_PIXELS,
         allow_missing_keys: bool = False,
     ) -> None:
-        MapTransform.__init__(self, keys, allow_missing_keys)
-        self.transform = RandShuffledBoxes(prob, channel_count, side_pixels)
-
-    def set_random_state(
-        self, seed: int | None = None, state: np.random.RandomState | None = None
-    ) -> RandShuffledBoxesd:
-        super().set_random_state(seed, state)
-        self.transform.set_random_state(state=self.R)
-        return self
-
-    def randomize(self, data: Sequence[int]) -> None:
-        """Draw the next boxes of all keys, for images of shape ``data``, ``(C, H, W)``."""
-        self.transform.randomize(data)
-
-    def __call__(self, data: Mapping[Hashable, NdarrayOrTensor]) -> dict[Hashable, NdarrayOrTensor]:
-        sample = dict(data)
-        for index, key in enumerate(self.key_iterator(sample)):
-            if index == 0:
-                self.randomize(sample[key].shape)
-            sample[key] = self.transform(sample[key], randomize=False)
-        return sample
+        super().__init__(keys, RandShuffledBoxes(prob, channel_count, side_pixels), allow_missing_keys)
 
 
 def _as_integer_range(name: str, value: Sequence[int], smallest: int) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from dxa_monai.analysis.bone import decompose, find_bone
 from dxa_monai.analysis.landmark_finder import FLAGS as LANDMARK_FLAGS
-from dxa_monai.analysis.quality import NAMES, Flag, channel_misfit_nepers, field_flags, landmark_flags, tissue_flags
+from dxa_monai.analysis.quality import Flag, FlagName, channel_misfit_nepers, field_flags, landmark_flags, tissue_flags
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.physics.scanner_model import ScannerModel, calibrate_with_phantom
 from dxa_monai.physics.step_phantom import StepPhantom
@@ -144,4 +145,4 @@ def test_landmark_flags_are_told_in_words_and_missing_landmarks_are_fatal() -> N
     assert landmark_flags(("feet_out_of_field",), found=True) == []  # told by the body's edge already
     (missing,) = landmark_flags(("no_head",), found=False)
     assert (missing.name, missing.fatal) == ("not_a_whole_body", True)
-    assert {guessed.name, missing.name} <= set(NAMES)
+    assert {guessed.name, missing.name} <= set(get_args(FlagName))

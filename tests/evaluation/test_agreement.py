@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dxa_monai.evaluation.agreement import STATISTICS, agreement, dice, precision_cv_percent
-from dxa_monai.metrics.bootstrap import bootstrap_interval
+from tests.metrics.slow_bootstrap import slow_interval
 
 
 def _naive(measured: np.ndarray, truth: np.ndarray) -> dict[str, float]:
@@ -48,7 +48,7 @@ def test_intervals_are_those_of_the_cluster_bootstrap(
         return _naive(measured[chosen], truth[chosen])[name]
 
     # The oracle resamples people and recomputes the statistic from their scans.
-    slow = bootstrap_interval(np.arange(len(ids)), ids, statistic, resamples=1500, seed=1)
+    slow = slow_interval(np.arange(len(ids)), ids, statistic, resamples=1500, seed=1)
     width = slow.high - slow.low
     assert found[f"{name}_low"] == pytest.approx(slow.low, abs=0.08 * width)
     assert found[f"{name}_high"] == pytest.approx(slow.high, abs=0.08 * width)
@@ -87,6 +87,9 @@ def test_precision_recovers_the_spread_between_visits() -> None:
     assert found["people"] == 3000
     assert found["cv_percent"] == pytest.approx(2.0, rel=0.05)
     assert found["cv_percent_low"] < 2.0 < found["cv_percent_high"]
+    alone = precision_cv_percent([1.0, 2.0], ["A", "A"])
+    assert alone["cv_percent"] > 0.0
+    assert np.isnan([alone["cv_percent_low"], alone["cv_percent_high"]]).all()
 
 
 def test_precision_without_repeats_is_unknown() -> None:

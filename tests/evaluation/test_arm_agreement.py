@@ -82,3 +82,12 @@ def test_order_of_rows_does_not_matter_and_other_scans_are_refused() -> None:
     lacking = predictions[~((predictions["arm"] == "y") & (predictions["scan_id"] == "P0-1"))]
     with pytest.raises(ValueError, match="the same scans"):
         arm_differences(lacking, ["arm"])
+
+
+def test_one_person_says_nothing_about_others() -> None:
+    predictions = _predictions({"x": 0.4, "y": 0.2})
+    alone = predictions[predictions["subject_id"] == "P0"]
+    for table in (arm_table(alone, ["arm"]), arm_differences(alone, ["arm"])):
+        rmse = table[table["measure"] != MEAN_OF_MEASURES]
+        assert np.isfinite(rmse["rmse"]).all()
+        assert np.isnan(rmse[["rmse_low", "rmse_high"]].to_numpy()).all()

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from dxa_monai.metrics.bootstrap import bootstrap_interval, paired_difference_interval
+from dxa_monai.metrics.bootstrap import (
+    bootstrap_interval,
+    paired_difference_interval,
+    percentile_interval,
+    resampled_people,
+)
+from tests.metrics.slow_bootstrap import slow_interval
 
 
 def test_naive_oracle() -> None:
@@ -17,6 +23,46 @@ def test_naive_oracle() -> None:
     estimate, low, high = bootstrap_interval(values, subjects, resamples=20000)
     assert estimate == pytest.approx(values.mean())
     assert_allclose((low, high), np.quantile(means, (0.025, 0.975)), atol=0.03)
+
+
+@pytest.mark.parametrize("statistic", [np.mean, np.median])
+def test_agrees_with_the_slow_bootstrap(statistic) -> None:
+    """Both draw at random: the ends of 4000 draws are known to about 1 % of the interval (standard error)."""
+    rng = np.random.default_rng(2)
+    subjects = np.repeat(np.arange(25), rng.integers(1, 4, size=25))
+    values = rng.normal(size=25)[subjects] + 0.3 * rng.normal(size=len(subjects))
+    fast = bootstrap_interval(values, subjects, statistic, resamples=4000)
+    slow = slow_interval(values, subjects, statistic, resamples=4000, seed=1)
+    assert fast.estimate == pytest.approx(slow.estimate, rel=1e-12)
+    width = slow.high - slow.low
+    assert_allclose((fast.low, fast.high), (slow.low, slow.high), rtol=0, atol=0.06 * width)
+
+
+def test_differences_agree_with_the_slow_bootstrap() -> None:
+    rng = np.random.default_rng(3)
+    subjects = np.repeat(np.arange(30), 2)
+    common = rng.normal(size=60)
+    first, second = common + 0.2 * rng.normal(size=60), common + 0.3 * rng.normal(size=60)
+    fast = paired_difference_interval(first, second, subjects, resamples=4000)
+    slow = slow_interval(first - second, subjects, resamples=4000, seed=1)
+    assert_allclose((fast.low, fast.high), (slow.low, slow.high), rtol=0, atol=0.06 * (slow.high - slow.low))
+
+
+def test_as_many_people_are_drawn_as_there_are_each_equally_often() -> None:
+    counts = resampled_people(7, 20000, 0)
+    assert (counts.sum(axis=1) == 7).all()
+    assert_allclose(counts.mean(axis=0), 1.0, atol=0.03)
+    assert_allclose(counts.var(axis=0), 6 / 7, atol=0.05)  # of a binomial with 7 trials of probability 1/7
+    assert resampled_people(7, 20000, 0) is counts
+    with pytest.raises(ValueError, match="read-only"):
+        counts[0, 0] = 1.0
+
+
+def test_undefined_draws_do_not_count() -> None:
+    drawn = np.array([math.nan, 1.0, 2.0, 3.0, math.inf])
+    assert percentile_interval(2.0, drawn, 3, confidence=0.5) == (2.0, 1.5, 2.5)
+    assert percentile_interval(2.0, drawn, 3).named("r2").keys() == {"r2", "r2_low", "r2_high"}
+    assert all(math.isnan(end) for end in percentile_interval(2.0, drawn[:1], 3)[1:])
 
 
 def test_covers_the_truth_about_as_often_as_it_says() -> None:

@@ -4,15 +4,27 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 
 from dxa_monai.errors import InputError
-from dxa_monai.networks.checkpoint import compact_checkpoint, load_network_weights, load_vae, save_network
+from dxa_monai.networks.checkpoint import compact_checkpoint, load_vae, save_network
 from dxa_monai.networks.vae import DXAVAE
 
 MakeVAE = Callable[..., DXAVAE]
+
+
+def _extra(path: Path) -> dict[str, Any]:
+    """What a file holds beside the network."""
+    return dict(torch.load(path, weights_only=True)["extra"])
+
+
+def _save_with_weights_of(built: DXAVAE, other: DXAVAE, path: Path) -> None:
+    """A file that names the architecture of one network and holds the weights of another."""
+    save_network(SimpleNamespace(architecture=built.architecture, state_dict=other.state_dict), path)
 
 
 def test_round_trip_keeps_weights_normalisation_and_extra(make_vae: MakeVAE, tmp_path: Path) -> None:
@@ -23,9 +35,7 @@ def test_round_trip_keeps_weights_normalisation_and_extra(make_vae: MakeVAE, tmp
     assert not loaded.training
     for name, tensor in vae.state_dict().items():
         torch.testing.assert_close(loaded.state_dict()[name], tensor, rtol=0, atol=0)
-    other = make_vae()
-    assert load_network_weights(other, path) == {"epoch": 3, "metrics": {"psnr_db": 30.5}}
-    torch.testing.assert_close(other.mean_image, vae.mean_image)
+    assert _extra(path) == {"epoch": 3, "metrics": {"psnr_db": 30.5}}
     assert os.listdir(tmp_path) == ["model.pt"]
 
 
@@ -34,7 +44,7 @@ def test_a_save_that_fails_leaves_the_old_file(make_vae: MakeVAE, tmp_path: Path
     save_network(make_vae(), path, epoch=1)
     with pytest.raises(TypeError):
         save_network(make_vae(), path, epoch=object())
-    assert load_network_weights(make_vae(), path) == {"epoch": 1}
+    assert _extra(path) == {"epoch": 1}
 
 
 def test_compact_weights_are_half_as_large_and_load_as_single_precision(make_vae: MakeVAE, tmp_path: Path) -> None:
@@ -73,25 +83,21 @@ def test_weights_that_half_precision_cannot_hold_are_refused_by_name(make_vae: M
         ({"block_config": (1, 1, 1, 2)}, r"missing \(encoder\.trunk\.denseblock4\.denselayer2"),
     ],
 )
-def test_another_architecture_is_refused_and_nothing_changes(
+def test_weights_of_another_architecture_are_refused(
     make_vae: MakeVAE, tmp_path: Path, changes: dict[str, object], told: str
 ) -> None:
     path = tmp_path / "model.pt"
-    save_network(make_vae(), path)
-    other = make_vae(**changes)
-    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    _save_with_weights_of(make_vae(**changes), make_vae(), path)
     with pytest.raises(InputError, match=told) as caught:
-        load_network_weights(other, path)
+        load_vae(path)
     assert str(path) in str(caught.value)
-    for name, tensor in other.state_dict().items():
-        torch.testing.assert_close(tensor, before[name], rtol=0, atol=0)
 
 
 def test_unexpected_tensors_are_counted_and_the_first_named(make_vae: MakeVAE, tmp_path: Path) -> None:
     path = tmp_path / "model.pt"
-    save_network(make_vae(block_config=(1, 1, 1, 2)), path)
+    _save_with_weights_of(make_vae(), make_vae(block_config=(1, 1, 1, 2)), path)
     with pytest.raises(InputError, match=r"\d+ unexpected \(.*denselayer2.*, \.\.\.\)"):
-        load_network_weights(make_vae(), path)
+        load_vae(path)
 
 
 def _truncated(path: Path, vae: DXAVAE) -> None:

@@ -20,6 +20,7 @@ from dxa_monai.phantom.population import sample_person
 from dxa_monai.phantom.projection import Frame, centre_frame
 from dxa_monai.phantom.simulate import Simulator
 from dxa_monai.phantom.skeleton import place_skeleton
+from dxa_monai.phantom.table import fit_positioning
 from dxa_monai.scan.regions import Region
 
 # sex, age, stature cm, volume l, muscle
@@ -54,7 +55,7 @@ Maker = Callable[[str, Positioning], Subject]
 def make(body_model: BodyModel) -> Maker:
     def made(name: str, positioning: Positioning) -> Subject:
         phenotype = body_model.solve(*PERSONS[name])
-        body = body_model.supine(phenotype, body_model.fit_positioning(phenotype, positioning))
+        body = body_model.supine(phenotype, fit_positioning(body_model, phenotype, positioning))
         frame_scale = COEFFICIENTS["frame_mean"].of(PERSONS[name][0])
         placed = place_skeleton(body, body_model, frame_scale)
         return Subject(PERSONS[name][0], body, placed, centre_frame(body.vertices_m))

@@ -80,18 +80,6 @@ def test_volume_changes_sign_with_orientation_and_not_with_position() -> None:
     )
 
 
-def test_normals_of_a_sphere_are_radial() -> None:
-    vertices, faces = sphere(radius=0.5)
-    np.testing.assert_allclose(mesh.vertex_normals(vertices, faces), vertices / 0.5, atol=0.02)
-
-
-def test_normal_of_an_unused_vertex_is_zero() -> None:
-    vertices, faces = sphere()
-    normals = mesh.vertex_normals(np.concatenate([vertices, [[9.0, 9.0, 9.0]]]), faces)
-    assert (normals[-1] == 0).all()
-    np.testing.assert_allclose(np.linalg.norm(normals[:-1], axis=1), 1.0)
-
-
 def test_smoothing_is_the_mean_of_the_neighbours() -> None:
     vertices, faces = tube(corners=6)
     operator = mesh.smoothing_matrix(faces, len(vertices) + 1)

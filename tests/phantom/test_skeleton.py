@@ -12,10 +12,21 @@ import pytest
 from dxa_monai.phantom.affine import along_bone
 from dxa_monai.phantom.body import BodyModel, PosedBody, Positioning
 from dxa_monai.phantom.bone_mineral import CORTICAL_MINERAL_G_CM3, MATERIALS
-from dxa_monai.phantom.bones import BODY_REGION_OF_GROUP, BONE_GROUPS, SIDES, PlacedSkeleton, load_skeleton
+from dxa_monai.phantom.bones import BONE_GROUPS, PlacedSkeleton, load_skeleton
 from dxa_monai.phantom.coefficients import COEFFICIENTS
 from dxa_monai.phantom.projection import Frame, centre_frame, thickness_map_cm
 from dxa_monai.phantom.skeleton import bone_mineral_map, bone_volume_map, place_skeleton
+from dxa_monai.phantom.table import fit_positioning
+
+BODY_REGION_OF_GROUP = {
+    "skull": "head", "jaw": "head",
+    "cervical_spine": "spine", "thoracic_spine": "spine", "lumbar_spine": "spine",
+    "ribs": "ribs", "sternum": "ribs", "scapula": "ribs", "clavicle": "ribs",
+    "pelvis": "pelvis", "sacrum": "pelvis",
+    "humerus": "arm", "radius": "arm", "ulna": "arm", "hand": "arm",
+    "femur": "leg", "patella": "leg", "tibia": "leg", "fibula": "leg", "foot": "leg",
+}  # fmt: skip
+"""The region of a whole-body report to which a bone group belongs by anatomy."""
 
 # sex, age, stature cm, volume l, muscle
 PERSONS = {
@@ -39,7 +50,7 @@ def subjects(body_model: BodyModel) -> dict[str, Subject]:
     found = {}
     for name, person in PERSONS.items():
         phenotype = body_model.solve(*person)
-        body = body_model.supine(phenotype, body_model.fit_positioning(phenotype, Positioning()))
+        body = body_model.supine(phenotype, fit_positioning(body_model, phenotype, Positioning()))
         found[name] = Subject(body, place_skeleton(body, body_model), centre_frame(body.vertices_m))
     return found
 
@@ -84,7 +95,7 @@ def test_left_bones_mirror_right_bones() -> None:
         assert np.array_equal(MIRROR * skeleton.vertices_of(name), left)
 
 
-def test_every_bone_has_group_region_material_and_side() -> None:
+def test_every_bone_has_group_region_and_material() -> None:
     skeleton = load_skeleton()
     assert set(skeleton.group_of_bone) == set(range(len(BONE_GROUPS)))
     assert set(BODY_REGION_OF_GROUP) == set(MATERIALS) == set(BONE_GROUPS)
@@ -92,8 +103,6 @@ def test_every_bone_has_group_region_material_and_side() -> None:
     assert group["vertebra_T4"] == "thoracic_spine"
     assert group["rib_03_left"] == "ribs"
     assert group["index_distal_right"] == "hand"
-    side = dict(zip(skeleton.bone_names, np.array(SIDES)[skeleton.side_of_bone], strict=True))
-    assert (side["skull"], side["femur_left"], side["femur_right"]) == ("midline", "left", "right")
     count = {name: sum(group[bone] == name for bone in group) for name in BONE_GROUPS}
     assert [count[f"{part}_spine"] for part in ("cervical", "thoracic", "lumbar")] == [7, 12, 5]
     assert count["ribs"] == 24
