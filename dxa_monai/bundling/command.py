@@ -45,13 +45,21 @@ def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
             the bundle's is told on stderr, and the command goes on.
 
     Raises:
-        InputError: the config that calls this has an id of an earlier version.
+        InputError: the config that calls this has an id of an earlier version, or calls its ``arm`` as one of its
+            ``overlays`` that is not its ``overlay``.
     """
     sys.excepthook = _print_sentence_or_traceback
     remark = version_remark(metadata) if metadata else None
     if remark is not None:
         print(f"warning: {remark}", file=sys.stderr)
-    refuse_renamed_ids(running_config() or {})
+    config = running_config() or {}
+    refuse_renamed_ids(config)
+    arm, overlay = config.get("arm"), config.get("overlay")
+    if arm in config.get("overlays", ()) and arm != overlay:
+        raise InputError(
+            f"arm: expected the overlay configs/arm_{arm}.json after train.json, which sets the loss of '{arm}', got "
+            f"the name alone, which is a label, and the loss of '{overlay}'."
+        )
 
 
 def refuse_renamed_ids(config: Mapping[str, Any]) -> None:

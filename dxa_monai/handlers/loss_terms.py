@@ -19,7 +19,8 @@ class LossTerms:
 
     Args:
         loss: a loss with ``set_epoch(epoch)``, which starts at 1, and ``terms``, a dictionary of scalars of its last
-            call (:class:`dxa_monai.losses.vae.DXAVAELoss`). A loss that lacks one or both is averaged all the same.
+            call (:class:`dxa_monai.losses.weighted.WeightedLoss`). A loss that lacks one or both is averaged all the
+            same.
         prefix: of the names of the metrics.
     """
 

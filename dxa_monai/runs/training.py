@@ -11,7 +11,6 @@ from monai.engines import Evaluator
 from monai.handlers import ValidationHandler, stopping_fn_from_metric
 from torch import nn
 
-from dxa_monai.errors import InputError
 from dxa_monai.handlers.best_checkpoint import BestNetworkSaver
 from dxa_monai.handlers.csv_log import CsvLog
 from dxa_monai.handlers.early_stop import EarlyStop
@@ -57,8 +56,6 @@ class TrainingRun:
         metric: the evaluator's key metric, which decides about the best network.
         settings: what else ``run.json`` and MLflow should tell, in plain types: the ``arm``, which is a label and
             chooses nothing, the preset, the seed, ...
-        overlays: names of arms whose loss an overlay of that name sets (``configs/arm_NAME.json``).
-        overlay: the one of them that is in the config.
         resume: go on with the folder's interrupted run if there is one.
         save_every_s: seconds between two states to resume from.
         validate_every: epochs between two validations.
@@ -67,8 +64,7 @@ class TrainingRun:
             attached to the trainer (:class:`dxa_monai.handlers.mlflow_run.MLflowRun`).
 
     Raises:
-        InputError: the folder holds a run that is finished, or interrupted and other, or cannot be written to; or the
-            arm is called as an overlay that the config does not have.
+        InputError: the folder holds a run that is finished, or interrupted and other, or cannot be written to.
     """
 
     def __init__(
@@ -84,8 +80,6 @@ class TrainingRun:
         evaluator: Evaluator,
         metric: str,
         settings: Mapping[str, Any] | None = None,
-        overlays: Sequence[str] = (),
-        overlay: str = "",
         resume: bool = False,
         save_every_s: float = 60.0,
         validate_every: int = 1,
@@ -103,7 +97,6 @@ class TrainingRun:
         self.resume = resume
         self.validate_every = validate_every
         self.logs = [CsvLog(self.folder / METRICS_NAME), *logs]
-        _check_label(str(self.settings.get("arm", "")), overlays, overlay)
         self._loss_terms = LossTerms(loss)
         self._best_network = BestNetworkSaver(network, self.folder, metric)
         self._early_stop = (
@@ -171,11 +164,3 @@ class TrainingRun:
                 f"{self.name}: best {self.metric} {best.best_metric:.4g} on the validation people after epoch "
                 f"{best.best_metric_epoch}: {self.folder / 'best.pt'}"
             )
-
-
-def _check_label(arm: str, overlays: Sequence[str], overlay: str) -> None:
-    if arm in overlays and arm != overlay:
-        raise InputError(
-            f"arm: expected the overlay configs/arm_{arm}.json after train.json, which sets the loss of '{arm}', "
-            f"got the name alone, and the loss of '{overlay}'."
-        )

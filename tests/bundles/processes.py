@@ -17,7 +17,7 @@ _PRELOADED = (
     "mlflow",
     "tests.bundles.processes",
     "dxa_monai.handlers.training_state",
-    "dxa_monai.losses.vae",
+    "dxa_monai.losses.weighted",
 )
 
 

@@ -17,6 +17,7 @@ from dxa_monai.scan.io import load_scan, save_scan
 from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.splits import read_split, split_by_subject
 from tests.bundles.tiny import VAE, bundle_files, config_folder, refusal
+from tests.scan.examples import SEGMENTS_EXCHANGED, exchanged_copies
 
 
 def _train(output_dir: Path, dataset_dir: Path, *overlays: str, **override: Any) -> None:
@@ -219,10 +220,72 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_unknown_arm_is_refused_before_anything_is_written(bar_cohort: Path, tmp_path: Path) -> None:
-    sentence = refusal(lambda: _train(tmp_path / "run", bar_cohort.parent, arm="dxa_magic"))
-    assert sentence == "arm: expected one of no_dxa, dxa, dxa_masked, composition, got 'dxa_magic'."
+def test_an_arm_by_name_alone_is_refused_before_anything_is_written(bar_cohort: Path, tmp_path: Path) -> None:
+    """It chose the loss once; now it is a label, and the loss would be another than the label says."""
+    sentence = refusal(lambda: _train(tmp_path / "run", bar_cohort.parent, arm="dxa_masked"))
+    assert sentence.startswith("arm: expected the overlay configs/arm_dxa_masked.json after train.json")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [("perceptual_arm", "an overlay"), ("loss_def#pixel_weight", "loss_def#terms#NAME#weight")],
+)
+def test_an_id_of_an_earlier_version_is_told_with_what_replaced_it(
+    name: str, instead: str, bar_cohort: Path, tmp_path: Path
+) -> None:
+    sentence = refusal(lambda: _train(tmp_path / "run", bar_cohort.parent, **{name: 1.0}))
+    assert instead in sentence
+    assert "since 0.5.0" in sentence
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_energies_ratio_is_an_arm_that_the_record_names(bar_cohort: Path, tmp_path: Path) -> None:
+    """The worked example of docs/extending.md."""
+    _train(tmp_path / "run", bar_cohort.parent, "arm_energy_ratio.json", max_epochs=1)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["arm"] == "energy_ratio"
+    assert record["loss"]["energy_ratio"]["loss"] == "dxa_monai.losses.energy_ratio.EnergyRatioLoss"
+    assert record["loss"]["energy_ratio"]["window"] == 0.07
+    log = pd.read_csv(tmp_path / "run" / "metrics.csv")
+    assert np.isfinite(log["train/loss_energy_ratio"]).all()
+
+
+def test_scans_in_a_declared_order_are_evaluated_as_they_were_trained_on(bar_cohort: Path, tmp_path: Path) -> None:
+    """Statistics, baselines and tables opened the files past the reader: the mean image had exchanged segments."""
+    rows = read_manifest(bar_cohort)
+    (tmp_path / "data").mkdir()
+    copies = exchanged_copies(rows, tmp_path / "data")
+    write_manifest(copies, tmp_path / "data" / "manifest.csv")
+    declared = {"reader#channels": list(SEGMENTS_EXCHANGED)}
+    _train(tmp_path / "plain", bar_cohort.parent, max_epochs=1)
+    _train(tmp_path / "declared", tmp_path / "data", max_epochs=1, **declared)
+    networks = [load_vae(tmp_path / name / "best.pt").state_dict() for name in ("plain", "declared")]
+    assert all(tensor.equal(networks[1][name]) for name, tensor in networks[0].items())
+
+    tables = []
+    for name, folder in (("plain", bar_cohort.parent), ("declared", tmp_path / "data")):
+        run(
+            config_file=bundle_files("dxa_vae", "evaluate.json"),
+            bundle_root=str(tmp_path),
+            dataset_dir=str(folder),
+            arms={"arm": str(tmp_path / name / "best.pt")},
+            output_dir=str(tmp_path / f"{name}_tables"),
+            components=5,
+            composition=False,
+        )
+        tables.append(pd.read_csv(tmp_path / f"{name}_tables" / "image_quality.csv"))
+    pd.testing.assert_frame_equal(*tables)
+
+    told = refusal(
+        lambda: run(
+            config_file=bundle_files("dxa_vae", "inference.json"),
+            input=str(tmp_path / "data"),
+            output_dir=str(tmp_path / "inference"),
+            checkpoint=str(tmp_path / "declared" / "best.pt"),
+        )
+    )
+    assert "expected the order of the channels to be declared (--reader#channels)" in told
 
 
 def test_checkpoint_of_another_architecture_is_refused(bar_cohort: Path, tmp_path: Path) -> None:
