@@ -5,25 +5,27 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh requirements.txt
 
-run=".venv/bin/python -m monai.bundle run --config_file"
+run() {
+    "$VENV/bin/python" -m monai.bundle run --config_file "$@"
+}
 bundle=bundles/dxa_vae/configs
 
 # 1. A virtual cohort: raw six-channel scans, 3D meshes, and the exact fat, lean and bone of every pixel.
-$run configs/cohort.json --count 300 --output_dir data/cohort --seed 0
+run configs/cohort.json --count 300 --output_dir data/cohort --seed 0
 
 # 2. The DXA-VAE in two arms that differ in the loss alone. Delete runs/quickstart/ARM to train an arm anew.
 for arm in no_dxa dxa_masked; do
     if [ ! -f runs/quickstart/$arm/finished.json ]; then
-        $run "['$bundle/train.json','$bundle/arm_$arm.json','$bundle/preset_small.json','$bundle/mlflow.json']" \
+        run "['$bundle/train.json','$bundle/arm_$arm.json','$bundle/preset_small.json','$bundle/mlflow.json']" \
             --dataset_dir data/cohort --output_dir runs/quickstart/$arm --resume True
     fi
 done
 
 # 3. Both arms on the people that neither has seen: the paper's tables 1 and 2 and figure 2.
-$run "['$bundle/evaluate.json','$bundle/mlflow_evaluation.json']" --dataset_dir data/cohort \
+run "['$bundle/evaluate.json','$bundle/mlflow_evaluation.json']" --dataset_dir data/cohort \
     --arms "{'no_dxa': 'runs/quickstart/no_dxa/best.pt', 'dxa_masked': 'runs/quickstart/dxa_masked/best.pt'}" \
     --output_dir runs/quickstart/evaluation
 
 echo "Scans to look at:      data/cohort/contact_sheet.png"
 echo "Reconstructions:       runs/quickstart/evaluation/figure_2.png"
-echo "Compare runs in MLflow: .venv/bin/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db   (http://127.0.0.1:5000)"
+echo "Compare runs in MLflow: $VENV/bin/mlflow ui --backend-store-uri sqlite:///runs/mlflow.db   (http://127.0.0.1:5000)"

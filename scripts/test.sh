@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh requirements-dev.txt
 
-.venv/bin/ruff check .
-.venv/bin/ruff format --check .
-.venv/bin/mypy dxa_monai
-OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 "$@"
+"$VENV/bin/ruff" check .
+"$VENV/bin/ruff" format --check .
+"$VENV/bin/mypy" dxa_monai
+OMP_NUM_THREADS=1 "$VENV/bin/python" -m pytest -n 2 "$@"

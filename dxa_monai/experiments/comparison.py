@@ -20,6 +20,8 @@ OVERLAY = "overlay"
 """What an arm calls the config files, beside the training config, that make it."""
 OWN_SETTINGS = ("arm", "seed", "output_dir", "tracking_uri", "experiment", "parent_run")
 """What a comparison sets itself."""
+SHARED_SETTINGS = ("manifest", "dataset_dir", "clouds_dir", "points", "mesh")
+"""What trainings and tables have in common: a setting of the comparison, not of a training."""
 
 
 class Comparison:
@@ -57,7 +59,7 @@ class Comparison:
         about: what MLflow should know besides.
 
     Raises:
-        InputError: there is no arm or seed, or an arm sets what the comparison sets.
+        InputError: there is no arm or seed, or an arm, a variant or the overrides set what the comparison sets.
     """
 
     def __init__(
@@ -223,11 +225,17 @@ class Comparison:
             taken = next((name for name in given if name in own), None)
             if taken is not None:
                 raise InputError(f"{taken}: expected settings of the training, got one that the comparison sets.")
+            shared = next((name for name in given if name.partition("#")[0] in SHARED_SETTINGS), None)
+            if shared is not None:
+                raise InputError(
+                    f"{shared}: expected it as a setting of the comparison (--{shared}), which its tables follow, got "
+                    "it as a setting of the trainings alone."
+                )
 
     def _training(
         self, of_arm: Mapping[str, Any], arm: str, variant: str, seed: int, tracking: Mapping[str, Any]
     ) -> Training:
-        settings = {**self.overrides, **self.data, **self.variants[variant], "arm": arm}
+        settings = {**self.data, **self.overrides, **self.variants[variant], "arm": arm}
         settings |= {name: _of_seed(value, seed) for name, value in of_arm.items() if name != OVERLAY}
         settings |= {"seed": seed, "output_dir": str(self._folder(arm, variant, seed)), **tracking}
         return Training(tuple(self._files(of_arm)), settings)

@@ -26,6 +26,7 @@ MAX_ARRAYS = 32
 """In an archive."""
 
 _HEADER_BYTES = 65536
+_PIECE_BYTES = 1_000_000
 _DETACHED = re.compile(rb"^\s*data\s*file\s*:|^\s*ElementDataFile\s*=(?!\s*LOCAL\s*$)", re.I | re.M)
 _SIZES = re.compile(
     rb"^\s*(?:sizes\s*:|DimSize\s*=|ElementNumberOfChannels\s*=)([^\n]*)$", re.IGNORECASE | re.MULTILINE
@@ -42,11 +43,15 @@ def read_bounded(path: Path) -> bytes:
     _check_bytes(path, path.stat().st_size)
     if not path.name.lower().endswith(".gz"):
         return path.read_bytes()
+    pieces: list[bytes] = []
+    held = 0
     with gzip.open(path) as stream:
-        # to the end: only there a wrong checksum is noticed
-        content: bytes = stream.read(MAX_SCAN_BYTES + 1)
-    _check_bytes(path, len(content))
-    return content
+        # In pieces, as read(n) makes room for n bytes or more at once; to the end, where a wrong checksum is noticed.
+        while piece := stream.read(_PIECE_BYTES):
+            pieces.append(piece)
+            held += len(piece)
+            _check_bytes(path, held)
+    return b"".join(pieces)
 
 
 def read_npy(path: Path, file: BinaryIO, size: int) -> npt.NDArray[Any]:
