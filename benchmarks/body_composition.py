@@ -20,9 +20,9 @@ import torch
 
 from dxa_monai.analysis.bone import decompose, find_and_decompose, find_bone
 from dxa_monai.analysis.composition import analyse_scan
-from dxa_monai.analysis.inference import analyse_scans
 from dxa_monai.analysis.landmark_finder import find_landmarks
 from dxa_monai.analysis.scan_calibration import calibrate_with_scan
+from dxa_monai.inference.body_composition import analyse_scans
 from dxa_monai.physics.scanner_model import write_scanner_model
 from dxa_monai.scan.format import PIXEL_SPACING_MM, counts_to_unit
 from dxa_monai.scan.io import load_scan

@@ -17,8 +17,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from dxa_monai.analysis.inference import analyse_scans, collect_rows
-from dxa_monai.cluster import ADDRESS_VARIABLE
+from dxa_monai.inference.body_composition import analyse_scans, collect_rows
+from dxa_monai.parallel.cluster import ADDRESS_VARIABLE
 from dxa_monai.phantom.cohort import generate_cohort
 
 

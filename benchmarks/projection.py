@@ -15,16 +15,16 @@ from typing import TypeVar
 import numpy as np
 
 from dxa_monai.phantom.anthropometry import measure
-from dxa_monai.phantom.body import BodyModel, UnreachableBody
-from dxa_monai.phantom.positioning import sample_positioning
-from dxa_monai.phantom.projection import (
+from dxa_monai.phantom.body.model import BodyModel, UnreachableBody
+from dxa_monai.phantom.body.positioning import sample_positioning
+from dxa_monai.phantom.body.table import fit_positioning
+from dxa_monai.phantom.tissue.projection import (
     BodyDoesNotFit,
     centre_frame,
     grouped_thickness_maps_cm,
     surface_area_map,
     thickness_map_cm,
 )
-from dxa_monai.phantom.table import fit_positioning
 
 Result = TypeVar("Result")
 _BODY_DENSITY_KG_L = 1.01

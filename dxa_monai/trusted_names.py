@@ -1,6 +1,6 @@
 """Names that a config from elsewhere may use: what is *defined* in trusted modules, however it is spelled.
 
-That a name begins with a trusted module says nothing: ``dxa_monai.handlers.provenance.subprocess.run`` does. Names are
+That a name begins with a trusted module says nothing: ``dxa_monai.runs.provenance.subprocess.run`` does. Names are
 therefore looked up, through trusted modules alone, and what they stand for has to say that it was defined in one.
 """
 

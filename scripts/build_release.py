@@ -11,8 +11,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from dxa_monai.bundling.release import REPOSITORY, SUMS_FILE, build_release
 from dxa_monai.errors import InputError
-from dxa_monai.release import REPOSITORY, SUMS_FILE, build_release
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -8,8 +8,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
+from dxa_monai.bundling.release import REPOSITORY
 from dxa_monai.files import atomic_path
-from dxa_monai.release import REPOSITORY
 
 DATA, NETWORK, PHYSICS = "#eef1f4", "#dbe8f6", "#e3f0dc"
 BOXES = {

@@ -12,8 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dxa_monai.bundling.release import REPOSITORY, write_large_files
 from dxa_monai.errors import InputError
-from dxa_monai.release import REPOSITORY, write_large_files
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

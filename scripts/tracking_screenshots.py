@@ -25,7 +25,7 @@ from urllib.parse import quote
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder
-from dxa_monai.handlers.tracking_server import check_tracking_uri
+from dxa_monai.tracking.server import check_tracking_uri
 from scripts.devtools import Page, open_page
 
 REPOSITORY = Path(__file__).parents[1]

@@ -21,12 +21,12 @@ from typing import Any
 import pandas as pd
 from monai.bundle import run
 
+from dxa_monai.bundling.release import REPOSITORY
 from dxa_monai.errors import InputError, TrainingError
 from dxa_monai.experiments.trainings import Training, run_trainings
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.networks.checkpoint import compact_checkpoint
 from dxa_monai.phantom.cohort import generate_cohort
-from dxa_monai.release import REPOSITORY
 
 ARM = "composition"
 """The DXA-VAE that is released: its reconstructions hold the scan's fat, lean and bone (table 2 in its docs)."""

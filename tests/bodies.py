@@ -7,7 +7,7 @@ from typing import Any
 
 from dxa_monai.evaluation.topology import clustered
 from dxa_monai.mesh.io import BodyMesh
-from dxa_monai.phantom.mesh import write_ply
+from dxa_monai.phantom.body.mesh import write_ply
 from dxa_monai.phantom.simulate import Simulator
 from dxa_monai.scan.io import RawScan, save_scan
 

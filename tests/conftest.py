@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from dxa_monai.mesh.io import BodyMesh
-from dxa_monai.phantom.body import BodyModel
-from dxa_monai.phantom.mesh import write_ply
+from dxa_monai.phantom.body.mesh import write_ply
+from dxa_monai.phantom.body.model import BodyModel
 from dxa_monai.scan.format import SCAN_SHAPE
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.manifest import read_manifest, write_manifest

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from dxa_monai.analysis.landmarks import landmarks_from_points, read_landmarks, write_landmarks
 from dxa_monai.analysis.polygons import read_polygons
-from dxa_monai.analysis.report import read_report
 from dxa_monai.errors import InputError
+from dxa_monai.inference.report import read_report
 from dxa_monai.physics.scanner_model import ScannerModel, read_scanner_model
 from dxa_monai.scan.format import PIXEL_SPACING_MM
 from dxa_monai.scan.manifest import read_manifest, read_path_list

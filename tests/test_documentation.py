@@ -21,7 +21,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from dxa_monai.release import REPOSITORY
+from dxa_monai.bundling.release import REPOSITORY
 
 PAGES = sorted([REPOSITORY / "README.md", *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("bundles/*/docs/*.md")])
 _BLOCK = re.compile(r"^ *```bash\n(.*?)^ *```", re.DOTALL | re.MULTILINE)

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from monai.bundle import run
 
-from dxa_monai.release import REPOSITORY
+from dxa_monai.bundling.release import REPOSITORY
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.measures import BODY_MEASURES, PAPER_MEASURES, measures_of
 from tests.bundles.tiny import ANTHROPOMETRY, bundle_files

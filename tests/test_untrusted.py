@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from dxa_monai.bundling.release import REPOSITORY
 from dxa_monai.errors import InputError
-from dxa_monai.release import REPOSITORY
 from dxa_monai.untrusted import check_bundle, check_config
 
 CONFIGS = sorted(REPOSITORY.glob("bundles/*/configs/*.json"))
@@ -45,13 +45,13 @@ HOSTILE: dict[str, Any] = {
     "assignment": {"x": "$(y := 1)"},
     "statement": {"x": "$del y"},
     "macro": {"x": "%/etc/hostname"},
-    "target that a trusted module imported": {"x": {"_target_": "dxa_monai.handlers.provenance.subprocess.run"}},
+    "target that a trusted module imported": {"x": {"_target_": "dxa_monai.runs.provenance.subprocess.run"}},
     "target of pickle": {"x": {"_target_": "monai.data.utils.pickle.loads", "data": "abc"}},
     "target through an object's module": {"x": {"_target_": "torch.optim.lr_scheduler.types.FunctionType"}},
-    "import of what a module imported": {"imports": ["$from dxa_monai.handlers.state_files import shutil"]},
-    "import of a function that a module imported": {"imports": ["$from dxa_monai.handlers.run_folder import os"]},
+    "import of what a module imported": {"imports": ["$from dxa_monai.runs.state_files import shutil"]},
+    "import of a function that a module imported": {"imports": ["$from dxa_monai.runs.folder import os"]},
     "attribute of an imported module": {
-        "imports": ["$import dxa_monai.handlers.provenance as p"],
+        "imports": ["$import dxa_monai.runs.provenance as p"],
         "x": "$p.subprocess.run(['touch', 'SENTINEL'])",
     },
     "attribute below torch": {"imports": ["$import torch"], "x": "$torch.optim.lr_scheduler.warnings.warn('a')"},
@@ -65,7 +65,7 @@ HOSTILE: dict[str, Any] = {
     "pickles in arrays": {"x": {"_target_": "LoadImage", "reader": "NumpyReader", "allow_pickle": True}},
     "pickles in a cache": {"x": {"_target_": "PersistentDataset", "data": [], "cache_dir": "."}},
     "repository of another": {"x": {"_target_": "PerceptualLoss", "spatial_dims": 2}},
-    "cluster of another": {"imports": ["$from dxa_monai.cluster import run_on_cluster"]},
+    "cluster of another": {"imports": ["$from dxa_monai.parallel.cluster import run_on_cluster"]},
     "frame of a generator": {"x": "$sorted(['1'], key=(i for i in [1]).gi_frame.f_builtins.get('eval'))"},
     "debugger": {"x": {"_target_": "torch.nn.ReLU", "_mode_": "debug"}},
 }

@@ -10,8 +10,8 @@ from typing import Any
 
 from monai.bundle import ConfigParser
 
+from dxa_monai.bundling.versions import version_remark
 from dxa_monai.errors import InputError, describe_user_error
-from dxa_monai.versions import version_remark
 
 _A_TERM = "the weight or the loss of a term (loss_def#terms#NAME#weight)"
 RENAMED_IDS = {

@@ -11,10 +11,10 @@ import pandas as pd
 
 from dxa_monai.evaluation.held_out import HeldOutPeople, TrainedArm, held_out_people, trained_arms
 from dxa_monai.files import atomic_path, output_folder
-from dxa_monai.handlers.provenance import git_revision, manifest_hash
-from dxa_monai.handlers.tracking import mlflow_run
-from dxa_monai.handlers.tracking_server import check_tracking_uri
+from dxa_monai.runs.provenance import git_revision, manifest_hash
 from dxa_monai.scan.reader import RawDXAReader
+from dxa_monai.tracking.run import mlflow_run
+from dxa_monai.tracking.server import check_tracking_uri
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from dxa_monai.analysis.run_scanner import scanner_of_rows
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.arms import Findings
 from dxa_monai.evaluation.held_out import HeldOutPeople, TrainedArm, refuse_baseline_names
@@ -43,7 +42,8 @@ from dxa_monai.evaluation.scans import (
     evaluate_scans,
     quality_of_another_visit,
 )
-from dxa_monai.figures.pseudo_dxa import Prediction, people_page, prediction_figure
+from dxa_monai.figures.predicted_scans import Prediction, people_page, prediction_figure
+from dxa_monai.inference.run_scanner import scanner_of_rows
 from dxa_monai.mesh.io import load_mesh
 from dxa_monai.mesh.points import centred
 from dxa_monai.networks.checkpoint import load_pseudo_dxa

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dxa_monai.errors import InputError
-from dxa_monai.handlers.run_folder import RECORD, read_record
+from dxa_monai.runs.folder import RECORD, read_record
 from dxa_monai.scan.manifest import Row, read_manifest
 from dxa_monai.scan.source import ScanSource
 from dxa_monai.scan.splits import SPLIT_FILE_NAME, SPLIT_NAMES, read_split

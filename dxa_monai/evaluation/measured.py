@@ -25,18 +25,18 @@ from tqdm import tqdm
 
 import dxa_monai
 from dxa_monai.analysis.composition import analyse_scan
-from dxa_monai.analysis.run_scanner import CALIBRATION_SCANS
 from dxa_monai.analysis.scan_calibration import calibrate_with_scan, side_by_side
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.agreement import dice
 from dxa_monai.evaluation.perturbed import VirtualScanner, assign_scanners, draw_scanners, rescan
 from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.inference.run_scanner import CALIBRATION_SCANS
+from dxa_monai.parallel.worker_pool import run_in_processes
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.physics.scanner_model import ScannerModel, photons_from_open_air
 from dxa_monai.scan.format import pixel_area_cm2
 from dxa_monai.scan.regions import REGION_GROUPS, regional_totals
 from dxa_monai.scan.truth import load_truth
-from dxa_monai.worker_pool import run_in_processes
 
 CALIBRATIONS = {
     "phantom": "the scanner's own scan of the step phantom",

@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 import torch
 
-from dxa_monai.analysis.run_scanner import scanner_of_rows
 from dxa_monai.evaluation.arms import Findings
 from dxa_monai.evaluation.held_out import HeldOutPeople, TrainedArm, refuse_baseline_names
 from dxa_monai.evaluation.predictors import (
@@ -28,6 +27,7 @@ from dxa_monai.evaluation.predictors import (
 from dxa_monai.evaluation.scan_tables import scan_findings
 from dxa_monai.evaluation.scans import ORIGINAL, evaluate_scans, mean_composition
 from dxa_monai.figures.reconstruction import comparison_figure
+from dxa_monai.inference.run_scanner import scanner_of_rows
 from dxa_monai.networks.checkpoint import load_vae
 
 

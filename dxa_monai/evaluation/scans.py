@@ -14,7 +14,6 @@ from tqdm import tqdm
 from dxa_monai.analysis.bone import find_and_decompose
 from dxa_monai.analysis.landmark_finder import find_landmarks
 from dxa_monai.analysis.regions import region_map_from_landmarks
-from dxa_monai.evaluation.composition import MEASURES_13
 from dxa_monai.evaluation.predictors import (
     MEAN_ARM,
     SHAPE_COMPONENTS,
@@ -25,6 +24,7 @@ from dxa_monai.evaluation.predictors import (
     shape_table,
 )
 from dxa_monai.evaluation.ridge import ComponentRidge
+from dxa_monai.evaluation.truth_agreement import MEASURES_13
 from dxa_monai.metrics.rigid_alignment import align_rigidly
 from dxa_monai.metrics.scan_metric import FUNCTIONS as METRICS
 from dxa_monai.physics.scanner_model import ScannerModel

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dxa_monai.errors import InputError
-from dxa_monai.evaluation.mesh_inference import predict_body
+from dxa_monai.inference.meshes import predict_body
 from dxa_monai.mesh.io import BodyMesh
 from dxa_monai.mesh.points import centred
 from dxa_monai.networks.pseudo_dxa import PseudoDXA

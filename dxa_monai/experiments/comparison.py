@@ -12,9 +12,9 @@ from dxa_monai.evaluation.arms import ArmEvaluation
 from dxa_monai.evaluation.held_out import TrainedArm
 from dxa_monai.experiments.trainings import Training, refuse_unknown_ids, run_trainings
 from dxa_monai.files import atomic_path, output_folder
-from dxa_monai.handlers.tracking import mlflow_run
-from dxa_monai.handlers.tracking_server import check_tracking_uri
 from dxa_monai.scan.reader import RawDXAReader
+from dxa_monai.tracking.run import mlflow_run
+from dxa_monai.tracking.server import check_tracking_uri
 
 OVERLAY = "overlay"
 """What an arm calls the config files, beside the training config, that make it."""

@@ -26,9 +26,9 @@ from dxa_monai.experiments.search_space import Parameter, check_ids, read_space
 from dxa_monai.experiments.search_study import REASON, claim, only_search, open_study, retry_cut_off, trials_done
 from dxa_monai.experiments.trainings import Training, config_digest, train_one
 from dxa_monai.files import output_folder
-from dxa_monai.handlers.provenance import git_revision, manifest_hash
-from dxa_monai.handlers.tracking import TrackedRun, mlflow_run
-from dxa_monai.worker_pool import run_in_processes
+from dxa_monai.parallel.worker_pool import run_in_processes
+from dxa_monai.runs.provenance import git_revision, manifest_hash
+from dxa_monai.tracking.run import TrackedRun, mlflow_run
 
 DIRECTIONS = ("maximize", "minimize")
 TRIALS_FOLDER = "trials"

@@ -18,8 +18,8 @@ from tqdm import tqdm
 from dxa_monai.bundling.command import refuse_renamed_ids
 from dxa_monai.errors import InputError, TrainingError, find_user_error
 from dxa_monai.files import atomic_path, output_folder
-from dxa_monai.handlers.run_folder import FINISHED
-from dxa_monai.worker_pool import run_in_processes
+from dxa_monai.parallel.worker_pool import run_in_processes
+from dxa_monai.runs.folder import FINISHED
 
 LOG_FILE, SETTINGS_FILE = "training.log", "settings.json"
 TRACKING = ("tracking_uri", "experiment", "parent_run")

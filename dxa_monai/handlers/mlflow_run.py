@@ -11,8 +11,8 @@ from typing import Any
 import ignite.distributed as idist
 
 from dxa_monai.files import atomic_path, output_folder
-from dxa_monai.handlers.tracking import PARENT_TAG, TrackedRun, report_outcome
-from dxa_monai.handlers.tracking_server import check_tracking_uri, without_password
+from dxa_monai.tracking.run import PARENT_TAG, TrackedRun, report_outcome
+from dxa_monai.tracking.server import check_tracking_uri, without_password
 
 NAME = "mlflow_run.json"
 ARTIFACTS = (
@@ -34,11 +34,11 @@ class MLflowRun:
     case. A process that is killed outright leaves its run RUNNING, unless a comparison stands above it and ends it.
 
     Args:
-        tracking_uri: see :class:`dxa_monai.handlers.tracking.TrackedRun`, also for the next four and their errors.
+        tracking_uri: see :class:`dxa_monai.tracking.run.TrackedRun`, also for the next four and their errors.
             One that cannot be right is refused here, before anything is trained.
         experiment: name of the experiment.
         name: start of the run's name. This and all but ``parent_run`` and ``enabled`` of what follows is filled in by a
-            :class:`dxa_monai.runs.training.TrainingRun` that has this among its logs (:meth:`describe`).
+            :class:`dxa_monai.training.run.TrainingRun` that has this among its logs (:meth:`describe`).
         params: what was chosen, for example arm, preset, seed, backbone weights, git revision, hash of the data.
         tags: notes.
         parent_run: id of the MLflow run that this one is shown below; empty: it stands by itself.
@@ -51,7 +51,7 @@ class MLflowRun:
             ``validation/psnr_db``. MLflow's tables show the last value of a metric, not that of the best network.
 
     Raises:
-        InputError: see :func:`dxa_monai.handlers.tracking_server.check_tracking_uri`.
+        InputError: see :func:`dxa_monai.tracking.server.check_tracking_uri`.
     """
 
     def __init__(

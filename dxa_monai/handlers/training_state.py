@@ -13,10 +13,10 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from dxa_monai.errors import InputError
-from dxa_monai.handlers.interruption import Interruption
-from dxa_monai.handlers.random_state import get_random_state, set_random_state
-from dxa_monai.handlers.state_files import newest_state, write_state
 from dxa_monai.loading.loaders import TrainingLoader
+from dxa_monai.runs.interruption import Interruption
+from dxa_monai.runs.random_state import get_random_state, set_random_state
+from dxa_monai.runs.state_files import newest_state, write_state
 
 logger = logging.getLogger(__name__)
 

@@ -15,13 +15,13 @@ import numba
 import numpy as np
 
 from dxa_monai.errors import InputError
-from dxa_monai.phantom import mesh
-from dxa_monai.phantom.mesh import FloatArray, IntArray
-from dxa_monai.phantom.surface import PART_NAMES
+from dxa_monai.phantom.body import mesh
+from dxa_monai.phantom.body.mesh import FloatArray, IntArray
+from dxa_monai.phantom.body.surface import PART_NAMES
 from dxa_monai.scan.measures import BODY_MEASURES
 
 if TYPE_CHECKING:
-    from dxa_monai.phantom.body import BodyModel, PosedBody
+    from dxa_monai.phantom.body.model import BodyModel, PosedBody
 
 
 def girth_cm(

@@ -31,17 +31,17 @@ import torch
 from tqdm import tqdm
 
 import dxa_monai
-from dxa_monai.cluster import run_on_cluster
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder, remove_partial
-from dxa_monai.phantom.mesh import write_ply
-from dxa_monai.phantom.population import sample_person
+from dxa_monai.parallel.cluster import run_on_cluster
+from dxa_monai.parallel.worker_pool import run_in_processes
+from dxa_monai.phantom.body.mesh import write_ply
+from dxa_monai.phantom.people.population import sample_person
 from dxa_monai.phantom.simulate import PersonRecord, Simulator
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.manifest import write_manifest
 from dxa_monai.scan.measures import BODY_MEASURES, PAPER_MEASURES
-from dxa_monai.worker_pool import run_in_processes
 
 MANIFEST_NAME = "manifest.csv"
 COHORT_NAME = "cohort.json"
@@ -74,7 +74,7 @@ def generate_cohort(
         children_share: share of children of 6 to 17 years, 0 to 1; the others are adults. The adults of a cohort with
             children are those of the cohort without.
         cluster: the workers of a Dask cluster simulate instead of ``workers`` processes here; see
-            :func:`dxa_monai.cluster.run_on_cluster`. The folder has to be theirs, too. The bytes are the same.
+            :func:`dxa_monai.parallel.cluster.run_on_cluster`. The folder has to be theirs, too. The bytes are the same.
 
     Returns:
         Path of the manifest.

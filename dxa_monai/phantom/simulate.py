@@ -9,16 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dxa_monai.phantom import mesh
 from dxa_monai.phantom.anthropometry import measure
-from dxa_monai.phantom.body import BodyModel, Phenotype, PosedBody, UnreachableBody
-from dxa_monai.phantom.composition import TissueMaps, body_volume_l, compose
-from dxa_monai.phantom.mesh import FloatArray
-from dxa_monai.phantom.population import Person, sample_person, visit_count
-from dxa_monai.phantom.positioning import sample_positioning
-from dxa_monai.phantom.projection import BodyDoesNotFit, Frame, centre_frame
-from dxa_monai.phantom.skeleton import bone_mineral_map, bone_volume_map, place_skeleton
-from dxa_monai.phantom.table import fit_positioning
+from dxa_monai.phantom.body import mesh
+from dxa_monai.phantom.body.mesh import FloatArray
+from dxa_monai.phantom.body.model import BodyModel, Phenotype, PosedBody, UnreachableBody
+from dxa_monai.phantom.body.positioning import sample_positioning
+from dxa_monai.phantom.body.table import fit_positioning
+from dxa_monai.phantom.people.population import Person, sample_person, visit_count
+from dxa_monai.phantom.skeleton.placed import bone_mineral_map, bone_volume_map, place_skeleton
+from dxa_monai.phantom.tissue.maps import TissueMaps, body_volume_l, compose
+from dxa_monai.phantom.tissue.projection import BodyDoesNotFit, Frame, centre_frame
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.scan.regions import regional_totals
 
@@ -77,7 +77,7 @@ class Simulator:
         """Person ``index`` of cohort ``seed``, with one or two visits. The same numbers give the same bytes.
 
         ``children_share`` is the probability of a child instead of an adult
-        (:func:`dxa_monai.phantom.population.sample_person`).
+        (:func:`dxa_monai.phantom.people.population.sample_person`).
 
         A body that does not fit the field is put on the table again; if that does not help, or if the body model cannot
         make the body, the person is refused and another one drawn in the same place. Both are counted.

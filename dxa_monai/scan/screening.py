@@ -14,9 +14,9 @@ import numpy as np
 from tqdm import tqdm
 
 from dxa_monai.errors import InputError
+from dxa_monai.parallel.worker_pool import results_of_processes
 from dxa_monai.scan.duplicates import DuplicatePair, Signature, near_duplicates, signature
 from dxa_monai.scan.source import ScanSource
-from dxa_monai.worker_pool import results_of_processes
 
 CHUNK_SCANS = 200
 """Read at a time by a process."""

@@ -23,9 +23,9 @@ from tqdm import tqdm
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.parallel.worker_pool import results_of_processes
 from dxa_monai.scan.manifest import Row
 from dxa_monai.transforms.mesh_points import LoadMeshPointsd
-from dxa_monai.worker_pool import results_of_processes
 
 CLOUD_POINTS = 8192
 """Points of a cloud, 0.2 MB: a subset of 2048 of them differs from draw to draw about as fresh points do."""

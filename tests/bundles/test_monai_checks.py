@@ -19,12 +19,12 @@ from torch import nn
 
 import dxa_monai
 from dxa_monai.analysis.bone import decompose, find_bone
+from dxa_monai.bundling.release import REPOSITORY, bundle_folders
 from dxa_monai.mesh.io import BodyMesh
 from dxa_monai.mesh.points import sample_points
 from dxa_monai.networks.checkpoint import load_pseudo_dxa, load_regressor, load_vae, save_network
-from dxa_monai.phantom.body import BodyModel
+from dxa_monai.phantom.body.model import BodyModel
 from dxa_monai.physics.scanner_model import ScannerModel
-from dxa_monai.release import REPOSITORY, bundle_folders
 from tests.analysis.cohort import raw_scan
 from tests.bundles.networks import tiny_pseudo_dxa, tiny_regressor, tiny_vae
 

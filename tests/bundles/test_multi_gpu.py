@@ -15,7 +15,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from dxa_monai.handlers.state_files import state_files
+from dxa_monai.runs.state_files import state_files
 from tests.bundles.processes import training_process
 from tests.bundles.tiny import ANTHROPOMETRY, PSEUDO_DXA, VAE, bundle_files
 

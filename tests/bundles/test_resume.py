@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from dxa_monai.handlers.state_files import FOLDER, state_files
+from dxa_monai.runs.state_files import FOLDER, state_files
 from dxa_monai.scan.io import load_scan, save_scan
 from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.splits import split_by_subject

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dxa_monai.phantom.mesh import write_ply
+from dxa_monai.phantom.body.mesh import write_ply
 from dxa_monai.scan.manifest import write_manifest
 
 TRIANGLE = np.array([[0, 1, 2]], dtype=np.int64)

@@ -9,7 +9,7 @@ import pytest
 
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.held_out import TrainedArm, held_out_people, trained_arms
-from dxa_monai.handlers.run_folder import read_record
+from dxa_monai.runs.folder import read_record
 from dxa_monai.scan.format import CHANNELS
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.source import ScanSource

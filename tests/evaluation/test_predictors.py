@@ -29,7 +29,7 @@ from dxa_monai.evaluation.scans import evaluate_scans
 from dxa_monai.metrics.image_quality import psnr_db
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.vae import DXAVAE
-from dxa_monai.phantom.mesh import write_ply
+from dxa_monai.phantom.body.mesh import write_ply
 from dxa_monai.scan.format import CHANNELS, LOW_CHANNELS, SCAN_SHAPE
 from dxa_monai.scan.io import RawScan, load_scan, save_scan
 from dxa_monai.scan.manifest import read_manifest

@@ -15,7 +15,7 @@ from dxa_monai.mesh.checks import checked
 from dxa_monai.mesh.io import BodyMesh
 from dxa_monai.mesh.points import centred, sample_points
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
-from dxa_monai.phantom.body import BodyModel
+from dxa_monai.phantom.body.model import BodyModel
 
 TOLERANCE_DB = 5.0
 """Another topology may cost this much more than other points on the same mesh do (both are far above any prediction's

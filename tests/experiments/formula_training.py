@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dxa_monai.errors import InputError, TrainingError
-from dxa_monai.handlers.run_folder import finish_run
 from dxa_monai.handlers.validation_listener import Listener
+from dxa_monai.runs.folder import finish_run
 from dxa_monai.scan.manifest import read_manifest
 
 EPOCHS = 4

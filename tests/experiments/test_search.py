@@ -23,7 +23,7 @@ SPACE = {"rate": {"low": 1e-4, "high": 1.0, "log": True}, "shape": {"choices": [
 def _in_this_process(
     task: Callable[..., None], items: Sequence[int], arguments: tuple[Any, ...], workers: int
 ) -> Iterator[int]:
-    """As :func:`dxa_monai.worker_pool.run_in_processes`, without the seconds that a process takes to start."""
+    """As :func:`dxa_monai.parallel.worker_pool.run_in_processes`, without the seconds that a process takes to start."""
     for item in items:
         task(item, *arguments)
         yield item

@@ -11,7 +11,7 @@ from dxa_monai.experiments.trainings import LOG_FILE, Training, refuse_unknown_i
 CONFIG = {
     "imports": [
         "$from dxa_monai.errors import InputError",
-        "$from dxa_monai.handlers.run_folder import finish_run",
+        "$from dxa_monai.runs.folder import finish_run",
         "$import os",
     ],
     "output_dir": "",

@@ -8,9 +8,9 @@ from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from torch import nn
 
 from dxa_monai.errors import InputError
-from dxa_monai.handlers.state_files import newest_state, state_files
 from dxa_monai.handlers.training_state import TrainingState
 from dxa_monai.loading.loaders import TrainingLoader
+from dxa_monai.runs.state_files import newest_state, state_files
 from tests.handlers.toy import BATCH, ToyNetwork, toy_data, toy_evaluator
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from dxa_monai.mesh.io import BodyMesh
-from dxa_monai.phantom.body import BodyModel, Positioning
+from dxa_monai.phantom.body.model import BodyModel, Positioning
 
 
 @pytest.fixture(scope="session")

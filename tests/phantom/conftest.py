@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dxa_monai.phantom.body import BodyModel, Phenotype
+from dxa_monai.phantom.body.model import BodyModel, Phenotype
 
 
 @pytest.fixture(scope="session")

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from dxa_monai.phantom.body import BodyModel, PosedBody, Positioning
-from dxa_monai.phantom.bone_mineral import bone_mineral_map
-from dxa_monai.phantom.bones import PlacedSkeleton
-from dxa_monai.phantom.coefficients import COEFFICIENTS
-from dxa_monai.phantom.landmarks import ILIAC_CREST_LEVEL, LOWEST_RIB_LEVEL, trunk_axes
-from dxa_monai.phantom.population import sample_person
-from dxa_monai.phantom.projection import Frame, centre_frame
+from dxa_monai.phantom.body.joints import ILIAC_CREST_LEVEL, LOWEST_RIB_LEVEL, trunk_axes
+from dxa_monai.phantom.body.model import BodyModel, PosedBody, Positioning
+from dxa_monai.phantom.body.table import fit_positioning
+from dxa_monai.phantom.people.coefficients import COEFFICIENTS
+from dxa_monai.phantom.people.population import sample_person
 from dxa_monai.phantom.simulate import Simulator
-from dxa_monai.phantom.skeleton import place_skeleton
-from dxa_monai.phantom.table import fit_positioning
+from dxa_monai.phantom.skeleton.bone_mineral import bone_mineral_map
+from dxa_monai.phantom.skeleton.bones import PlacedSkeleton
+from dxa_monai.phantom.skeleton.placed import place_skeleton
+from dxa_monai.phantom.tissue.projection import Frame, centre_frame
 from dxa_monai.scan.regions import Region
 
 # sex, age, stature cm, volume l, muscle

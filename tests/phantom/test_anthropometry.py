@@ -11,7 +11,7 @@ from scipy.special import ellipe
 
 from dxa_monai.errors import InputError
 from dxa_monai.phantom.anthropometry import HOW, _curves, check_names, girth_cm, measure, volume_l
-from dxa_monai.phantom.body import PART_NAMES, BodyModel, Phenotype, PosedBody
+from dxa_monai.phantom.body.model import PART_NAMES, BodyModel, Phenotype, PosedBody
 from dxa_monai.scan.measures import BODY_MEASURES
 
 ORIGIN = np.zeros(3)

@@ -21,9 +21,9 @@ from dxa_monai.errors import InputError
 from dxa_monai.figures.contact_sheet import write_contact_sheet
 from dxa_monai.phantom import cohort, simulate
 from dxa_monai.phantom.cohort import generate_cohort
-from dxa_monai.phantom.population import Person, sample_person, visit_count
-from dxa_monai.phantom.projection import BodyDoesNotFit
+from dxa_monai.phantom.people.population import Person, sample_person, visit_count
 from dxa_monai.phantom.simulate import PersonRecord, Simulator
+from dxa_monai.phantom.tissue.projection import BodyDoesNotFit
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.scan.format import PIXEL_SPACING_MM, pixel_area_cm2
 from dxa_monai.scan.io import load_scan

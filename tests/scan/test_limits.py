@@ -19,8 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dxa_monai.errors import InputError
-from dxa_monai.handlers.state_files import newest_state
 from dxa_monai.networks.checkpoint import load_pseudo_dxa, load_regressor, load_tensors, load_vae
+from dxa_monai.runs.state_files import newest_state
 from dxa_monai.scan.io import FILE_ENDINGS, RawScan, load_scan, save_scan
 from dxa_monai.scan.limits import MAX_SCAN_BYTES
 from dxa_monai.scan.truth import load_truth

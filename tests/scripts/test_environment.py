@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dxa_monai.release import REPOSITORY
+from dxa_monai.bundling.release import REPOSITORY
 
 BASH = shutil.which("bash") or "/bin/bash"
 WORKS, BROKEN = 0, 127

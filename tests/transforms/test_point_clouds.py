@@ -9,8 +9,8 @@ import torch
 
 from dxa_monai.errors import InputError
 from dxa_monai.mesh.io import BodyMesh
-from dxa_monai.phantom.body import BodyModel
-from dxa_monai.phantom.mesh import write_ply
+from dxa_monai.phantom.body.mesh import write_ply
+from dxa_monai.phantom.body.model import BodyModel
 from dxa_monai.transforms.mesh_points import LoadMeshPointsd
 from dxa_monai.transforms.point_clouds import (
     PointSubsetd,

@@ -1,0 +1,213 @@
+"""Bundles as files that others download: one zip each, the same bytes from the same input, and their SHA-256 sums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import re
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+import dxa_monai
+from dxa_monai.errors import InputError
+from dxa_monai.files import atomic_path, output_folder, path_inside
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+METADATA = Path("configs", "metadata.json")
+SUMS_FILE = "SHA256SUMS"
+
+_BUNDLE_FOLDERS = ("configs", "docs", "models")
+_BUNDLE_FILES = ("LICENSE", METADATA.as_posix(), "docs/README.md")
+"""What every bundle has to have."""
+LARGE_FILES = "large_files.yml"
+"""Where MONAI looks for what ``monai.bundle download_large_files`` is to fetch."""
+_SHARED_FILES = {"requirements.txt": "requirements.txt", "docs/releases.md": "docs/releases.md"}
+"""Files of the repository that every zip gets, and where."""
+_LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?P<target>[^)#]+)(?:#[^)]*)?\)")
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+# The earliest time a zip can hold: no clock, no file system and no time zone decides about the bytes.
+_TIMESTAMP = (1980, 1, 1, 0, 0, 0)
+_UNIX, _PERMISSIONS = 3, 0o100644
+
+
+def bundle_folders(bundles_dir: str | Path, names: Sequence[str] = ()) -> list[Path]:
+    """The bundles among the folders of ``bundles_dir``: those with ``configs/metadata.json``, by name.
+
+    Args:
+        bundles_dir: folder of bundles.
+        names: take these only; empty: all.
+
+    Raises:
+        InputError: no bundle there, or none of a name.
+    """
+    found = {path.parents[2].name: path.parents[1] for path in sorted(Path(bundles_dir).glob(f"*/{METADATA}"))}
+    missing = [name for name in names if name not in found]
+    if missing or not found:
+        raise InputError(
+            f"{bundles_dir}: expected folders of bundles{''.join(f', {name} among them' for name in missing)}, "
+            f"each with {METADATA}, got {', '.join(found) or 'none'}."
+        )
+    return [path for name, path in found.items() if not names or name in names]
+
+
+def build_release(
+    output_dir: str | Path, bundles_dir: str | Path = REPOSITORY / "bundles", names: Sequence[str] = ()
+) -> list[Path]:
+    """Write ``NAME_vX.Y.Z.zip`` of every bundle and ``SHA256SUMS`` of these zips to ``output_dir``.
+
+    A zip holds one folder, ``NAME``: the bundle's ``configs``, ``docs``, ``models`` (where it has weights) and
+    ``LICENSE``, the package ``dxa_monai`` with its data and their licences, and ``requirements.txt``. Same files, same
+    bytes, on any machine: entries are sorted and stored uncompressed, with one time and one permission. Links of its
+    pages that lead to pages of the repository become plain text.
+
+    All bundles are checked before the first file is written; files of the same name are replaced.
+
+    Args:
+        output_dir: folder to write to; is made if need be.
+        bundles_dir: folder of bundles.
+        names: build these only; empty: all.
+
+    Returns:
+        The zips.
+
+    Raises:
+        InputError: no such bundle, or one that cannot be released as it is (:func:`bundle_version`).
+    """
+    versions = {bundle: bundle_version(bundle) for bundle in bundle_folders(bundles_dir, names)}
+    contents = {bundle: _contents(bundle) for bundle in versions}
+    folder = output_folder(output_dir)
+    zips = []
+    for bundle, version in versions.items():
+        path = folder / f"{bundle.name}_v{version}.zip"
+        with atomic_path(path) as temporary:
+            _write_zip(temporary, bundle.name, contents[bundle])
+        zips.append(path)
+    with atomic_path(folder / SUMS_FILE) as temporary:
+        temporary.write_text("".join(f"{_sha256(path)}  {path.name}\n" for path in zips))
+    return zips
+
+
+def bundle_version(bundle: Path) -> str:
+    """The version of a bundle that can be released: that of ``dxa_monai``, which its zip holds, with a changelog entry.
+
+    One version for both means that a zip's name says which code is in it, and that no two zips of one name differ.
+
+    Raises:
+        InputError: a file is missing, ``metadata.json`` cannot be read, or its name or version is another.
+    """
+    for name in _BUNDLE_FILES:
+        if not (bundle / name).is_file():
+            raise InputError(f"{bundle / name}: expected a file that every bundle has, got none.")
+    path = bundle / METADATA
+    try:
+        metadata: Any = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: expected JSON, got '{error}'.") from error
+    if not isinstance(metadata, Mapping) or metadata.get("name") != bundle.name:
+        got = metadata.get("name") if isinstance(metadata, Mapping) else type(metadata).__name__
+        raise InputError(f"{path}: expected the name {bundle.name}, that of the folder, got {got}.")
+    version, wanted = metadata.get("version"), dxa_monai.__version__
+    if version != wanted or not _VERSION.fullmatch(wanted):
+        raise InputError(f"{path}: expected version {wanted}, that of the dxa_monai in the zip, got {version}.")
+    if version not in metadata.get("changelog", {}):
+        raise InputError(f"{path}: expected a changelog entry of version {version}, got none.")
+    return wanted
+
+
+def write_large_files(bundle: Path, weights: Path, url: str) -> Path:
+    """Name weights too large to commit, where they will be, and their SHA-256 in a bundle's ``large_files.yml``.
+
+    MONAI downloads them to ``models/{folder}/model.pt`` of the bundle, ``folder`` being the preset they were trained
+    with as their ``run.json`` says. The small files beside the weights are copied there now and belong to the bundle.
+
+    Args:
+        bundle: folder of the bundle.
+        weights: file, with ``run.json`` beside it.
+        url: of that file, once it is uploaded.
+
+    Returns:
+        The file written.
+
+    Raises:
+        InputError: there is no such bundle, no such weights, or the URL is not one.
+    """
+    (bundle,) = bundle_folders(bundle.parent, [bundle.name])
+    about = weights.parent / "run.json"
+    for path in (weights, about):
+        if not path.is_file():
+            raise InputError(f"{path}: expected a file, got none.")
+    if urlsplit(url).scheme not in ("http", "https", "file"):
+        raise InputError(f"url: expected one that begins with https://, http:// or file://, got '{url}'.")
+    target = Path("models", str(json.loads(about.read_text())["preset"]))
+    folder = output_folder(path_inside(bundle, target))
+    for path in sorted(weights.parent.iterdir()):
+        if path.suffix in (".csv", ".json"):
+            with atomic_path(folder / path.name) as temporary:
+                shutil.copyfile(path, temporary)
+    entry = {"path": f"{target}/model.pt", "url": url, "hash_val": _sha256(weights), "hash_type": "sha256"}
+    with atomic_path(bundle / LARGE_FILES) as temporary:
+        temporary.write_text(yaml.safe_dump({"large_files": [entry]}, sort_keys=False))
+    return bundle / LARGE_FILES
+
+
+def _contents(bundle: Path) -> dict[str, Path]:
+    """Files by their names in the zip, below its root folder."""
+    contents = {name: REPOSITORY / source for name, source in _SHARED_FILES.items()}
+    for folder in _BUNDLE_FOLDERS:
+        contents |= {path.relative_to(bundle).as_posix(): path for path in _files(bundle / folder)}
+    contents |= {name: bundle / name for name in ("LICENSE", LARGE_FILES) if (bundle / name).is_file()}
+    package = Path(dxa_monai.__file__).resolve().parent
+    for path in _files(package):
+        # The package's assets and their licences lie in folders called data (pyproject.toml: package-data).
+        if path.suffix == ".py" or path.parent.name == "data":
+            contents[f"dxa_monai/{path.relative_to(package).as_posix()}"] = path
+    return contents
+
+
+def _files(folder: Path) -> list[Path]:
+    files = []
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if "__pycache__" in parts or any(part.startswith(".") for part in parts) or path.is_dir():
+            continue
+        if path.is_symlink():
+            raise InputError(f"{path}: expected a file, got a link, which a zip cannot hold.")
+        files.append(path)
+    return files
+
+
+def _write_zip(path: Path, root: str, contents: Mapping[str, Path]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in sorted(contents):
+            entry = zipfile.ZipInfo(f"{root}/{name}", _TIMESTAMP)
+            entry.create_system = _UNIX
+            entry.external_attr = _PERMISSIONS << 16
+            # Not deflated: another zlib compresses to other bytes, and weights and tables are compressed already.
+            entry.compress_type = zipfile.ZIP_STORED
+            content = contents[name].read_bytes()
+            archive.writestr(
+                entry, _self_contained(content.decode(), name, contents) if name.endswith(".md") else content
+            )
+
+
+def _self_contained(page: str, name: str, contents: Mapping[str, Path]) -> str:
+    """A Markdown page whose links that lead out of the zip are plain text."""
+
+    def link_or_text(match: re.Match[str]) -> str:
+        text, target = match["text"], match["target"]
+        inside = posixpath.normpath(posixpath.join(posixpath.dirname(name), target)) in contents
+        return match[0] if inside or "://" in target else text
+
+    return _LINK.sub(link_or_text, page)
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

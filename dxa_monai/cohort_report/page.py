@@ -1,0 +1,293 @@
+"""The page ``docs/cohort.md``: text, tables and figure about one cohort, made by one command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dxa_monai.cohort_report import published
+from dxa_monai.cohort_report.population import (
+    ADULT_YEARS,
+    GROUPS,
+    PREDICTED,
+    QUANTITIES,
+    RULES,
+    correlations,
+    implausible,
+    people_table,
+    shape_prediction,
+    summary,
+)
+from dxa_monai.figures.population import Mark, write_distributions
+from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.scan.regions import BONE_AREA_THRESHOLD_G_CM2
+
+FIGURE_NAME = "cohort_distributions.png"
+_DECIMALS = {"bmc_kg": 2, "bmd_g_cm2": 2}
+_NAMED_SUBJECTS = 5
+
+
+def write_population_report(dataset_dir: str | Path, output: str | Path) -> Path:
+    """Write the page and, beside it in ``images/``, its figure.
+
+    Args:
+        dataset_dir: folder of a cohort made by ``configs/cohort.json``.
+        output: Markdown file to write.
+
+    Returns:
+        ``output``.
+
+    Raises:
+        InputError: the cohort cannot be read or the page cannot be written.
+    """
+    folder, output = Path(dataset_dir), Path(output)
+    people = people_table(folder / "manifest.csv")
+    images = output_folder(output.parent / "images")
+    adults = {
+        name: {quantity: people[quantity][GROUPS[name](people)].to_numpy() for quantity in QUANTITIES}
+        for name in ("women", "men")
+    }
+    marks = [Mark(*entry[:4], entry.looked_up) for entry in published.REFERENCES]
+    write_distributions(adults, QUANTITIES, marks, images / FIGURE_NAME)
+    page = population_page(people, _made_with(folder), shape_prediction(people))
+    with atomic_path(output) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return output
+
+
+def _made_with(folder: Path) -> dict[str, Any]:
+    """What the cohort's own record says; empty if there is none."""
+    path = folder / "cohort.json"
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return content
+
+
+def population_page(people: pd.DataFrame, record: Mapping[str, Any], shape: pd.DataFrame | None) -> str:
+    """The page's text.
+
+    Args:
+        people: :func:`dxa_monai.cohort_report.population.people_table`.
+        record: the cohort's ``cohort.json``, or empty.
+        shape: :func:`dxa_monai.cohort_report.population.shape_prediction`.
+    """
+    adults = int((people["age_years"] >= ADULT_YEARS).sum())
+    return _TEMPLATE.format(
+        people=len(people),
+        adults=adults,
+        children=len(people) - adults,
+        seed=record.get("seed", "unknown"),
+        children_share=record.get("children_share", 0),
+        refused=", ".join(f"{count} {reason}" for reason, count in record.get("refused", {}).items()) or "nobody",
+        figure=FIGURE_NAME,
+        threshold=BONE_AREA_THRESHOLD_G_CM2,
+        adult_means=_means(people, ["women", "men"]),
+        girls=_means(people, ["girls 6-11", "girls 12-17"]),
+        boys=_means(people, ["boys 6-11", "boys 12-17"]),
+        children_note="" if adults < len(people) else _NO_CHILDREN,
+        correlations=_correlation_tables(people),
+        correlation_references=_correlation_references(),
+        checks=_checks(people),
+        implausible=_implausible(people),
+        shape=_shape(shape),
+        sources="\n".join(f"- {source}" for source in _sources()),
+    )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def _spread(mean: float, sd: float | None, quantity: str) -> str:
+    decimals = _DECIMALS.get(quantity, 1)
+    return f"{mean:.{decimals}f}" + ("" if sd is None else f" ± {sd:.{decimals}f}")
+
+
+def _means(people: pd.DataFrame, groups: Sequence[str]) -> str:
+    """A row a quantity, two columns a group: the cohort, and what is published with the difference of the means."""
+    found = summary(people).set_index(["group", "quantity"])
+    groups = [group for group in groups if group in found.index.get_level_values("group")]
+    if not groups:
+        return ""
+    known = {(entry.group, entry.quantity): entry for entry in published.REFERENCES}
+    header = [""]
+    for group in groups:
+        header += [f"{group} ({int(found.loc[group]['count'].iloc[0])})", "published"]
+    rows = []
+    for quantity, label in QUANTITIES.items():
+        row = [label]
+        for group in groups:
+            mean, sd = float(found.loc[(group, quantity), "mean"]), float(found.loc[(group, quantity), "sd"])
+            row.append(_spread(mean, sd, quantity))
+            entry = known.get((group, quantity))
+            if entry is None:
+                row.append("")
+                continue
+            of = f", {entry.of}" if entry.of else ""
+            text = _spread(entry.mean, entry.sd, quantity) + _mark(entry.looked_up)
+            row.append(f"{text}{of}: {100.0 * (mean / entry.mean - 1.0):+.0f} %")
+        rows.append(row)
+    return _table(header, rows)
+
+
+def _mark(looked_up: bool) -> str:
+    return "" if looked_up else " (?)"
+
+
+def _correlation_tables(people: pd.DataFrame) -> str:
+    parts = []
+    for group in ("women", "men"):
+        table = correlations(people, group)
+        names = list(table.columns)
+        short = ["age", *(label.split(",")[0] for label in QUANTITIES.values())]
+        rows = [
+            [label, *(f"{table.loc[name, other]:.2f}" for other in names[: line + 1]), *[""] * (len(names) - line - 1)]
+            for line, (label, name) in enumerate(zip(short, names, strict=True))
+        ]
+        parts.append(f"{group.capitalize()}:\n\n" + _table(["", *short], rows))
+    return "\n\n".join(parts)
+
+
+def _correlation_references() -> str:
+    return "\n".join(
+        f"- {entry.group}, {QUANTITIES[entry.first].split(',')[0]} and {QUANTITIES[entry.second].split(',')[0]}: "
+        f"{entry.lowest:.2f} to {entry.highest:.2f} ({entry.source}){_mark(entry.looked_up)}"
+        for entry in published.CORRELATIONS
+    )
+
+
+def _checks(people: pd.DataFrame) -> str:
+    """Two published regressions, evaluated on the cohort."""
+    adults = people[people["age_years"] >= ADULT_YEARS]
+    design = np.column_stack(
+        [np.ones(len(adults)), 1.0 / adults["bmi_kg_m2"], adults["age_years"], adults["sex"] == "M"]
+    ).astype(np.float64)
+    fat = adults["fat_percent"].to_numpy()
+    scatter = float((fat - design @ np.linalg.lstsq(design, fat, rcond=None)[0]).std())
+    lines = [
+        f"- % fat about its regression on 1/BMI, age and sex scatters by {scatter:.1f} %; in NHANES 1999-2004 (with "
+        f"ethnicity among the predictors) by {published.FAT_SCATTER_PERCENT:.1f} %."
+    ]
+    women = people[(people["sex"] == "F") & people["age_years"].between(42.0, 61.0)]
+    if len(women) > 2:
+        constant, per_kg, per_year = published.BMD_OF_WOMEN_42_61
+        expected = constant + per_kg * women["mass_kg"] + per_year * women["age_years"]
+        lines.append(
+            f"- BMD of the {len(women)} women of 42 to 61 years: {women['bmd_g_cm2'].mean():.2f} g/cm2 where the "
+            f"regression on mass and age of 111 British women says {expected.mean():.2f}; the correlation with that "
+            f"prediction is {np.corrcoef(expected, women['bmd_g_cm2'])[0, 1]:.2f}, theirs 0.46."
+        )
+    return "\n".join(lines)
+
+
+def _implausible(people: pd.DataFrame) -> str:
+    found = implausible(people)
+    rows = []
+    for rule in RULES:
+        subjects = found[rule.name]
+        named = ", ".join(subjects[:_NAMED_SUBJECTS]) + (" ..." if len(subjects) > _NAMED_SUBJECTS else "")
+        rows.append([rule.name, rule.why, f"{len(subjects)} ({100.0 * len(subjects) / len(people):.1f} %)", named])
+    broken = {subject for subjects in found.values() for subject in subjects}
+    share = 100.0 * len(broken) / len(people)
+    return (
+        _table(["nobody should have", "because", "how many", "who"], rows)
+        + f"\n\n{len(broken)} of {len(people)} people ({share:.1f} %) break at least one rule."
+    )
+
+
+def _shape(table: pd.DataFrame | None) -> str:
+    if table is None:
+        return "Not computed: this cohort has too few T-pose meshes (`save_meshes`)."
+    rows = []
+    for _, line in table.iterrows():
+        cells = []
+        for quantity in PREDICTED:
+            known = published.SHAPE_R2.get(quantity, {}).get(str(line["group"]))
+            cells.append(f"{line[quantity]:.2f}" + (f" ({known})" if known else ""))
+        rows.append([f"{line['group']} ({line['count']})", *cells])
+    return _table(["R2, held out", *(QUANTITIES[name].split(",")[0] for name in PREDICTED)], rows)
+
+
+def _sources() -> list[str]:
+    named = {entry.source: entry.looked_up for entry in (*published.REFERENCES, *published.CORRELATIONS)}
+    return [source + _mark(looked_up) for source, looked_up in named.items()]
+
+
+_NO_CHILDREN = (
+    "\nThis cohort holds adults only. `--children_share 0.3` on the command that makes a cohort draws three people in "
+    "ten from 6 to 17 years.\n"
+)
+
+_TEMPLATE = """# The virtual cohort against published populations
+
+{people} people, {adults} adults of 18 to 89 years and {children} children of 6 to 17 (seed {seed}, share of children
+{children_share}). Each number is taken from the maps that were scanned, first visit of each person. Refused while the
+cohort was made, and another person drawn in the place: {refused}. "Unreachable" are builds that the body model cannot
+take, "does not fit" are people longer or wider than the scan field.
+
+```
+python -m monai.bundle run --config_file configs/population.json --dataset_dir DIR --output docs/cohort.md
+```
+
+makes this page. Published numbers marked (?) are from memory and have not been checked against the source; spreads of
+height, mass, BMI and % fat are so throughout.
+
+![distributions](images/{figure})
+
+## Means and spreads
+
+Mean ± standard deviation; behind each published value how far the cohort's mean is from it.
+
+{adult_means}
+
+{girls}
+
+{boys}
+{children_note}
+Bone area is counted from {threshold} g/cm2 of mineral upwards, so about a twentieth of the mineral lies outside it and
+BMD times area is a little less than BMC; clinical software, whose edge detection is closed, reports their product as
+BMC.
+
+## Correlations
+
+{correlations}
+
+Published:
+
+{correlation_references}
+
+Two published regressions, on these people:
+
+{checks}
+
+## Who is implausible, and why
+
+{implausible}
+
+## What the body's shape tells
+
+Ridge regression on 20 principal components of the T-pose mesh, adults, five-fold cross-validation by person; published
+values of optical scanners in brackets.
+
+{shape}
+
+Shape and size decide most of the fat and lean mass and far less of the bone, as in real people: fat fraction, density
+of lean tissue, visceral fat, bone density, width of the skeleton and lung volume each have a part of their own. A model
+that sees a scan can therefore be better than this table only by what the X-rays tell.
+
+## What is not modelled
+
+Ethnicity; disease, implants, amputation, pregnancy; the link of bone to muscle and of frailty to age beyond a mean
+loss. Puberty comes with age alone. Children's bones are an adult skeleton scaled, without growth plates.
+
+## Sources
+
+{sources}
+- Shape: Ng 2019, Am J Clin Nutr 110:1316; medRxiv 2022.11.02.22281819; PMC7796893
+- Women of 42 to 61 years: Br J Radiol 1993;66:303
+"""

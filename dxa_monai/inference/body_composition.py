@@ -1,0 +1,279 @@
+"""Raw scans in; reports, landmarks, pictures and one table out.
+
+::
+
+    output_dir/
+      body_composition.csv       one row a scan
+      {scan_id}.json             regions, flags, landmarks, scanner, versions
+      {scan_id}.png              cut lines and labels
+      landmarks/{scan_id}.json   to be edited and passed back
+      scanner_model.json         where the scanner was calibrated from the scans themselves
+
+What is there and made from the same scan, scanner, landmarks and polygons is kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from dxa_monai.analysis.bone import BoneSettings
+from dxa_monai.analysis.composition import BodyComposition, analyse_scan
+from dxa_monai.analysis.landmarks import Landmarks, read_landmarks, write_landmarks
+from dxa_monai.analysis.polygons import read_polygons
+from dxa_monai.analysis.segments import Point
+from dxa_monai.errors import InputError
+from dxa_monai.files import output_folder, remove_partial
+from dxa_monai.inference.report import (
+    FAILED,
+    TABLE_NAME,
+    as_points,
+    as_report,
+    check_scan_ids,
+    fingerprint,
+    identity,
+    read_report,
+    table_row,
+    write_composition_table,
+    write_report,
+)
+from dxa_monai.inference.run_scanner import CALIBRATIONS, scanner_of_run, scanner_of_scan
+from dxa_monai.parallel.cluster import run_on_cluster
+from dxa_monai.parallel.worker_pool import run_in_processes
+from dxa_monai.physics.scanner_model import ScannerModel
+from dxa_monai.scan.collect import collect_scans
+from dxa_monai.scan.format import channels_first
+from dxa_monai.scan.io import RawScan
+from dxa_monai.scan.manifest import read_manifest
+from dxa_monai.scan.quarantine import BadScan, BadScanPolicy
+from dxa_monai.scan.source import ScanSource
+
+Draw = Callable[[BodyComposition, str, tuple[float, float], Mapping[str, Sequence[Point]], Path], Any]
+"""Writes a picture: analysis, title, pixel spacing in mm, polygons, path."""
+
+
+def collect_rows(source: str | Path) -> list[dict[str, Any]]:
+    """The scans of a file, folder or manifest as rows with ``scan``, ``scan_id`` and what a manifest knows.
+
+    Raises:
+        InputError: there is no such path, it holds no scan, the manifest is faulty, or two scans have one name.
+    """
+    if Path(source).suffix.lower() == ".csv":
+        rows = read_manifest(source)
+    else:
+        rows = [{"scan": entry["image"], "scan_id": entry["scan_id"]} for entry in collect_scans(source)]
+    check_scan_ids(rows)
+    return rows
+
+
+def analyse_scans(
+    rows: Sequence[Mapping[str, Any]],
+    output_dir: str | Path,
+    scanner_model: str | Path | None = None,
+    calibration: str = "run",
+    landmarks_dir: str | Path | None = None,
+    polygons_file: str | Path | None = None,
+    draw: Draw | None = None,
+    source: ScanSource | None = None,
+    settings: BoneSettings | None = None,
+    device: str | torch.device = "cpu",
+    progress: bool = True,
+    policy: BadScanPolicy | None = None,
+    set_aside: Sequence[BadScan] = (),
+    workers: int = 1,
+    cluster: bool = False,
+) -> Path:
+    """Analyse scans and write their reports.
+
+    Args:
+        rows: of :func:`collect_rows`.
+        output_dir: folder to write; what is there from the same inputs is kept.
+        scanner_model: file of a calibrated scanner; None: ``calibration`` says what is done.
+        calibration: one of ``CALIBRATIONS``. "run" takes all scans for scans of one scanner.
+        landmarks_dir: folder of edited ``{scan_id}.json``; scans without one have theirs found.
+        polygons_file: the user's own regions, the same for every scan.
+        draw: writes the picture of a scan; None: no pictures.
+        source: how the scans are read; None: as the files declare.
+        settings: how bone is told from soft tissue.
+        device: where the maps are computed.
+        progress: show a progress bar on stderr.
+        policy: whether scans without numbers are an error in the end (None, "stop") or, if they are few, only listed
+            in ``quarantine.csv``. They stop no other scan either way.
+        set_aside: what an earlier step left out, to be listed and counted too.
+        workers: processes; with more than one (or a cluster) they write the reports, which are then collected here.
+        cluster: the workers of a Dask cluster do so instead; scans and ``output_dir`` have to be theirs, too. See
+            :func:`dxa_monai.parallel.cluster.run_on_cluster`.
+
+    Returns:
+        Path of the table.
+
+    Raises:
+        InputError: an argument cannot be used; or, after everything else was written, scans that could not be read or
+            have no numbers (the first of them is told, all are listed on stderr).
+    """
+    if calibration not in CALIBRATIONS:
+        raise InputError(f"calibration: expected one of {', '.join(CALIBRATIONS)}, got '{calibration}'.")
+    folder = output_folder(output_dir)
+    if landmarks_dir is not None and not Path(landmarks_dir).is_dir():
+        raise InputError(f"{landmarks_dir}: expected a folder of landmarks, got no such folder.")
+
+    source = ScanSource() if source is None else source
+    if polygons_file is not None:
+        _check_polygons(rows, polygons_file, source)
+    model = scanner_of_run(rows, folder, scanner_model, calibration, source)
+    settings = BoneSettings() if settings is None else settings
+    job = _Job(folder, model, landmarks_dir, polygons_file, draw, settings, torch.device(device), source)
+    table, failed, bad = [], [], list(set_aside)
+    apart = cluster or workers > 1
+    if apart:
+        done = _reports_elsewhere(job, rows, workers, cluster)
+        for _ in tqdm(done, total=len(rows), desc="analysing", unit="scan", disable=not progress):
+            pass
+        remove_partial(folder, folder / "landmarks")
+    for row in tqdm(rows, desc="collecting" if apart else "analysing", unit="scan", disable=not progress):
+        try:
+            report = job.report(row)
+        except InputError as error:
+            failed.append(f"{row['scan_id']}: {error}")
+            bad.append(BadScan(row, str(row["scan"]), "inference", str(error)))
+            table.append(identity(row) | {"flags": FAILED})
+            continue
+        table.append(table_row(report))
+        fatal = [flag["sentence"] for flag in report["flags"] if flag["fatal"]]
+        if fatal:
+            failed.append(f"{row['scan_id']}: {fatal[0]}")
+            bad.append(BadScan(row, str(row["scan"]), "inference", fatal[0]))
+    path = folder / TABLE_NAME
+    write_composition_table(table, path, job.polygon_names)
+    print(f"Body composition of {len(rows) - len(failed)} of {len(rows)} scans: {path}")
+    for sentence in failed:
+        print(sentence, file=sys.stderr)
+    if policy is not None and policy.quarantines:
+        policy.apply(bad, len(rows) + len(set_aside), folder)
+    elif failed:
+        raise InputError(
+            f"{path}: expected numbers of all {len(rows)} scans, got none of {len(failed)}, first {failed[0]}"
+        )
+    return path
+
+
+def _reports_elsewhere(
+    job: _Job, rows: Sequence[Mapping[str, Any]], workers: int, cluster: bool
+) -> Generator[Any, None, None]:
+    """Let other processes write the reports of scans; yields when one is done. What cannot be read is told later."""
+    if cluster:
+        rows = [{**row, "scan": os.path.abspath(row["scan"])} for row in rows]
+        return run_on_cluster(_write_report, rows, (job.for_other_machines(),))
+    return run_in_processes(_write_report, rows, (job,), workers)
+
+
+def _write_report(row: Mapping[str, Any], job: _Job) -> None:
+    torch.set_num_threads(1)
+    with suppress(InputError):
+        job.report(row)
+
+
+@dataclasses.dataclass
+class _Job:
+    """What is the same for every scan of a run."""
+
+    folder: Path
+    model: ScannerModel | None
+    landmarks_dir: str | Path | None
+    polygons_file: str | Path | None
+    draw: Draw | None
+    settings: BoneSettings
+    device: torch.device
+    source: ScanSource
+    polygon_names: tuple[str, ...] = ()
+
+    def for_other_machines(self) -> _Job:
+        """The same with whole paths: the workers of a cluster run in folders of their own."""
+        landmarks_dir = None if self.landmarks_dir is None else os.path.abspath(self.landmarks_dir)
+        polygons_file = None if self.polygons_file is None else os.path.abspath(self.polygons_file)
+        folder = self.folder.absolute()
+        return dataclasses.replace(self, folder=folder, landmarks_dir=landmarks_dir, polygons_file=polygons_file)
+
+    def report(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Analyse one scan and write its files, unless they are there; its report."""
+        scan_id = str(row["scan_id"])
+        scan = self.source.read(row["scan"])
+        raw = _as_tensor(scan)
+        shape, spacing = (scan.counts.shape[0], scan.counts.shape[1]), scan.pixel_spacing_mm
+        polygons: dict[str, list[Point]] = {}
+        if self.polygons_file is not None:
+            polygons = read_polygons(self.polygons_file, shape, spacing)
+            self.polygon_names = tuple(polygons)
+        landmarks = self._given_landmarks(scan_id, shape)
+        model = scanner_of_scan(raw, spacing) if self.model is None else self.model
+        inputs = fingerprint(row["scan"], model, spacing, landmarks, polygons, dataclasses.asdict(self.settings))
+        json_path, png_path = self.folder / f"{scan_id}.json", self.folder / f"{scan_id}.png"
+        earlier = read_report(json_path)
+        if earlier is not None and earlier["inputs_sha256"] == inputs and (self.draw is None or png_path.is_file()):
+            # The scan is the same; what a manifest says of the person may have changed.
+            return earlier | identity(row)
+        composition = analyse_scan(raw.to(self.device), model, spacing, landmarks, polygons, self.settings)
+        report = as_report(row, composition, model, inputs)
+        if landmarks is None and composition.landmarks is not None:
+            self._write_landmarks(composition.landmarks, scan_id, earlier)
+        if self.draw is not None:
+            self.draw(composition, _title(scan_id, composition), spacing, polygons, png_path)
+        write_report(report, json_path)
+        return report
+
+    def _given_landmarks(self, scan_id: str, shape: tuple[int, int]) -> Landmarks | None:
+        if self.landmarks_dir is None:
+            return None
+        path = Path(self.landmarks_dir) / f"{scan_id}.json"
+        return read_landmarks(path, shape) if path.is_file() else None
+
+    def _write_landmarks(self, landmarks: Landmarks, scan_id: str, earlier: Mapping[str, Any] | None) -> None:
+        """Write the landmarks found, but never over those that a person has edited."""
+        path = output_folder(self.folder / "landmarks") / f"{scan_id}.json"
+        if path.is_file():
+            there = read_landmarks(path)
+            points = as_points(there)
+            now = as_points(landmarks)
+            before = None if earlier is None or earlier["landmarks_given"] else earlier["landmarks"]
+            if points not in (now, before):
+                raise InputError(
+                    f"{path}: expected no landmarks or those found before, got edited ones; "
+                    f"use them with --landmarks {path.parent}, or move them away."
+                )
+        write_landmarks(landmarks, path)
+
+
+def _as_tensor(scan: RawScan) -> torch.Tensor:
+    return torch.from_numpy(channels_first(scan.counts))
+
+
+def _title(scan_id: str, composition: BodyComposition) -> str:
+    totals = composition.totals
+    if not totals:
+        return f"{scan_id}: no numbers ({', '.join(flag.name for flag in composition.flags if flag.fatal)})"
+    numbers = (
+        f"fat {totals['total_fat_g'] / 1000:.1f} kg ({totals['total_fat_percent']:.1f} %), lean "
+        f"{totals['total_lean_g'] / 1000:.1f} kg, BMC {totals['total_bmc_g']:.0f} g, "
+        f"BMD {totals['total_bmd_g_cm2']:.2f} g/cm2"
+    )
+    flags = ", ".join(flag.name for flag in composition.flags)
+    return f"{scan_id}: {numbers}" + (f"\n{flags}" if flags else "")
+
+
+def _check_polygons(rows: Sequence[Mapping[str, Any]], path: str | Path, source: ScanSource) -> None:
+    """Refuse faulty polygons before the first scan is analysed, rather than once for every scan."""
+    for row in rows:
+        try:
+            scan = source.read(row["scan"])
+        except InputError:
+            continue
+        read_polygons(path, (scan.counts.shape[0], scan.counts.shape[1]), scan.pixel_spacing_mm)
+        return

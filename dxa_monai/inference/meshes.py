@@ -1,0 +1,176 @@
+"""3D body scans in; raw DXA scans, pictures and one table of body composition out.
+
+::
+
+    output_dir/
+      scans/{scan_id}.npy        the predicted raw scan (and .nii.gz if asked for)
+      pictures/{scan_id}.png     the mesh and the six channels
+      body_composition.csv       one row a body, and the other files of dxa_monai.inference.body_composition
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dxa_monai.errors import InputError
+from dxa_monai.figures.predicted_scans import Prediction, prediction_figure
+from dxa_monai.figures.scan_report import composition_figure
+from dxa_monai.files import output_folder
+from dxa_monai.inference.body_composition import analyse_scans
+from dxa_monai.inference.report import check_scan_ids
+from dxa_monai.inference.run_scanner import SCANNER_MODEL_NAME
+from dxa_monai.mesh.checks import checked
+from dxa_monai.mesh.io import MESH_ENDINGS, BodyMesh, load_mesh
+from dxa_monai.mesh.points import centred, sample_points
+from dxa_monai.networks.checkpoint import load_pseudo_dxa
+from dxa_monai.networks.pseudo_dxa import PseudoDXA
+from dxa_monai.scan.format import unit_to_counts
+from dxa_monai.scan.io import RawScan, save_scan
+from dxa_monai.scan.quarantine import BadScan, BadScanPolicy
+from dxa_monai.transforms.mesh_points import stable_seed
+
+FORMATS = (".npy", ".nii.gz", ".npz", ".nrrd", ".mha")
+
+
+def collect_meshes(source: str | Path) -> list[dict[str, str]]:
+    """The meshes of a file, or of a folder with its subfolders, as rows with ``mesh`` and ``scan_id`` (its name).
+
+    Raises:
+        InputError: there is no such path, it holds no mesh, or two meshes have one name.
+    """
+    path = Path(source).resolve()
+    files = [path] if path.is_file() else []
+    if path.is_dir():
+        files = sorted(
+            file
+            for file in path.rglob("*")
+            if file.is_file() and file.suffix.lower() in MESH_ENDINGS and not file.name.startswith(".")
+        )
+    if not files:
+        raise InputError(f"{source}: expected a mesh or a folder with meshes ({', '.join(MESH_ENDINGS)}), got none.")
+    rows = [{"mesh": str(file), "scan": str(file), "scan_id": file.stem} for file in files]
+    check_scan_ids(rows)
+    return rows
+
+
+def scanner_beside(checkpoint: str | Path) -> str | None:
+    """The scanner model that a training left beside its checkpoint; None if there is none."""
+    path = Path(checkpoint).parent / SCANNER_MODEL_NAME
+    return str(path) if path.is_file() else None
+
+
+def predict_meshes(
+    rows: Sequence[Mapping[str, Any]],
+    checkpoint: str | Path,
+    output_dir: str | Path,
+    points: int = 2048,
+    mesh: Mapping[str, Any] | None = None,
+    formats: Sequence[str] = (".npy",),
+    scanner_model: str | Path | None = None,
+    calibration: str = "run",
+    pictures: bool = True,
+    device: str | torch.device = "cpu",
+    policy: BadScanPolicy | None = None,
+) -> Path:
+    """Predict the raw scan of every mesh and analyse its body composition. A mesh that cannot be used stops no other.
+
+    Args:
+        rows: of :func:`collect_meshes`.
+        checkpoint: of a trained network.
+        output_dir: gets the files.
+        points: of each body; equal files always give equal points.
+        mesh: how meshes are read: ``unit, up_axis, facing, repair, accept, seed`` of
+            :class:`dxa_monai.transforms.mesh_points.LoadMeshPointsd`.
+        formats: endings out of ``FORMATS`` in which scans are written; the first is the one that is analysed.
+        scanner_model: file of the calibrated scanner; None: ``calibration`` says what is done.
+        calibration: see :func:`dxa_monai.inference.body_composition.analyse_scans`.
+        pictures: whether to draw the mesh with its scan, and the regions.
+        device: where to compute.
+        policy: see :func:`dxa_monai.inference.body_composition.analyse_scans`; meshes count as scans.
+
+    Returns:
+        Path of the table.
+
+    Raises:
+        InputError: an argument cannot be used; or, after everything else was written, meshes that could not be used
+            (each is told in a sentence on stderr) or scans without numbers.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        raise InputError(f"formats: expected some of {', '.join(FORMATS)}, got {', '.join(unknown) or 'none'}.")
+    network = load_pseudo_dxa(checkpoint).to(device)
+    folder = output_folder(output_dir)
+    output_folder(folder / "scans")
+    if pictures:
+        output_folder(folder / "pictures")
+    done, failed, bad = [], [], []
+    for row in tqdm(rows, desc="predicting", unit="mesh"):
+        try:
+            body = _read_body(row["mesh"], **dict(mesh or {}))
+        except InputError as error:
+            failed.append(str(error))
+            bad.append(BadScan(row, str(row["mesh"]), "inference", str(error)))
+            continue
+        image = predict_body(network, body, points, stable_seed(row["mesh"], int((mesh or {}).get("seed", 0))), device)
+        counts = unit_to_counts(np.moveaxis(image, 0, -1))
+        paths = [folder / "scans" / f"{row['scan_id']}{ending}" for ending in formats]
+        for path in paths:
+            save_scan(RawScan(counts), path)
+        if pictures:
+            shown = Prediction(str(row["scan_id"]), body, None, image)
+            prediction_figure(shown, folder / "pictures" / f"{row['scan_id']}.png")
+        done.append({"scan_id": row["scan_id"], "scan": str(paths[0])})
+    for sentence in failed:
+        print(sentence, file=sys.stderr)
+    print(f"Raw scans of {len(done)} of {len(rows)} meshes: {folder / 'scans'}")
+    if not done:
+        raise InputError(f"{folder}: expected scans of all {len(rows)} meshes, got none, first {failed[0]}")
+    draw = composition_figure if pictures else None
+    table = analyse_scans(
+        done, folder, scanner_model, calibration, draw=draw, device=device, policy=policy, set_aside=bad
+    )
+    if failed and not (policy is not None and policy.quarantines):
+        raise InputError(
+            f"{folder}: expected scans of all {len(rows)} meshes, got none of {len(failed)}, first {failed[0]}"
+        )
+    return table
+
+
+def predict_body(
+    network: PseudoDXA, body: BodyMesh, points: int, seed: int, device: str | torch.device = "cpu"
+) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """The scan ``(6, H, W)`` in [0, 1] that a network in evaluation mode predicts for a body.
+
+    Args:
+        network: on the device.
+        body: standing where all bodies stand (:func:`dxa_monai.mesh.points.centred`).
+        points: drawn from its surface.
+        seed: of the points.
+        device: where to compute.
+    """
+    cloud = torch.cat(sample_points(body, points, torch.Generator().manual_seed(seed)), dim=1).T
+    with torch.no_grad():
+        image: np.ndarray[Any, np.dtype[np.float32]] = network.predict(cloud[None].to(device))[0].cpu().numpy()
+    return image
+
+
+def _read_body(
+    path: str,
+    unit: str | None = None,
+    up_axis: str = "z",
+    facing: str | None = None,
+    repair: bool = False,
+    accept: str | Collection[str] = (),
+    seed: int = 0,
+) -> BodyMesh:
+    body = centred(checked(load_mesh(path, unit, up_axis, facing), repair, accept))
+    if body.mends:
+        print(f"{path}: mended: {'; '.join(body.mends)}.")
+    return body

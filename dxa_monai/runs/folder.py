@@ -1,0 +1,152 @@
+"""The folder of a training run: what was run, on whom, and whether it came to its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+
+from dxa_monai.bundling.command import running_config
+from dxa_monai.errors import InputError
+from dxa_monai.files import atomic_path, output_folder, remove_partial
+from dxa_monai.runs.state_files import remove_states, state_files
+from dxa_monai.scan.splits import write_split
+from dxa_monai.tracking.server import without_password
+
+RECORD, CONFIG, FINISHED = "run.json", "config.json", "finished.json"
+
+
+MAY_CHANGE = {
+    *(
+        "resume",
+        "save_every_s",
+        "num_workers",
+        "mesh_workers",
+        "cache_rate",
+        "device",
+        "amp",
+        "network",
+        "git_revision",
+    ),
+    *("bundle_root", "output_dir", "clouds_dir", "dataset_dir", "manifest", "data"),
+    *("tracking_uri", "experiment", "parent_run", "mlflow_run"),
+}
+"""Of the record and of the config, when a run is resumed: how and where it is run and told of. The record's hash of the
+data says whether those are the same."""
+
+
+def begin_run(
+    folder: str | Path,
+    record: Mapping[str, Any],
+    split: Mapping[str, Sequence[Mapping[str, Any]]],
+    resume: bool = False,
+) -> None:
+    """Write ``run.json`` (what is run), ``config.json`` (the whole config) and ``split.csv`` (on whom) before training.
+
+    ``config.json`` is the config that calls this, overlays and command line merged; run again, it does the same.
+
+    A folder that holds a finished run is left alone, and one whose run was interrupted and left a state
+    (:mod:`dxa_monai.runs.state_files`) is used again only to go on with it.
+
+    Args:
+        folder: of the run; made if need be.
+        record: settings of the run, plain types.
+        split: manifest rows by the name of their part, as :func:`dxa_monai.scan.splits.split_by_subject` gives them.
+        resume: go on with the folder's interrupted run if there is one.
+
+    Raises:
+        InputError: the folder cannot be written to, holds a finished run, an interrupted one (without ``resume``), or
+            one of other settings (with ``resume``).
+    """
+    if idist.get_rank() != 0:
+        return
+    path = output_folder(folder)
+    refuse_finished(path)
+    if state_files(path):
+        if not resume:
+            raise InputError(
+                f"{path}: expected a folder without an interrupted run, got one; go on with it (--resume True), "
+                "delete it or choose another."
+            )
+        _refuse_other_settings(path, record)
+    remove_partial(path)
+    with atomic_path(path / RECORD) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n")
+    config = running_config()
+    if config is not None:
+        text = without_password(json.dumps(config, indent=2, default=str))
+        with atomic_path(path / CONFIG) as temporary:
+            temporary.write_text(text + "\n")
+    write_split(split, path)
+
+
+def refuse_finished(folder: str | Path) -> None:
+    """Raise InputError if the folder holds a finished run, which is left alone."""
+    if (Path(folder) / FINISHED).exists():
+        raise InputError(
+            f"{folder}: expected a folder without a finished run, got one with {FINISHED}; choose another."
+        )
+
+
+def _refuse_other_settings(folder: Path, record: Mapping[str, Any]) -> None:
+    _refuse_other(folder / RECORD, {"record": record})
+    config = running_config()
+    if config is not None and (folder / CONFIG).is_file():
+        _refuse_other(folder / CONFIG, {"config": config})
+
+
+def _refuse_other(path: Path, now: Mapping[str, Any]) -> None:
+    (prefix,) = now
+    earlier = _literals({prefix: json.loads(path.read_text())})
+    current = _literals(json.loads(json.dumps(now, default=str)))
+    for name in sorted({*earlier, *current}):
+        if earlier.get(name) != current.get(name):
+            raise InputError(
+                f"{path}: expected to go on with {name.removeprefix(prefix + '#')} {earlier.get(name)}, "
+                f"got {current.get(name)}; a run is resumed with the settings and the data it began with."
+            )
+
+
+def _literals(settings: Any, name: str = "") -> dict[str, Any]:
+    """What is no expression or reference, by its id as on the command line (``loss_def#pixel_weight``)."""
+    if isinstance(settings, Mapping):
+        kept = {key: value for key, value in settings.items() if "#" in name or key not in MAY_CHANGE}
+        return {
+            inner: value
+            for key, each in kept.items()
+            for inner, value in _literals(each, f"{name}#{key}" if name else key).items()
+        }
+    if isinstance(settings, list):
+        return {k: v for i, each in enumerate(settings) for k, v in _literals(each, f"{name}#{i}").items()}
+    return {} if isinstance(settings, str) and settings.startswith(("$", "@")) else {name: settings}
+
+
+def read_record(checkpoint: str | Path) -> dict[str, Any]:
+    """``run.json`` beside a checkpoint; empty where there is none.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    path = Path(checkpoint).parent / RECORD
+    if not path.is_file():
+        return {}
+    try:
+        record: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: expected the record of a run, got '{error}'.") from error
+    return record
+
+
+def finish_run(folder: str | Path, **outcome: Any) -> None:
+    """Write ``finished.json`` with the run's outcome (plain types): what lies in the folder is whole.
+
+    States to resume from are deleted.
+    """
+    if idist.get_rank() != 0:
+        return
+    with atomic_path(Path(folder) / FINISHED) as temporary:
+        temporary.write_text(json.dumps(outcome, indent=2) + "\n")
+    remove_states(folder)

@@ -1,0 +1,328 @@
+"""A run in MLflow, for a training run and for an evaluation command alike.
+
+Tracking never stops the work: a server that cannot be reached costs one line of warning. ``mlflow`` is imported when
+the first run starts, not before.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dxa_monai.tracking.server import (
+    UPLOAD_SECONDS,
+    little_patience,
+    reason_of,
+    resolve_tracking_uri,
+    without_password,
+)
+
+logger = logging.getLogger(__name__)
+
+ENTITIES_PER_CALL = 100
+"""MLflow takes at most 100 parameters or tags in one call (and 1,000 metrics)."""
+METRICS_PER_CALL = 1000
+
+QUICK_SECONDS = 2.0
+"""A failure that came sooner is tried once more after a second; one that took longer has cost enough."""
+
+PARENT_TAG = "mlflow.parentRunId"
+
+
+class TrackedRun:
+    """One MLflow run. Every method is silent if tracking is off.
+
+    A server that is lost is told of once and not asked again: from there on metrics are kept in memory. Only the end of
+    the run tries again; if the server is back, it gets what it has missed.
+
+    Args:
+        tracking_uri: ``sqlite:///path/mlflow.db`` (artifacts are kept in ``mlartifacts`` beside it, by absolute path)
+            or the address of a server. It wins over the environment variable ``MLFLOW_TRACKING_URI``. Empty: nothing is
+            tracked.
+        experiment: its runs are compared with each other; made if need be.
+        name: of the run; a time and four random digits are added, so that two runs never share a name.
+        params: what was chosen, for example arm, preset, seed. Nested dictionaries become ``outer.inner``.
+        tags: notes that may change later.
+        enabled: False does nothing at all.
+        local_log: file or folder that holds the same without MLflow, for the warning.
+        run_id: of an earlier run to go on with, under its own name and with its parameters; steps that a metric has
+            already are not added again. If the run is gone, a new one begins, with a warning.
+
+    Raises:
+        InputError: see :func:`dxa_monai.tracking.server.resolve_tracking_uri`.
+    """
+
+    def __init__(
+        self,
+        tracking_uri: str,
+        experiment: str,
+        name: str,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        enabled: bool = True,
+        local_log: str | Path = "",
+        run_id: str | None = None,
+    ) -> None:
+        self.tracking_uri = tracking_uri
+        self.experiment = experiment
+        self.name = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        self.local_log = local_log
+        self.run_id: str | None = None
+        self.last_values: dict[str, float] = {}
+        """Of each metric, in the run that is gone on with."""
+        self._last_steps: dict[str, int] = {}
+        self._client: Any = None
+        self._experiment_id = ""
+        self._unsent_params: list[tuple[str, str]] = []
+        self._unsent: list[tuple[str, float, int, int]] = []
+        self._lost = False
+        self._told: set[str] = set()
+        if enabled and tracking_uri:
+            self.tracking_uri, artifact_location = resolve_tracking_uri(tracking_uri)
+            try:
+                with little_patience():
+                    client = self._connect(artifact_location)
+                    if run_id is None or not self._go_on(client, run_id):
+                        self._start(client, tags or {})
+                        self._unsent_params = [(key, str(value)) for key, value in flatten(params or {}).items()]
+            except Exception as error:
+                self._tell_lost(error)
+            self._try(self._send)
+
+    @property
+    def active(self) -> bool:
+        """Whether there is a run to write to."""
+        return self._client is not None
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Add numbers at a step, usually the epoch."""
+        if self._client is None:
+            return
+        now_ms = int(time.time() * 1000)
+        self._unsent += [
+            (name, float(value), now_ms, step)
+            for name, value in metrics.items()
+            if step > self._last_steps.get(name, -1)
+        ]
+        self._try(self._send)
+
+    def set_tag(self, name: str, value: str) -> None:
+        """Add a note or change one."""
+        self._try(lambda: self._client.set_tag(self.run_id, name, value))
+
+    def log_artifact(self, path: str | Path) -> None:
+        """Copy a file or a folder to the run; one that is not there is left out with a warning."""
+        path = Path(path)
+        if self._client is None or self._lost or "artifacts" in self._told:
+            return
+        if not path.exists():
+            logger.warning("%s: not there, so it is not in the MLflow run", path)
+            return
+        try:
+            with little_patience(UPLOAD_SECONDS):
+                if path.is_dir():
+                    self._client.log_artifacts(self.run_id, str(path), path.name)
+                else:
+                    self._client.log_artifact(self.run_id, str(path))
+        except Exception as error:
+            # a store of files may be out of reach while the server itself goes on taking numbers
+            why = f"MLflow at {without_password(self.tracking_uri)} could not take {path}: {reason_of(error)}"
+            self._tell("artifacts", f"{why}; no more files are sent, they are where they were written")
+
+    def finish(self, status: str = "FINISHED", artifacts: Sequence[str | Path] = ()) -> None:
+        """End the run as ``FINISHED``, ``FAILED`` or ``KILLED``, and with it the runs below it that are still open.
+
+        Nothing can be logged afterwards.
+
+        Args:
+            status: of the run.
+            artifacts: files and folders to be copied to the run; what the work did not make is left out.
+        """
+        if self._client is None:
+            return
+        # a run that stays open would look like a training that goes on: try in any case
+        self._lost = False
+        if self._try(self._send) and self._try(lambda: self._client.get_run(self.run_id)):
+            # only now: uploads are given more time than a server that does not answer deserves
+            for path in artifacts:
+                if Path(path).exists():
+                    self.log_artifact(path)
+            self._try(lambda: self._terminate(status))
+        self._client = None
+
+    def _connect(self, artifact_location: str | None) -> Any:
+        # the database's set-up would print a page of migration steps
+        for noisy in ("alembic", "mlflow.store.db.utils"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=self.tracking_uri)
+        self._experiment_id = _experiment_id(client, self.experiment, artifact_location)
+        return client
+
+    def _start(self, client: Any, tags: Mapping[str, Any]) -> None:
+        run = client.create_run(
+            self._experiment_id, run_name=self.name, tags={key: str(value) for key, value in tags.items()}
+        )
+        self.run_id, self._client = run.info.run_id, client
+
+    def _go_on(self, client: Any, run_id: str) -> bool:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            run = client.get_run(run_id)
+        except MlflowException:
+            run = None
+        if run is None or run.info.lifecycle_stage != "active":
+            logger.warning("MLflow run %s is gone; a new one begins", run_id)
+            return False
+        client.update_run(run_id, status="RUNNING")
+        self.name = run.info.run_name
+        self.last_values = dict(run.data.metrics)
+        self._last_steps = {name: client.get_metric_history(run_id, name)[-1].step for name in run.data.metrics}
+        self.run_id, self._client = run_id, client
+        return True
+
+    def _send(self) -> None:
+        """Send what has not been sent yet; what fails stays for the next time."""
+        from mlflow.entities import Metric, Param
+
+        while self._unsent_params:
+            params = [Param(*each) for each in self._unsent_params[:ENTITIES_PER_CALL]]
+            self._client.log_batch(self.run_id, params=params)
+            del self._unsent_params[: len(params)]
+        while self._unsent:
+            batch = [Metric(*each) for each in self._unsent[:METRICS_PER_CALL]]
+            self._client.log_batch(self.run_id, metrics=batch)
+            del self._unsent[: len(batch)]
+
+    def _terminate(self, status: str) -> None:
+        below = self._client.search_runs(
+            [self._experiment_id], f"tags.`{PARENT_TAG}` = '{self.run_id}' and attributes.status = 'RUNNING'"
+        )
+        # a child that was killed, or that ran out of memory, could not end its run itself
+        for run_id in [each.info.run_id for each in below] + [self.run_id]:
+            self._client.set_terminated(run_id, status)
+
+    def _try(self, action: Callable[[], Any]) -> bool:
+        if self._client is None or self._lost:
+            return False
+        begun = time.monotonic()
+        try:
+            with little_patience():
+                try:
+                    action()
+                except Exception:
+                    if time.monotonic() - begun > QUICK_SECONDS:
+                        raise
+                    time.sleep(1.0)
+                    action()
+        except Exception as error:
+            self._lost = True
+            self._tell_lost(error)
+        return not self._lost
+
+    def _tell_lost(self, error: Exception) -> None:
+        where = f", and its log is {Path(self.local_log).absolute()}" if self.local_log else ""
+        why = f"MLflow at {without_password(self.tracking_uri)}: {reason_of(error)}"
+        self._tell("lost", f"{why}; tracking is off from here, the work goes on{where}")
+
+    def _tell(self, what: str, sentence: str) -> None:
+        if what not in self._told:
+            self._told.add(what)
+            logger.warning("%s", sentence)
+
+
+@contextmanager
+def mlflow_run(
+    tracking_uri: str,
+    experiment: str,
+    name: str,
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, Any] | None = None,
+    enabled: bool = True,
+    local_log: str | Path = "",
+    parent_run: str | None = None,
+) -> Iterator[TrackedRun]:
+    """A :class:`TrackedRun` around a block: FINISHED if it ends, FAILED if it raises, KILLED if it is interrupted.
+
+    Args:
+        tracking_uri: see :class:`TrackedRun`, also for what is not named here.
+        parent_run: run id of the run that this one is shown below.
+    """
+    tags = dict(tags or {}) | ({PARENT_TAG: parent_run} if parent_run else {})
+    run = TrackedRun(tracking_uri, experiment, name, params, tags, enabled, local_log)
+    with report_outcome(run):
+        yield run
+
+
+@contextmanager
+def report_outcome(run: TrackedRun, artifacts: Sequence[str | Path] = ()) -> Iterator[None]:
+    """End ``run`` with the block by the block's own fate, and log what it leaves behind; exceptions pass through."""
+    status = "FINISHED"
+    with _termination_as_exit(run.active):
+        try:
+            yield
+        except Exception:
+            status = "FAILED"
+            raise
+        except BaseException:
+            status = "KILLED"
+            raise
+        finally:
+            run.finish(status, artifacts)
+
+
+@contextmanager
+def _termination_as_exit(enabled: bool) -> Iterator[None]:
+    """While it lasts, SIGTERM (a scheduler's or a container's stop) raises SystemExit, so that the run can be ended."""
+    mine = enabled and threading.current_thread() is threading.main_thread()
+    if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def leave(number: int, frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # asked once is enough: the end shall not be cut short
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, keys joined by dots, those in a config's nested id (``a#b``) too.
+
+    MLflow takes no ``#`` in a name and would keep none of the parameters.
+    """
+    flat: dict[str, Any] = {}
+    for name, value in params.items():
+        key = name.replace("#", ".")
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _experiment_id(client: Any, name: str, artifact_location: str | None) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=artifact_location))
+        except MlflowException as error:
+            # another process may have made it in between
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise error
+    if found.lifecycle_stage != "active":
+        raise RuntimeError(f"the experiment '{name}' has been deleted; choose another name or restore it")
+    return str(found.experiment_id)

@@ -1,0 +1,156 @@
+"""Where a network starts from: what it learns of the data before training, and weights that were pretrained.
+
+A config calls ``prepare()`` before the optimiser is made; a comparison calls ``check()`` before it trains anything.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from dxa_monai.networks.generator_weights import initialise_generator
+from dxa_monai.networks.pseudo_dxa import PseudoDXA
+from dxa_monai.networks.regressor import AnthropometryRegressor
+from dxa_monai.networks.trunk_weights import RANDOM, Initialisation, initialise_trunk
+from dxa_monai.networks.vae import DXAVAE
+from dxa_monai.scan.splits import check_new_people
+from dxa_monai.training.data import BodyData, MeasuredData, TrainingData
+
+
+class Start(Protocol):
+    """A start of a network."""
+
+    def check(self) -> None:
+        """Refuse, before anything is written, weights that do not fit or that have seen these people."""
+
+    def prepare(self) -> None:
+        """Set the network up for training."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the record of a run should tell, in plain types; after ``prepare()``."""
+
+
+class VAEStart:
+    """A DXA-VAE starts at the mean of the training scans, and with a linear path at their linear reconstruction.
+
+    Args:
+        network: to be trained.
+        data: of the training.
+    """
+
+    def __init__(self, network: DXAVAE, data: TrainingData) -> None:
+        self.network = network
+        self.data = data
+
+    def check(self) -> None:
+        """Nothing to refuse: the weights are random."""
+
+    def prepare(self) -> None:
+        """Set normalisation and linear path.
+
+        Raises:
+            InputError: there are fewer training scans than principal components.
+        """
+        self.network.set_normalisation(*self.data.statistics)
+        self.network.set_linear_path(*self.data.principal_components(self.network.linear_codes))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Nothing that the network's architecture does not tell."""
+        return {}
+
+
+class TrunkStart:
+    """A regressor's trunk starts from random weights, ImageNet's or a DXA-VAE's, its head from the measures' mean.
+
+    Args:
+        network: to be trained.
+        data: of the training.
+        weights: see :func:`dxa_monai.networks.trunk_weights.initialise_trunk`.
+        frozen: train the head and the first convolution alone.
+    """
+
+    def __init__(
+        self, network: AnthropometryRegressor, data: MeasuredData, weights: str | Path = RANDOM, frozen: bool = False
+    ) -> None:
+        self.network = network
+        self.data = data
+        self.weights = weights
+        self.frozen = frozen
+        self._initialisation: Initialisation | None = None
+
+    def check(self) -> None:
+        """Load the weights into the network.
+
+        Raises:
+            InputError: they do not fit, or a person of the data is in their training.
+        """
+        check_new_people(self.data.rows, self.weights)
+        mean_image = torch.zeros_like(self.network.mean_image)
+        print(initialise_trunk(self.network, self.weights, mean_image, 1.0).summary())
+
+    def prepare(self) -> None:
+        """Set weights, normalisation and statistics of the measures; freeze what is not trained.
+
+        Raises:
+            InputError: as :meth:`check`, or a measure is missing or the same in all training scans.
+        """
+        check_new_people(self.data.rows, self.weights)
+        self._initialisation = initialise_trunk(self.network, self.weights, *self.data.statistics)
+        self.network.set_measure_statistics(*self.data.measure_statistics())
+        if self.frozen:
+            self.network.freeze_trunk()
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "initial_weights": str(self.weights),
+            "trunk": "frozen" if self.frozen else "fine_tuned",
+            "initialisation": None if self._initialisation is None else self._initialisation.summary(),
+        }
+
+
+class GeneratorStart:
+    """A Pseudo-DXA's generator starts from random weights or a DXA-VAE's; its mesh encoder is random.
+
+    Args:
+        network: to be trained.
+        data: of the training.
+        weights: ``"random"`` or the checkpoint of a DXA-VAE.
+        frozen_epochs: how many epochs a pretrained generator is kept as it is; a random one has nothing to keep.
+    """
+
+    def __init__(
+        self, network: PseudoDXA, data: BodyData, weights: str | Path = RANDOM, frozen_epochs: int = 0
+    ) -> None:
+        self.network = network
+        self.data = data
+        self.weights = weights
+        self.frozen_epochs = 0 if str(weights) == RANDOM else frozen_epochs
+        self._initialisation: Initialisation | None = None
+
+    def check(self) -> None:
+        """Load the weights into the network.
+
+        Raises:
+            InputError: they do not fit, or a person of the data is in their training.
+        """
+        check_new_people(self.data.rows, self.weights)
+        mean_image = torch.zeros_like(self.network.mean_image)
+        print(initialise_generator(self.network, self.weights, mean_image, 1.0).summary())
+
+    def prepare(self) -> None:
+        """Set weights and normalisation.
+
+        Raises:
+            InputError: as :meth:`check`.
+        """
+        check_new_people(self.data.rows, self.weights)
+        self._initialisation = initialise_generator(self.network, self.weights, *self.data.statistics)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "generator": str(self.weights),
+            "generator_frozen_epochs": self.frozen_epochs,
+            "initialisation": None if self._initialisation is None else self._initialisation.summary(),
+        }

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dxa_monai.errors import InputError
+from dxa_monai.figures.scan_report import composition_figure
+from dxa_monai.inference.body_composition import analyse_scans, collect_rows
+from dxa_monai.inference.calibration import calibrate_scanner
+from dxa_monai.physics.acquisition import Acquisition
+from dxa_monai.physics.scanner_model import read_scanner_model
+from dxa_monai.physics.step_phantom import StepPhantom
+from dxa_monai.scan.format import unit_to_counts
+from dxa_monai.scan.io import RawScan, load_scan, save_scan
+from tests.analysis.cohort import cohort_manifest
+
+
+def analyse(source: Path, output: Path, **arguments: Any) -> list[dict[str, str]]:
+    path = analyse_scans(collect_rows(source), output, progress=False, **arguments)
+    return list(csv.DictReader(path.open()))
+
+
+@pytest.fixture
+def scans(tmp_path: Path) -> Path:
+    """A folder with two scans of the cohort."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for file in sorted((cohort_manifest().parent / "scans").glob("*.npy"))[:2]:
+        shutil.copy(file, folder)
+    return folder
+
+
+def _contents(folder: Path) -> dict[str, tuple[int, bytes]]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def test_manifest_in_table_reports_landmarks_and_pictures_out(tmp_path: Path) -> None:
+    table = analyse(cohort_manifest(), tmp_path, draw=composition_figure)
+    rows = collect_rows(cohort_manifest())
+    assert [row["scan_id"] for row in table] == [row["scan_id"] for row in rows]
+    for row, known in zip(table, rows, strict=True):
+        assert row["subject_id"] == known["subject_id"]
+        assert row["scanner"] == "scan"
+        assert float(row["total_mass_g"]) == pytest.approx(1000.0 * known["mass_kg"], rel=0.01)
+        report = json.loads((tmp_path / f"{row['scan_id']}.json").read_text())
+        assert report["regions"]["total"]["fat_g"] == float(row["total_fat_g"])
+        assert (tmp_path / f"{row['scan_id']}.png").read_bytes()[:4] == b"\x89PNG"
+        assert (tmp_path / "landmarks" / f"{row['scan_id']}.json").is_file()
+    assert read_scanner_model(tmp_path / "scanner_model.json").source == "scan"
+
+
+def test_what_is_there_is_kept_and_what_was_lost_is_made_again(scans: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    first = analyse(scans, output)
+    before = _contents(output)
+    lost = sorted(output.glob("S*.json"))[0]
+    lost.unlink()
+    assert analyse(scans, output) == first
+    after = _contents(output)
+    changed = {name for name in before if after[name][0] != before[name][0]}
+    assert changed == {lost.name, f"landmarks/{lost.name}", "body_composition.csv"}
+    assert {name: content for name, (_, content) in after.items()} == {
+        name: content for name, (_, content) in before.items()
+    }
+
+
+def test_edited_landmarks_are_used_and_never_overwritten(scans: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    first = analyse(scans, output)[0]
+    path = output / "landmarks" / f"{first['scan_id']}.json"
+    content = json.loads(path.read_text())
+    for name in ("right_neck", "left_neck"):
+        content["landmarks"][name][0] += 3.0
+    path.write_text(json.dumps(content))
+    edited = analyse(scans, output, landmarks_dir=output / "landmarks")[0]
+    assert float(edited["head_mass_g"]) > float(first["head_mass_g"]) + 100.0
+    assert float(edited["total_mass_g"]) == pytest.approx(float(first["total_mass_g"]))
+    with pytest.raises(InputError, match="got edited ones; use them with --landmarks"):
+        analyse(scans, output)
+    assert json.loads(path.read_text()) == content
+
+
+def _damage(name: str, folder: Path) -> None:
+    victim = sorted(folder.glob("*.npy"))[0]
+    counts = load_scan(victim).counts
+    if name == "truncated":
+        victim.write_bytes(victim.read_bytes()[:5000])
+    elif name == "empty":
+        save_scan(RawScan(np.broadcast_to(counts[0, 0], counts.shape).copy()), victim)
+    elif name == "no air":
+        save_scan(RawScan(np.minimum(counts + 600, 16383).astype(np.uint16)), victim)
+    elif name == "arm":
+        arm = np.broadcast_to(counts[0, 0], counts.shape).copy()
+        arm[40:90, 5:20] = counts[40:90, 5:20]
+        save_scan(RawScan(arm), victim)
+
+
+@pytest.mark.parametrize(
+    ("damage", "flag", "words"),
+    [
+        ("truncated", "failed", "expected a whole .npy file"),
+        ("empty", "empty_scan", "The scan is empty"),
+        ("no air", "no_open_air", "open air"),
+        ("arm", "not_a_whole_body", "is no whole body"),
+    ],
+)
+def test_a_bad_scan_gets_a_sentence_and_the_run_goes_on(
+    damage: str, flag: str, words: str, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _damage(damage, scans)
+    with pytest.raises(InputError, match="expected numbers of all 2 scans, got none of 1"):
+        analyse(scans, tmp_path / "out")
+    assert words in capsys.readouterr().err
+    bad, good = csv.DictReader((tmp_path / "out" / "body_composition.csv").open())
+    assert bad["flags"] == flag
+    assert bad["total_fat_g"] == ""
+    assert float(good["total_fat_g"]) > 0.0
+
+
+def _outside(content: dict[str, Any]) -> None:
+    content["landmarks"]["crotch"] = [500.0, 50.0]
+
+
+def _crossing(content: dict[str, Any]) -> None:
+    points = content["landmarks"]
+    points["right_spine_lower"][1], points["left_spine_lower"][1] = 70.0, 40.0
+
+
+@pytest.mark.parametrize(("edit", "words"), [(_outside, "expected crotch inside the image"), (_crossing, "expected ")])
+def test_impossible_landmarks_fail_their_scan_alone(
+    edit: Callable[[dict[str, Any]], None], words: str, scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    analyse(scans, tmp_path / "first")
+    path = sorted((tmp_path / "first" / "landmarks").glob("*.json"))[0]
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="got none of 1"):
+        analyse(scans, tmp_path / "second", landmarks_dir=path.parent)
+    assert words in capsys.readouterr().err
+    bad, good = csv.DictReader((tmp_path / "second" / "body_composition.csv").open())
+    assert (bad["flags"], bad["total_fat_g"]) == ("failed", "")
+    assert good["total_fat_g"] != ""
+
+
+def test_polygons_are_columns_and_faulty_ones_end_the_run_at_once(scans: Path, tmp_path: Path) -> None:
+    path = tmp_path / "polygons.json"
+    square = [[60, 30], [60, 70], [90, 70], [90, 30]]
+    path.write_text(json.dumps({"version": 1, "unit": "pixel", "polygons": {"belly": square}}))
+    row = analyse(scans, tmp_path / "out", polygons_file=path)[0]
+    assert 0.0 < float(row["belly_mass_g"]) < float(row["total_mass_g"])
+    path.write_text(
+        json.dumps({"version": 1, "unit": "pixel", "polygons": {"belly": [square[i] for i in (0, 2, 1, 3)]}})
+    )
+    with pytest.raises(InputError, match="not to intersect itself"):
+        analyse(scans, tmp_path / "other", polygons_file=path)
+    assert not list((tmp_path / "other").glob("*.json"))
+
+
+def test_calibration_is_chosen_and_told(scans: Path, tmp_path: Path) -> None:
+    phantom = StepPhantom().scan(Acquisition(), torch.Generator().manual_seed(0))
+    save_scan(RawScan(unit_to_counts(np.moveaxis(phantom.numpy(), 0, -1))), tmp_path / "phantom.npy")
+    calibrate_scanner(tmp_path / "phantom.npy", tmp_path / "models" / "scanner.json")
+    fat = {}
+    for name, arguments in {
+        "phantom": {"scanner_model": tmp_path / "models" / "scanner.json"},
+        "scan": {"calibration": "scan"},
+        "nominal scanner": {"calibration": "nominal"},
+    }.items():
+        row = analyse(scans, tmp_path / name, **arguments)[0]
+        assert row["scanner"] == name
+        fat[name] = float(row["total_fat_g"])
+        assert ("scanner_mismatch" in row["flags"]) == (name == "nominal scanner")
+    assert fat["scan"] == pytest.approx(fat["phantom"], abs=1500.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"calibration": "magic"}, "calibration: expected one of"),
+        ({"scanner_model": "nowhere.json"}, "nowhere.json"),
+        ({"landmarks_dir": "nowhere"}, "nowhere: expected a folder of landmarks"),
+    ],
+)
+def test_wrong_arguments_are_told_in_one_sentence(
+    arguments: dict[str, Any], words: str, scans: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=words):
+        analyse(scans, tmp_path / "out", **arguments)

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES, BodyComposition
+from dxa_monai.analysis.quality import Flag
+from dxa_monai.errors import InputError
+from dxa_monai.inference.report import (
+    as_report,
+    check_scan_ids,
+    fingerprint,
+    read_report,
+    table_row,
+    write_composition_table,
+    write_report,
+)
+from dxa_monai.physics.scanner_model import ScannerModel
+
+TOTALS = {
+    f"{region}_{quantity}": 1.0 + 10.0 * i + j
+    for i, region in enumerate((*REGION_NAMES, "left_thigh"))
+    for j, quantity in enumerate(QUANTITIES)
+}
+ROW = {"scan_id": "A", "subject_id": "P", "scan": "/data/somewhere/A.npy", "sex": "F", "total_fat_g": 1e6}
+
+
+def analysis(*flags: Flag, totals: dict[str, float] = TOTALS) -> BodyComposition:
+    empty = np.zeros((2, 2), dtype=bool)
+    areal = np.zeros((3, 2, 2), dtype=np.float32)
+    return BodyComposition(areal, empty, None, False, empty.astype(np.uint8), totals, flags)
+
+
+def test_a_report_comes_back_from_its_file(tmp_path: Path) -> None:
+    report = as_report(ROW, analysis(Flag("metal", "There is metal.")), ScannerModel(), "abc")
+    write_report(report, tmp_path / "A.json")
+    assert read_report(tmp_path / "A.json") == json.loads(json.dumps(report))
+    assert report["regions"]["left_arm"]["bmd_g_cm2"] == TOTALS["left_arm_bmd_g_cm2"]
+    assert set(report["regions"]) == {*REGION_NAMES, "left_thigh"}
+    assert report["scanner"]["calibration"] == "nominal scanner"
+    assert set(report["units"]) == set(QUANTITIES)
+    assert report["versions"]["dxa_monai"]
+
+
+def test_the_table_holds_what_the_report_holds(tmp_path: Path) -> None:
+    row = table_row(as_report(ROW, analysis(Flag("metal", "There is metal.")), ScannerModel(), "abc"))
+    refused = table_row(
+        as_report(ROW | {"scan_id": "B"}, analysis(Flag("empty_scan", ".", True), totals={}), ScannerModel(), "")
+    )
+    write_composition_table([row, refused], tmp_path / "t.csv", ["left_thigh"])
+    first, second = csv.DictReader((tmp_path / "t.csv").open())
+    assert {name: float(first[name]) for name in TOTALS} == TOTALS  # the truth in the manifest's row does not leak in
+    assert (first["scan_id"], first["sex"], first["flags"], first["scan"]) == ("A", "F", "metal", "A.npy")
+    assert second["flags"] == "empty_scan"
+    assert all(second[name] == "" for name in TOTALS)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[1]", '{"regions": {}'])
+def test_what_is_no_report_is_none(content: str, tmp_path: Path) -> None:
+    (tmp_path / "A.json").write_text(content)
+    assert read_report(tmp_path / "A.json") is None
+    assert read_report(tmp_path / "B.json") is None
+
+
+def test_fingerprint_changes_with_all_that_numbers_depend_on(tmp_path: Path) -> None:
+    scan = tmp_path / "A.npy"
+    scan.write_bytes(b"one")
+    base = fingerprint(scan, ScannerModel(), (13.0, 6.06), None, {}, {"a": 1})
+    assert fingerprint(scan, ScannerModel(), (13.0, 6.06), None, {}, {"a": 1}) == base
+    others = {
+        fingerprint(scan, ScannerModel(photons_per_pixel=2.0), (13.0, 6.06), None, {}, {"a": 1}),
+        fingerprint(scan, ScannerModel(), (13.1, 6.06), None, {}, {"a": 1}),
+        fingerprint(scan, ScannerModel(), (13.0, 6.06), None, {"x": [(1.0, 2.0)]}, {"a": 1}),
+        fingerprint(scan, ScannerModel(), (13.0, 6.06), None, {}, {"a": 2}),
+    }
+    scan.write_bytes(b"two")
+    others.add(fingerprint(scan, ScannerModel(), (13.0, 6.06), None, {}, {"a": 1}))
+    assert len(others | {base}) == 6
+
+
+def test_scans_of_one_name_are_refused() -> None:
+    rows = [{"scan_id": "A", "scan": "x/A.npy"}, {"scan_id": "A", "scan": "y/A.npy"}]
+    with pytest.raises(InputError, match=r"y/A.npy: expected a file name of its own"):
+        check_scan_ids(rows)
