@@ -47,7 +47,7 @@ def bundle_folders(bundles_dir: str | Path, names: Sequence[str] = ()) -> list[P
     Raises:
         InputError: no bundle there, or none of a name.
     """
-    found = {path.parents[2].name: path.parents[1] for path in sorted(Path(bundles_dir).glob(f"*/{METADATA}"))}
+    found = {path.parents[1].name: path.parents[1] for path in sorted(Path(bundles_dir).glob(f"*/{METADATA}"))}
     missing = [name for name in names if name not in found]
     if missing or not found:
         raise InputError(

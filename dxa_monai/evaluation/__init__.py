@@ -1,0 +1,15 @@
+"""Trained arms and baselines compared on people held out."""
+
+from dxa_monai.exports import lazy_exports
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "arms": ["ArmEvaluation"],
+        "reconstruction": ["ReconstructionTask"],
+        "generation": ["GenerationTask"],
+        "measures": ["MeasuresTask", "predict_measures"],
+        "held_out": ["TrainedArm", "held_out_people"],
+        "scans": ["evaluate_scans"],
+    },
+)

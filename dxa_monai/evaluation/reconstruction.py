@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from dxa_monai.errors import InputError
 from dxa_monai.evaluation.arms import Findings
 from dxa_monai.evaluation.held_out import HeldOutPeople, TrainedArm, refuse_baseline_names
 from dxa_monai.evaluation.predictors import (
@@ -74,6 +75,7 @@ class ReconstructionTask:
             for arm in arms
             for place, path in enumerate(arm.checkpoints)
         }
+        _refuse_other_means(networks)
         mean_image = mean_of_training(training, source)
         predictors: dict[tuple[str, int], ScanPredictor] = {(MEAN_ARM, 0): MeanScan(mean_image)}
         if self.components:
@@ -95,6 +97,17 @@ class ReconstructionTask:
             return {"figure_2": path}
 
         return scan_findings(quality, measured, without_image, people, seed, draw, self.composition)
+
+
+def _refuse_other_means(networks: Mapping[tuple[str, int], Reconstruction]) -> None:
+    """People of one name may be others: a network's mean image tells which scans it was trained on."""
+    (first, expected), *others = networks.items()
+    for key, other in others:
+        if not torch.equal(other.network.mean_image.cpu(), expected.network.mean_image.cpu()):
+            raise InputError(
+                f"arms: expected networks trained on the same scans, got different mean images in '{first[0]}' and "
+                f"'{key[0]}'."
+            )
 
 
 def representative_scan(quality: pd.DataFrame, arm: str) -> str:

@@ -33,7 +33,7 @@ R_MASK_THRESHOLD_NEPERS = 0.5
 divided by the attenuation in R: thin rims, where that is near zero, would have most of the gradient."""
 
 
-class PerceptualLoss(nn.Module):
+class PerceptualDistance(nn.Module):
     r"""Perceptual distance of scans, the mean over several three-channel views of them.
 
     With f_l the features of layer l of :class:`VGGFeatures`, s_l its scale and w_l its weight, the distance of two
@@ -133,7 +133,7 @@ class PerceptualLoss(nn.Module):
         self._generator.set_state(state.cpu())
 
 
-class RawPerceptualLoss(PerceptualLoss):
+class RawPerceptualLoss(PerceptualDistance):
     """The raw term of the DXA loss: channels 0-2 as one image, 3-5 as another."""
 
     views = RAW_VIEWS
@@ -143,7 +143,7 @@ class RawPerceptualLoss(PerceptualLoss):
         return scans.unflatten(1, (len(RAW_VIEWS), 3))
 
 
-class CalibratedPerceptualLoss(PerceptualLoss):
+class CalibratedPerceptualLoss(PerceptualDistance):
     """The calibrated term of the DXA loss (paper section "DXA loss"): the nine calibrated stacks, R among them.
 
     Its weight beside a raw term of weight one was 0.05 in the paper.
@@ -151,7 +151,7 @@ class CalibratedPerceptualLoss(PerceptualLoss):
     Args:
         r: one of ``R_FORMS``.
         mask_threshold_nepers: of the target's body mask in the masked form.
-        features: see :class:`PerceptualLoss`, also for the others and their errors.
+        features: see :class:`PerceptualDistance`, also for the others and their errors.
         layer_weights: the first layer, the image itself, has none here.
         views_per_step: 1 to 9.
         seed: of the choice of views.
@@ -203,7 +203,7 @@ class CalibratedPerceptualLoss(PerceptualLoss):
 
 
 @torch.no_grad()
-def noise_floor(loss: PerceptualLoss, noise_free: torch.Tensor, noisy: torch.Tensor) -> dict[str, float]:
+def noise_floor(loss: PerceptualDistance, noise_free: torch.Tensor, noisy: torch.Tensor) -> dict[str, float]:
     """Distance in each view between the perfect answer and a noisy target: what no training can get below.
 
     Args:

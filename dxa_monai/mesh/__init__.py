@@ -1,0 +1,12 @@
+"""Body surfaces: files, defects, points."""
+
+from dxa_monai.exports import lazy_exports
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "io": ["BodyMesh", "load_mesh"],
+        "checks": ["checked"],
+        "points": ["centred", "sample_points"],
+    },
+)

@@ -1,0 +1,19 @@
+"""The networks, and their weights on disk."""
+
+from dxa_monai.exports import lazy_exports
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "vae": ["DXAVAE", "VAEOutput"],
+        "regressor": ["AnthropometryRegressor"],
+        "pseudo_dxa": ["PseudoDXA"],
+        "checkpoint": [
+            "compact_checkpoint",
+            "load_pseudo_dxa",
+            "load_regressor",
+            "load_vae",
+            "save_network",
+        ],
+    },
+)

@@ -12,7 +12,7 @@ from ignite.engine import Engine, Events
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
-from dxa_monai.losses.perceptual import PerceptualLoss, noise_floor
+from dxa_monai.losses.perceptual import PerceptualDistance, noise_floor
 from dxa_monai.losses.weighted import WeightedLoss
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.scan.truth import load_truth
@@ -56,7 +56,7 @@ class NoiseFloorFile:
 
     def write(self) -> None:
         """Write the file, if there is a floor to write and this is the first process."""
-        perceptual = [loss for loss in self.loss.losses.values() if isinstance(loss, PerceptualLoss)]
+        perceptual = [loss for loss in self.loss.losses.values() if isinstance(loss, PerceptualDistance)]
         cohort = Path(self.data.manifest).parent / _COHORT
         known = [row for row in self.data.training_rows if "truth" in row][: self.scans]
         if idist.get_rank() != 0 or not perceptual or not known or not cohort.exists():

@@ -256,7 +256,7 @@ def test_every_network_and_measurement_works_as_downloaded(
     result = _python("-c", RUN_ALL, json.dumps(runs), str(downloaded), cwd=downloaded / "dxa_vae")
     assert result.stdout.splitlines()[-1] == str(downloaded / "dxa_vae" / "dxa_monai" / "__init__.py")
 
-    table = pd.read_csv(tmp_path / "vae" / "table_1.csv").set_index("arm")
+    table = pd.read_csv(tmp_path / "vae" / "image_quality.csv").set_index("arm")
     assert np.isfinite(table.loc["no_dxa", "psnr_db"])
     measured = pd.read_csv(tmp_path / "measures" / "anthropometry.csv").set_index("scan_id")
     row = read_manifest(bar_cohort)[0]
@@ -270,7 +270,7 @@ def test_every_network_and_measurement_works_as_downloaded(
     assert len(composition) > 0
     (predicted,) = (tmp_path / "scans").rglob("*.npy")
     assert load_scan(predicted).counts.shape == (150, 109, 6)
-    assert np.isfinite(pd.read_csv(tmp_path / "pseudo" / "table_4.csv").set_index("arm").loc["random", "psnr_db"])
+    assert np.isfinite(pd.read_csv(tmp_path / "pseudo" / "image_quality.csv").set_index("arm").loc["random", "psnr_db"])
 
 
 @pytest.mark.parametrize(

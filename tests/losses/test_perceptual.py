@@ -13,7 +13,7 @@ from dxa_monai.losses.perceptual import (
     RAW_VIEWS,
     REFERENCE_LAYER_WEIGHTS,
     CalibratedPerceptualLoss,
-    PerceptualLoss,
+    PerceptualDistance,
     RawPerceptualLoss,
     noise_floor,
 )
@@ -22,7 +22,7 @@ from dxa_monai.networks.vae import VAEOutput
 from dxa_monai.physics.calibration import STACKS, body_mask, calibrated_stacks
 from tests.losses.conftest import body
 
-MakeLoss = Callable[..., PerceptualLoss]
+MakeLoss = Callable[..., PerceptualDistance]
 LOSSES: dict[str, MakeLoss] = {
     "raw": RawPerceptualLoss,
     "calibrated": CalibratedPerceptualLoss,
@@ -43,7 +43,7 @@ def noisy(scans: torch.Tensor, sd: float = 0.01, seed: int = 0) -> torch.Tensor:
     return scans + sd * torch.randn(scans.shape, generator=torch.Generator().manual_seed(seed), dtype=scans.dtype)
 
 
-def naive_loss(loss: PerceptualLoss, prediction: torch.Tensor, target: torch.Tensor) -> float:
+def naive_loss(loss: PerceptualDistance, prediction: torch.Tensor, target: torch.Tensor) -> float:
     """One scan, view and layer at a time, straight from the formulas."""
     total = 0.0
     weights = list(REFERENCE_LAYER_WEIGHTS[: len(loss.features.layers)])

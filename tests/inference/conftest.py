@@ -1,0 +1,5 @@
+"""People that the tests of inference share with those of evaluation."""
+
+from tests.evaluation.conftest import first_scan_of_everybody, people
+
+__all__ = ["first_scan_of_everybody", "people"]
