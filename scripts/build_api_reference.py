@@ -1,4 +1,4 @@
-"""Writes docs/api.md, the public names and what their docstrings say of them: ``python -m scripts.build_api_reference``."""
+"""Writes docs/api.md, the public names and what their docstrings say: ``python -m scripts.build_api_reference``."""
 
 from __future__ import annotations
 

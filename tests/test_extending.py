@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -149,3 +150,20 @@ def test_a_network_reads_what_was_added(measured_pairs: Path, tmp_path: Path) ->
     table = pd.read_csv(tmp_path / "inference" / "anthropometry.csv")
     assert list(table.columns) == ["scan_id", "scan", *measures]
     assert np.isfinite(table[measures].to_numpy()).all()
+
+
+def test_the_loss_of_the_page_is_three_files_and_the_overlay_it_shows() -> None:
+    page = (REPOSITORY / "docs" / "extending.md").read_text()
+    section = page[page.index("### Worked example: the energy ratio") : page.index("## A bundle")]
+    files = re.findall(r"^\d\. `([^`]+)`", section, re.MULTILINE)
+    assert len(files) == 3
+    assert all((REPOSITORY / file).is_file() for file in files)
+    shown = json.loads(section.split("```json\n")[1].split("```")[0])
+    assert shown == json.loads((REPOSITORY / files[1]).read_text())
+    # nothing else has to know of it: that it trains and is recorded is tested with the bundle
+    users = {
+        path.relative_to(REPOSITORY).as_posix()
+        for path in (REPOSITORY / "dxa_monai").rglob("*.py")
+        if "EnergyRatioLoss" in path.read_text()
+    }
+    assert users <= {files[0], "dxa_monai/losses/__init__.py"}
