@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,10 @@ from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.measures import BODY_MEASURES
 from tests.bodies import coarse
+
+if threading.current_thread() is threading.main_thread():
+    # a shell starts what runs in the background deaf to Ctrl-C, and children inherit that; some tests interrupt them
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def bar_scan(width: int, rng: np.random.Generator) -> RawScan:

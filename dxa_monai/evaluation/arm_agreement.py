@@ -20,14 +20,15 @@ from dxa_monai.metrics.bootstrap import Interval, percentile_interval, resampled
 FloatArray = npt.NDArray[np.float64]
 
 MEAN_OF_MEASURES = "mean_of_measures"
-"""Row of the mean of R2 over all measures; their RMSEs have different units and no mean."""
-STATISTICS = ("r2", "rmse")
+"""Row of the mean of R2 over all measures; their RMSEs and biases have different units and no mean."""
+STATISTICS = ("r2", "rmse", "bias")
+"""Coefficient of determination, root mean square error, and the mean of predicted - truth."""
 
 
 def arm_table(
     predictions: pd.DataFrame, by: Sequence[str], confidence: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
-    """R2 and RMSE of every arm and measure.
+    """R2, RMSE and bias of every arm and measure.
 
     Args:
         predictions: one row a scan, measure, seed and arm: ``scan_id, subject_id, measure, truth, predicted, seed`` and
@@ -38,8 +39,8 @@ def arm_table(
         seed: of the resampling.
 
     Returns:
-        One row an arm and measure, and one of ``MEAN_OF_MEASURES``: ``by``, ``measure, people, scans, seeds``, R2 and
-        RMSE with ``_low``, ``_high`` and ``_seed_sd`` (NaN with one seed).
+        One row an arm and measure, and one of ``MEAN_OF_MEASURES``: ``by``, ``measure, people, scans, seeds``, R2, RMSE
+        and bias with ``_low``, ``_high`` and ``_seed_sd`` (NaN with one seed).
     """
     tables = []
     for key, group in predictions.groupby(list(by), sort=False):
@@ -69,8 +70,8 @@ def arm_differences(
         seed: of the resampling.
 
     Returns:
-        One row a pair of arms and measure: ``by``, ``minus_{by}``, ``measure``, and R2 and RMSE with ``_low`` and
-        ``_high``.
+        One row a pair of arms and measure: ``by``, ``minus_{by}``, ``measure``, and R2, RMSE and bias with ``_low``
+        and ``_high``.
     """
     arms = {key: _Arm(group) for key, group in predictions.groupby(list(by), sort=False)}
     drawn = {key: arm.statistics(resamples, seed) for key, arm in arms.items()}
@@ -78,6 +79,8 @@ def arm_differences(
     for earlier, later in combinations(arms, 2):
         if arms[earlier].scan_ids != arms[later].scan_ids:
             raise ValueError(f"predictions: expected the same scans of {earlier} and {later}.")
+        if arms[earlier].measures != arms[later].measures:
+            raise ValueError(f"predictions: expected the same measures, in one order, of {earlier} and {later}.")
         named = dict(zip(by, later, strict=True)) | dict(zip((f"minus_{name}" for name in by), earlier, strict=True))
         for index, measure in enumerate((*arms[later].measures, MEAN_OF_MEASURES)):
             row: dict[str, Any] = named | {"measure": measure}
@@ -89,7 +92,7 @@ def arm_differences(
 
 
 class _Arm:
-    """Sums over each person of what R2 and RMSE need."""
+    """Sums over each person of what the statistics need."""
 
     def __init__(self, group: pd.DataFrame) -> None:
         wide = group.pivot(index=["scan_id", "subject_id"], columns=["seed", "measure"], values="predicted")
@@ -105,19 +108,23 @@ class _Arm:
         moved = values - values.mean(axis=0)  # far from 0, squares would lose digits
         self.truth = np.stack([_by_person(person, each) for each in (np.ones_like(moved), moved, moved**2)])
         seeds = list(dict.fromkeys(group["seed"]))
+        differences = [wide[seed][self.measures].to_numpy() - values for seed in seeds]
         self.errors = np.stack(
-            [_by_person(person, np.square(wide[seed][self.measures].to_numpy() - values)) for seed in seeds]
+            [np.stack([_by_person(person, each), _by_person(person, np.square(each))]) for each in differences]
         )
+        """Of each seed: sums over each person of the errors and of their squares, ``(S, 2, P, M)``."""
 
     def statistics(self, resamples: int, seed: int) -> dict[str, FloatArray]:
         """Row 0: of all people; the others: of people drawn. Columns: measures, then their mean."""
         weights = np.vstack([np.ones(self.people), resampled_people(self.people, resamples, seed)])
-        return _r2_and_rmse(np.einsum("rp,kpm->krm", weights, self.truth), weights @ self.errors.mean(axis=0))
+        return _statistics(
+            *(np.einsum("rp,kpm->krm", weights, sums) for sums in (self.truth, self.errors.mean(axis=0)))
+        )
 
     def of_each_seed(self, name: str) -> FloatArray:
         """``(S, M + 1)``."""
         truth = self.truth.sum(axis=1)[:, None]
-        return np.concatenate([_r2_and_rmse(truth, errors.sum(axis=0)[None])[name] for errors in self.errors])
+        return np.concatenate([_statistics(truth, errors.sum(axis=1)[:, None])[name] for errors in self.errors])
 
 
 def _by_person(person: npt.NDArray[np.int64], values: FloatArray) -> FloatArray:
@@ -127,14 +134,15 @@ def _by_person(person: npt.NDArray[np.int64], values: FloatArray) -> FloatArray:
     return sums
 
 
-def _r2_and_rmse(truth: FloatArray, squared_error: FloatArray) -> dict[str, FloatArray]:
-    count, total, squares = truth
+def _statistics(truth: FloatArray, errors: FloatArray) -> dict[str, FloatArray]:
+    (count, total, squares), (error, squared_error) = truth, errors
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = squares - total**2 / count
         r2 = np.where(spread > 0.0, 1.0 - squared_error / spread, np.nan)
         rmse = np.sqrt(squared_error / count)
     none = np.full((len(rmse), 1), np.nan)
-    return {"r2": np.hstack([r2, r2.mean(axis=1, keepdims=True)]), "rmse": np.hstack([rmse, none])}
+    found = {"r2": np.hstack([r2, r2.mean(axis=1, keepdims=True)]), "rmse": np.hstack([rmse, none])}
+    return found | {"bias": np.hstack([error / count, none])}
 
 
 def _interval(values: FloatArray, people: int, confidence: float) -> Interval:

@@ -61,23 +61,23 @@ class VAEStart:
         return {}
 
 
-class TrunkStart:
-    """A regressor's trunk starts from random weights, ImageNet's or a DXA-VAE's, its head from the measures' mean.
+class PretrainedStart:
+    """What starts from random weights or from a file of weights that other people were trained on.
+
+    Subclasses say how the weights get into the network (:meth:`_initialise`).
 
     Args:
         network: to be trained.
         data: of the training.
-        weights: see :func:`dxa_monai.networks.trunk_weights.initialise_trunk`.
-        frozen: train the head and the first convolution alone.
+        weights: ``"random"`` or a file.
     """
 
     def __init__(
-        self, network: AnthropometryRegressor, data: MeasuredData, weights: str | Path = RANDOM, frozen: bool = False
+        self, network: AnthropometryRegressor | PseudoDXA, data: TrainingData, weights: str | Path = RANDOM
     ) -> None:
-        self.network = network
+        self.network: Any = network
         self.data = data
         self.weights = weights
-        self.frozen = frozen
         self._initialisation: Initialisation | None = None
 
     def check(self) -> None:
@@ -87,8 +87,42 @@ class TrunkStart:
             InputError: they do not fit, or a person of the data is in their training.
         """
         check_new_people(self.data.rows, self.weights)
-        mean_image = torch.zeros_like(self.network.mean_image)
-        print(initialise_trunk(self.network, self.weights, mean_image, 1.0).summary())
+        print(self._initialise(torch.zeros_like(self.network.mean_image), 1.0).summary())
+
+    def prepare(self) -> None:
+        """Set weights and normalisation.
+
+        Raises:
+            InputError: as :meth:`check`.
+        """
+        check_new_people(self.data.rows, self.weights)
+        self._initialisation = self._initialise(*self.data.statistics)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain types for the record of a run."""
+        return {"initialisation": None if self._initialisation is None else self._initialisation.summary()}
+
+    def _initialise(self, mean_image: torch.Tensor, standard_deviation: float) -> Initialisation:
+        raise NotImplementedError
+
+
+class TrunkStart(PretrainedStart):
+    """A regressor's trunk starts from random weights, ImageNet's or a DXA-VAE's, its head from the measures' mean.
+
+    Args:
+        network: to be trained.
+        data: of the training.
+        weights: see :func:`dxa_monai.networks.trunk_weights.initialise_trunk`.
+        frozen: train the head and the first convolution alone.
+    """
+
+    data: MeasuredData
+
+    def __init__(
+        self, network: AnthropometryRegressor, data: MeasuredData, weights: str | Path = RANDOM, frozen: bool = False
+    ) -> None:
+        super().__init__(network, data, weights)
+        self.frozen = frozen
 
     def prepare(self) -> None:
         """Set weights, normalisation and statistics of the measures; freeze what is not trained.
@@ -96,21 +130,20 @@ class TrunkStart:
         Raises:
             InputError: as :meth:`check`, or a measure is missing or the same in all training scans.
         """
-        check_new_people(self.data.rows, self.weights)
-        self._initialisation = initialise_trunk(self.network, self.weights, *self.data.statistics)
+        super().prepare()
         self.network.set_measure_statistics(*self.data.measure_statistics())
         if self.frozen:
             self.network.freeze_trunk()
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "initial_weights": str(self.weights),
-            "trunk": "frozen" if self.frozen else "fine_tuned",
-            "initialisation": None if self._initialisation is None else self._initialisation.summary(),
-        }
+        trunk = "frozen" if self.frozen else "fine_tuned"
+        return {"initial_weights": str(self.weights), "trunk": trunk} | super().as_dict()
+
+    def _initialise(self, mean_image: torch.Tensor, standard_deviation: float) -> Initialisation:
+        return initialise_trunk(self.network, self.weights, mean_image, standard_deviation)
 
 
-class GeneratorStart:
+class GeneratorStart(PretrainedStart):
     """A Pseudo-DXA's generator starts from random weights or a DXA-VAE's; its mesh encoder is random.
 
     Args:
@@ -123,34 +156,12 @@ class GeneratorStart:
     def __init__(
         self, network: PseudoDXA, data: BodyData, weights: str | Path = RANDOM, frozen_epochs: int = 0
     ) -> None:
-        self.network = network
-        self.data = data
-        self.weights = weights
+        super().__init__(network, data, weights)
         self.frozen_epochs = 0 if str(weights) == RANDOM else frozen_epochs
-        self._initialisation: Initialisation | None = None
-
-    def check(self) -> None:
-        """Load the weights into the network.
-
-        Raises:
-            InputError: they do not fit, or a person of the data is in their training.
-        """
-        check_new_people(self.data.rows, self.weights)
-        mean_image = torch.zeros_like(self.network.mean_image)
-        print(initialise_generator(self.network, self.weights, mean_image, 1.0).summary())
-
-    def prepare(self) -> None:
-        """Set weights and normalisation.
-
-        Raises:
-            InputError: as :meth:`check`.
-        """
-        check_new_people(self.data.rows, self.weights)
-        self._initialisation = initialise_generator(self.network, self.weights, *self.data.statistics)
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "generator": str(self.weights),
-            "generator_frozen_epochs": self.frozen_epochs,
-            "initialisation": None if self._initialisation is None else self._initialisation.summary(),
-        }
+        about = {"generator": str(self.weights), "generator_frozen_epochs": self.frozen_epochs}
+        return about | super().as_dict()
+
+    def _initialise(self, mean_image: torch.Tensor, standard_deviation: float) -> Initialisation:
+        return initialise_generator(self.network, self.weights, mean_image, standard_deviation)

@@ -91,3 +91,29 @@ def test_one_person_says_nothing_about_others() -> None:
         rmse = table[table["measure"] != MEAN_OF_MEASURES]
         assert np.isfinite(rmse["rmse"]).all()
         assert np.isnan(rmse[["rmse_low", "rmse_high"]].to_numpy()).all()
+
+
+def test_bias_is_the_mean_error_over_scans_and_seeds() -> None:
+    rows = [
+        {"arm": "a", "seed": seed, "scan_id": f"s{scan}", "subject_id": f"p{scan // 2}", "measure": "m"}
+        | {"truth": float(scan), "predicted": float(scan) + 1.0 + 2.0 * seed + 0.5 * (scan == 3)}
+        for seed in (0, 1)
+        for scan in range(6)
+    ]
+    table = arm_table(pd.DataFrame(rows), ["arm"]).set_index("measure")
+    assert table.loc["m", "bias"] == pytest.approx(2.0 + 0.5 / 6)
+    assert table.loc["m", "bias_low"] <= table.loc["m", "bias"] <= table.loc["m", "bias_high"]
+    assert table.loc["m", "bias_seed_sd"] == pytest.approx(2.0**0.5)
+    assert np.isnan(table.loc["mean_of_measures", "bias"])
+
+
+def test_arms_of_measures_in_another_order_are_not_paired_by_position() -> None:
+    rows = [
+        {"arm": arm, "seed": 0, "scan_id": f"s{scan}", "subject_id": f"p{scan}", "measure": measure}
+        | {"truth": float(scan), "predicted": float(scan)}
+        for arm, measures in (("a", "xy"), ("b", "yx"))
+        for scan in range(4)
+        for measure in measures
+    ]
+    with pytest.raises(ValueError, match="expected the same measures, in one order"):
+        arm_differences(pd.DataFrame(rows), ["arm"])
