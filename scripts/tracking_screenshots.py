@@ -85,7 +85,7 @@ def small_comparison(folder: Path) -> str:
     compare = {
         "dataset_dir": cohort,
         "output_dir": folder / "runs",
-        "arms": "{'no_dxa': {}, 'dxa_masked': {}}",
+        "arms": "{'no_dxa': {'overlay': 'arm_no_dxa.json'}, 'dxa_masked': {'overlay': 'arm_dxa_masked.json'}}",
         "seeds": "[0, 1]",
         "overrides": "{'max_epochs': 3}",
         "components": 4,
