@@ -25,7 +25,11 @@ _NAME = re.compile(r"iteration_(\d+)\.pt")
 def state_files(run_folder: str | Path) -> list[Path]:
     """The states of a run, the newest first."""
     folder = Path(run_folder) / FOLDER
-    found = [(int(match[1]), path) for path in folder.glob("*.pt") if (match := _NAME.fullmatch(path.name))]
+    try:
+        names = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):  # none yet, or a run that ends has just forgotten them
+        return []
+    found = [(int(match[1]), folder / name) for name in names if (match := _NAME.fullmatch(name))]
     return [path for _, path in sorted(found, reverse=True)]
 
 
