@@ -49,8 +49,8 @@ def test_no_other_file_knows_the_added_measures() -> None:
     """Else a stranger who follows the page would leave something half done."""
     added = set(BODY_MEASURES).difference(PAPER_MEASURES)
     assert added
-    stems = {name.replace("_left_", "_right_").partition("_right_")[0] for name in added}
-    named = re.compile("|".join(rf"\b{stem}_(?:left|right|\{{)" for stem in sorted(stems)))
+    either = {re.sub("_(left|right)_", r"_(?:left|right|\\{[^}]*\\})_", name) for name in added}
+    named = re.compile("|".join(rf"\b{name}\b" for name in sorted(either)))
     files = [
         path for top in SEARCHED for path in (REPOSITORY / top).rglob("*") if path.suffix in {".py", ".json", ".md"}
     ]

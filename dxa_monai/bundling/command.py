@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 from dxa_monai.bundling.versions import version_remark
 from dxa_monai.errors import InputError, describe_user_error
@@ -45,8 +46,8 @@ def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
             the bundle's is told on stderr, and the command goes on.
 
     Raises:
-        InputError: the config that calls this has an id of an earlier version, or calls its ``arm`` as one of its
-            ``overlays`` that is not its ``overlay``.
+        InputError: the config that calls this has an id of an earlier version, or an ``arm`` that an overlay beside the
+            config makes, ``arm_{name}.json``, and another ``overlay``.
     """
     sys.excepthook = _print_sentence_or_traceback
     remark = version_remark(metadata) if metadata else None
@@ -54,12 +55,9 @@ def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
         print(f"warning: {remark}", file=sys.stderr)
     config = running_config() or {}
     refuse_renamed_ids(config)
-    arm, overlay = config.get("arm"), config.get("overlay")
-    if arm in config.get("overlays", ()) and arm != overlay:
-        raise InputError(
-            f"arm: expected the overlay configs/arm_{arm}.json after train.json, which sets the loss of '{arm}', got "
-            f"the name alone, which is a label, and the loss of '{overlay}'."
-        )
+    workflow = _among_callers(ConfigWorkflow)
+    if workflow is not None and "overlay" in config:
+        refuse_label_of_another_arm(config["arm"], config["overlay"], Path(workflow.config_root_path))
 
 
 def refuse_renamed_ids(config: Mapping[str, Any]) -> None:
@@ -69,17 +67,35 @@ def refuse_renamed_ids(config: Mapping[str, Any]) -> None:
             raise InputError(f"{name}: expected {instead} in its place since 0.5.0, got the earlier id.")
 
 
-def running_config() -> dict[str, Any] | None:
-    """The config one of whose expressions calls this, directly or not; None if none does.
+def refuse_label_of_another_arm(arm: str, overlay: str, folder: Path) -> None:
+    """Raise InputError if the overlay that makes ``arm`` lies in ``folder`` and another one was read last."""
+    path = folder / f"arm_{arm}.json"
+    if arm != overlay and path.is_file():
+        raise InputError(
+            f"arm: expected the overlay {path} after train.json, which sets the loss of '{arm}', got the name alone, "
+            f"which is a label, and the loss of '{overlay}'."
+        )
 
-    MONAI lets an expression name the entries of its config, not the config itself: its parser is found among the
-    callers.
+
+def running_config() -> dict[str, Any] | None:
+    """The config one of whose expressions calls this, directly or not; None if none does."""
+    parser = _among_callers(ConfigParser)
+    return dict(parser.config) if parser is not None and isinstance(parser.config, dict) else None
+
+
+_Caller = TypeVar("_Caller")
+
+
+def _among_callers(kind: type[_Caller]) -> _Caller | None:
+    """The nearest object of a type one of whose methods is running.
+
+    MONAI lets an expression name the entries of its config, neither the config itself nor where it was read.
     """
     frame = inspect.currentframe()
     while frame is not None:
         caller = frame.f_locals.get("self")
-        if isinstance(caller, ConfigParser):
-            return dict(caller.config) if isinstance(caller.config, dict) else None
+        if isinstance(caller, kind):
+            return caller
         frame = frame.f_back
     return None
 

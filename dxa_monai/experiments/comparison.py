@@ -154,7 +154,7 @@ class Comparison:
             files = self._files(settings if name in arms else {})
             refuse_unknown_ids(files, [each for each in settings if each != OVERLAY])
         refuse_unknown_ids(self.config_files, [*self.overrides, *self.data])
-        self._refuse_forgotten_overlays(arms)
+        self._refuse_other_overlays(arms)
         usable, skipped = [], {}
         architectures: dict[str, dict[str, Any]] = {}
         for arm in arms:
@@ -210,10 +210,10 @@ class Comparison:
                     f"got another {', '.join(different)}."
                 )
 
-    def _refuse_forgotten_overlays(self, arms: Mapping[str, Mapping[str, Any]]) -> None:
+    def _refuse_other_overlays(self, arms: Mapping[str, Mapping[str, Any]]) -> None:
         for arm, settings in arms.items():
             path = Path(self.config_files[0]).parent / f"arm_{arm}.json"
-            if path.is_file() and OVERLAY not in settings:
+            if path.is_file() and not any(Path(file).name == path.name for file in self._files(settings)):
                 raise InputError(
                     f"arms: expected '{arm}' to name the overlay that makes it, {{'{OVERLAY}': '{path.name}'}}, "
                     f"got {dict(settings)}; the name of an arm is a label."

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import inspect
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
-from monai.bundle import ConfigParser
+from monai.bundle import ConfigComponent, ConfigParser
 from tqdm import tqdm
 
 from dxa_monai.bundling.command import refuse_renamed_ids
@@ -102,7 +104,9 @@ def train_one(training: Training, live: Mapping[str, Any] | None = None) -> None
     hook = sys.excepthook
     with open(folder / LOG_FILE, "w") as log, redirect_stdout(log), redirect_stderr(log):
         try:
-            run(config_file=list(training.config_files), resume=True, **training.settings, **(live or {}))
+            # MONAI leaves out what is None, and the config would keep its own
+            settings = {name: "$None" if value is None else value for name, value in training.settings.items()}
+            run(config_file=list(training.config_files), resume=True, **settings, **(live or {}))
         except Exception as error:
             # The exception itself may hold what cannot be sent to another process.
             unexpected = TrainingError(f"{folder / LOG_FILE}: {type(error).__name__}: {error}")
@@ -122,10 +126,11 @@ def config_digest(config_files: Sequence[str]) -> str:
 def refuse_unknown_ids(config_files: Sequence[str], names: Iterable[str]) -> None:
     """Refuse what a training config does not have: a mistyped setting would be ignored in silence.
 
-    The last part of a nested id may be new, as an argument that the config leaves at its default is.
+    The last part of a nested id may be new where it can have a meaning, as an argument that the config leaves at its
+    default has.
 
     Raises:
-        InputError: a name leads nowhere, or is that of an earlier version.
+        InputError: a name leads nowhere, is no argument of what the config calls, or is that of an earlier version.
     """
     parser = ConfigParser()
     parser.read_config(list(config_files))
@@ -135,6 +140,26 @@ def refuse_unknown_ids(config_files: Sequence[str], names: Iterable[str]) -> Non
         if not known:
             refuse_renamed_ids(_nested(name))
             raise InputError(f"{name}: expected a setting of {config_files[0]}, got a name that is not there.")
+        _refuse_unknown_argument(name, last, parser.get(parent) if parent else None)
+
+
+def _refuse_unknown_argument(name: str, argument: str, called: Any) -> None:
+    """Raise InputError if a config calls something that has no such argument."""
+    if not isinstance(called, dict) or argument in called or "_target_" not in called:
+        return
+    if argument in ConfigComponent.non_arg_keys:
+        return
+    target = ConfigComponent(config=called).resolve_module_name()
+    target = locate(target) if isinstance(target, str) else target
+    if not callable(target):
+        return  # whoever calls it says so
+    try:
+        arguments = inspect.signature(target).parameters.values()
+    except ValueError:  # built in, without a signature
+        return
+    if not any(each.name == argument or each.kind is each.VAR_KEYWORD for each in arguments):
+        known = ", ".join(each.name for each in arguments)
+        raise InputError(f"{name}: expected an argument of {called['_target_']} ({known}), got another name.")
 
 
 def _nested(name: str) -> dict[str, Any]:

@@ -80,7 +80,8 @@ class WeightedLoss(nn.Module):
         yardstick: name of the term that balanced ones are measured against; it has to be on whenever one of them is.
 
     Raises:
-        InputError: there is no term, a number out of its range, or no term of the yardstick's name.
+        InputError: there is no term, something else than one, a number out of its range, or no term of the yardstick's
+            name.
 
     References:
         .. [1] Esser, Rombach and Ommer, "Taming transformers for high-resolution image synthesis", CVPR 2021,
@@ -92,6 +93,11 @@ class WeightedLoss(nn.Module):
 
     def __init__(self, terms: Mapping[str, Term | None], balance_every: int = 10, yardstick: str = "pixel_l1") -> None:
         super().__init__()
+        for name, term in terms.items():
+            if term is not None and not isinstance(term, Term):
+                raise InputError(
+                    f"terms: expected a Term or null (on a command line '$None') for {name}, got {term!r:.80}."
+                )
         self.schedule = {name: term for name, term in terms.items() if term is not None}
         if not self.schedule:
             raise InputError("terms: expected at least one, got none.")

@@ -102,16 +102,29 @@ Way = Callable[[Standing], float]
 _SIDES = ("left", "right")
 
 
-def _limb_girth(standing: Standing, side: str, limb: str, between: tuple[str, str], levels: Collection[float]) -> float:
+def _limb_girth(
+    standing: Standing,
+    side: str,
+    limb: str,
+    between: tuple[str, str],
+    levels: Collection[float],
+    choose: Callable[[Iterable[float]], float],
+) -> float:
     skin = standing.skin(f"{side}_{limb}")
     start, end = (standing.joints_m[f"{joint}.{side[0].upper()}"] for joint in between)
     axis = end - start
-    return max(girth_cm(standing.vertices_m, skin, start + level * axis, axis, nearest=True) for level in levels)
+    return choose(girth_cm(standing.vertices_m, skin, start + level * axis, axis, nearest=True) for level in levels)
 
 
-def _girths(measure: str, limb: str, between: tuple[str, str], levels: Collection[float]) -> dict[str, Way]:
-    """Of either side, the largest girth across the axis between two joints, at these parts of the way."""
-    how = partial(_limb_girth, limb=limb, between=between, levels=levels)
+def _girths(
+    measure: str,
+    limb: str,
+    between: tuple[str, str],
+    levels: Collection[float],
+    choose: Callable[[Iterable[float]], float] = max,
+) -> dict[str, Way]:
+    """Of either side, one of the girths across the axis between two joints, at these parts of the way."""
+    how = partial(_limb_girth, limb=limb, between=between, levels=levels, choose=choose)
     return {measure.format(side=side): partial(how, side=side) for side in _SIDES}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -153,13 +154,18 @@ class TrainingRun:
                 log.attach(trainer)
 
     def finish(self) -> None:
-        """Write ``finished.json`` and say where the best network lies."""
+        """Write ``finished.json`` and say where the best network lies, or that there is none."""
         best: Any = self.evaluator.state
-        finish_run(
-            self.folder,
-            **{f"best_validation_{self.metric}": best.best_metric, "epoch": best.best_metric_epoch},
-        )
-        if idist.get_rank() == 0:
+        value = best.best_metric if math.isfinite(best.best_metric) else None
+        finish_run(self.folder, **{f"best_validation_{self.metric}": value, "epoch": best.best_metric_epoch})
+        if idist.get_rank() != 0:
+            return
+        if self._best_network.best_value is None:
+            print(
+                f"{self.name}: no network became the best one, because {self.metric} of the validation people was "
+                f"never a number (of one person alone an R2 is none): {self.folder / 'last.pt'} is the last one"
+            )
+        else:
             print(
                 f"{self.name}: best {self.metric} {best.best_metric:.4g} on the validation people after epoch "
                 f"{best.best_metric_epoch}: {self.folder / 'best.pt'}"

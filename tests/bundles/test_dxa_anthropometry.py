@@ -192,6 +192,23 @@ def test_one_command_compares_arms_seeds_and_sizes(
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("best.pt")} == before
 
 
+def test_a_training_without_a_best_network_says_so(
+    measured_pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With one person for validation R2 is no number: it named a best.pt that was not there."""
+    parts = split_by_subject(read_manifest(measured_pairs))
+    parts = {name: rows[:1] if name == "validation" else rows for name, rows in parts.items()}
+    manifest = measured_pairs.with_name("one_validation_scan.csv")
+    write_manifest([row for rows in parts.values() for row in rows], manifest)
+    split_file = write_split(parts, tmp_path)
+    _train(tmp_path / "run", manifest, split_file=str(split_file), max_epochs=1)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert "no network became the best one, because mean_r2 of the validation people was never a number" in last
+    assert f"{tmp_path}/run/last.pt is the last one" in last
+    assert not (tmp_path / "run" / "best.pt").exists()
+    assert json.loads((tmp_path / "run" / "finished.json").read_text())["best_validation_mean_r2"] is None
+
+
 def test_tables_are_of_the_people_whom_a_given_split_holds_out(measured_pairs: Path, tmp_path: Path) -> None:
     """The trainings followed the file, and the tables split anew: people trained on counted as held out."""
     rows = read_manifest(measured_pairs)

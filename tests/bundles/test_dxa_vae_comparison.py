@@ -6,7 +6,7 @@ import pytest
 from mlflow import MlflowClient
 from monai.bundle import run
 
-from tests.bundles.tiny import VAE, bundle_files, config_folder
+from tests.bundles.tiny import VAE, bundle_files, config_folder, refusal
 
 
 def test_arms_and_seeds_by_one_command(bar_cohort: Path, tmp_path: Path) -> None:
@@ -50,3 +50,21 @@ def test_arms_and_seeds_by_one_command(bar_cohort: Path, tmp_path: Path) -> None
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("best.pt")}
     compare()
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("best.pt")} == before
+
+
+@pytest.mark.parametrize("overlay", [{}, {"overlay": "arm_no_dxa.json"}], ids=["forgotten", "another"])
+def test_an_arm_without_the_overlay_of_its_name_is_refused_before_anything_is_trained(
+    overlay: dict[str, str], bar_cohort: Path, tmp_path: Path
+) -> None:
+    def compare() -> None:
+        run(
+            config_file=bundle_files("dxa_vae", "compare.json"),
+            config_dir=str(config_folder("dxa_vae")),
+            dataset_dir=str(bar_cohort.parent),
+            output_dir=str(tmp_path / "out"),
+            arms={"no_dxa": {"overlay": "arm_no_dxa.json"}, "dxa_masked": overlay},
+            overrides=VAE,
+        )
+
+    assert "expected 'dxa_masked' to name the overlay that makes it" in refusal(compare)
+    assert not (tmp_path / "out").exists()

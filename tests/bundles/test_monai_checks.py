@@ -104,6 +104,11 @@ def test_verify_metadata(name: str, tmp_path: Path) -> None:
     verify_metadata(meta_file=_files(name)["meta_file"], filepath=tmp_path / "rules.json")
 
 
+def test_commands_that_span_the_bundles_have_the_packages_version() -> None:
+    """Else each of them would warn of another version."""
+    assert json.loads((REPOSITORY / "configs" / "metadata.json").read_text())["version"] == dxa_monai.__version__
+
+
 @pytest.mark.parametrize("missing", ["version", "changelog", "network_data_format"])
 def test_verify_metadata_can_fail(missing: str, tmp_path: Path) -> None:
     metadata = _metadata("dxa_vae")

@@ -85,6 +85,36 @@ def test_an_object_is_handed_to_the_config_and_not_recorded(tmp_path: Path) -> N
     assert "listener" not in json.loads((tmp_path / "run7" / "settings.json").read_text())
 
 
+def test_a_setting_may_be_none(tmp_path: Path) -> None:
+    """MONAI leaves out what is None: the config would keep its own, and the record would say otherwise."""
+    heard: list[int | None] = []
+    config = {"output_dir": "", "number": 1, "term": {"weight": 1}, "listener": None}
+    config["run"] = ["$@listener(@number)", "$@listener(@term#weight)"]
+    (tmp_path / "train.json").write_text(json.dumps(config))
+    settings = {"number": None, "term#weight": None, "output_dir": str(tmp_path / "run")}
+    train_one(Training((str(tmp_path / "train.json"),), settings), {"listener": heard.append})
+    assert heard == [None, None]
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["number"] is None
+
+
+def test_an_argument_that_what_is_called_does_not_have_is_refused(tmp_path: Path) -> None:
+    components = {
+        "term": {"_target_": "dxa_monai.losses.weighted.Term", "loss": {"_target_": "torch.nn.L1Loss"}},
+        "any": {"_target_": "builtins.dict"},
+        "short": {"_target_": "SSIMMetric", "spatial_dims": 2},
+        "missing": {"_target_": "no_such_package.thing"},
+    }
+    (tmp_path / "train.json").write_text(json.dumps(CONFIG | components))
+    files = [str(tmp_path / "train.json")]
+    known = ["term#weight", "term#loss#reduction", "term#_disabled_", "any#thing", "short#data_range", "missing#thing"]
+    refuse_unknown_ids(files, known)
+    with pytest.raises(InputError, match=r"term#wieght: expected an argument of .*Term \(loss, weight, .*\), got"):
+        refuse_unknown_ids(files, ["term#wieght"])
+    for name in ("term#loss#reducton", "short#dta_range"):
+        with pytest.raises(InputError, match=f"{name}: expected an argument of"):
+            refuse_unknown_ids(files, [name])
+
+
 def test_a_setting_that_the_config_does_not_have_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.json").write_text(json.dumps(CONFIG | {"loss": {"weight": 1}}))
     files = [str(tmp_path / "train.json")]

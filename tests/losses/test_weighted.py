@@ -138,6 +138,14 @@ def test_no_term_at_all_is_refused() -> None:
             WeightedLoss(terms)
 
 
+def test_what_is_no_term_is_refused() -> None:
+    """As ``--loss_def#terms#late null`` on a command line, which arrives as a text."""
+    with pytest.raises(
+        InputError, match=r"expected a Term or null \(on a command line '\$None'\) for late, got 'null'"
+    ):
+        WeightedLoss({"pixel_l1": Term(PixelL1()), "late": "null"})  # type: ignore[dict-item]
+
+
 def test_terms_ramp_up_after_the_warm_up(scans: torch.Tensor) -> None:
     loss = WeightedLoss(
         {
