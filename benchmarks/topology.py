@@ -13,7 +13,7 @@ import argparse
 import numpy as np
 import torch
 
-from dxa_monai.evaluation.topology import COARSE_FACES, topologies, topology_agreement
+from dxa_monai.evaluation.retriangulation import COARSE_FACES, topologies, topology_agreement
 from dxa_monai.inference.meshes import collect_meshes
 from dxa_monai.mesh.io import load_mesh
 from dxa_monai.networks.checkpoint import load_pseudo_dxa

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dxa_monai.evaluation.topology import clustered
+from dxa_monai.evaluation.retriangulation import clustered
 from dxa_monai.mesh.io import BodyMesh
 from dxa_monai.phantom.body.mesh import write_ply
 from dxa_monai.phantom.simulate import Simulator

@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "composition": ["BodyComposition", "analyse_scan"],
         "landmark_finder": ["find_landmarks"],
         "landmarks": ["Landmarks", "read_landmarks", "write_landmarks"],
-        "regions": ["region_map_from_landmarks"],
+        "region_cuts": ["region_map_from_landmarks"],
         "scan_calibration": ["calibrate_with_scan"],
     },
 )

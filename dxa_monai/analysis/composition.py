@@ -18,7 +18,7 @@ from dxa_monai.analysis.landmark_finder import find_landmarks
 from dxa_monai.analysis.landmarks import Landmarks
 from dxa_monai.analysis.polygons import polygon_coverage
 from dxa_monai.analysis.quality import Flag, field_flags, landmark_flags, tissue_flags
-from dxa_monai.analysis.regions import region_map_from_landmarks
+from dxa_monai.analysis.region_cuts import region_map_from_landmarks
 from dxa_monai.analysis.segments import Point
 from dxa_monai.analysis.upright import clean_silhouette
 from dxa_monai.errors import InputError

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dxa_monai.cohort_report import published
-from dxa_monai.cohort_report.population import (
+from dxa_monai.cohort_report.plausibility import (
     ADULT_YEARS,
     GROUPS,
     PREDICTED,
@@ -23,7 +23,7 @@ from dxa_monai.cohort_report.population import (
     shape_prediction,
     summary,
 )
-from dxa_monai.figures.population import Mark, write_distributions
+from dxa_monai.figures.cohort_distributions import Mark, write_distributions
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.scan.regions import BONE_AREA_THRESHOLD_G_CM2
 
@@ -71,9 +71,9 @@ def population_page(people: pd.DataFrame, record: Mapping[str, Any], shape: pd.D
     """The page's text.
 
     Args:
-        people: :func:`dxa_monai.cohort_report.population.people_table`.
+        people: :func:`dxa_monai.cohort_report.plausibility.people_table`.
         record: the cohort's ``cohort.json``, or empty.
-        shape: :func:`dxa_monai.cohort_report.population.shape_prediction`.
+        shape: :func:`dxa_monai.cohort_report.plausibility.shape_prediction`.
     """
     adults = int((people["age_years"] >= ADULT_YEARS).sum())
     return _TEMPLATE.format(

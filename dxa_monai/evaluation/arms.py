@@ -13,8 +13,8 @@ from dxa_monai.evaluation.held_out import HeldOutPeople, TrainedArm, held_out_pe
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.runs.provenance import git_revision, manifest_hash
 from dxa_monai.scan.reader import RawDXAReader
-from dxa_monai.tracking.run import mlflow_run
 from dxa_monai.tracking.server import check_tracking_uri
+from dxa_monai.tracking.tracked_run import mlflow_run
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from dxa_monai.evaluation.held_out import HeldOutPeople, TrainedArm, read_record
 from dxa_monai.evaluation.predictors import MEAN_ARM, Rows
 from dxa_monai.evaluation.ridge import ComponentRidge
 from dxa_monai.figures.bland_altman import bland_altman_figure
-from dxa_monai.figures.measures import learning_curve_figure, scatter_figure
+from dxa_monai.figures.measure_scatter import learning_curve_figure, scatter_figure
 from dxa_monai.networks.checkpoint import load_regressor
 from dxa_monai.physics.calibration import body_mask
 from dxa_monai.scan.measures import first_pairs, measure_label, measure_table

@@ -27,7 +27,7 @@ from dxa_monai.evaluation.predictors import (
 )
 from dxa_monai.evaluation.scan_tables import scan_findings
 from dxa_monai.evaluation.scans import ORIGINAL, evaluate_scans, mean_composition
-from dxa_monai.figures.reconstruction import comparison_figure
+from dxa_monai.figures.arm_comparison import comparison_figure
 from dxa_monai.inference.run_scanner import scanner_of_rows
 from dxa_monai.networks.checkpoint import load_vae
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from dxa_monai.analysis.bone import find_and_decompose
 from dxa_monai.analysis.landmark_finder import find_landmarks
-from dxa_monai.analysis.regions import region_map_from_landmarks
+from dxa_monai.analysis.region_cuts import region_map_from_landmarks
 from dxa_monai.evaluation.predictors import (
     MEAN_ARM,
     SHAPE_COMPONENTS,

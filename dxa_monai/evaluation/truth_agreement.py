@@ -19,8 +19,8 @@ from dxa_monai.evaluation.measured import CALIBRATIONS, measure_cohort
 from dxa_monai.figures.bland_altman import bland_altman_figure
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.scan.regions import REGION_GROUPS
-from dxa_monai.tracking.run import mlflow_run
 from dxa_monai.tracking.server import check_tracking_uri
+from dxa_monai.tracking.tracked_run import mlflow_run
 
 MEASURES_13 = (
     *(

@@ -13,8 +13,8 @@ from dxa_monai.evaluation.held_out import TrainedArm
 from dxa_monai.experiments.trainings import Training, refuse_unknown_ids, run_trainings
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.scan.reader import RawDXAReader
-from dxa_monai.tracking.run import mlflow_run
 from dxa_monai.tracking.server import check_tracking_uri
+from dxa_monai.tracking.tracked_run import mlflow_run
 
 OVERLAY = "overlay"
 """What an arm calls the config files, beside the training config, that make it."""

@@ -28,7 +28,7 @@ from dxa_monai.experiments.trainings import Training, config_digest, train_one
 from dxa_monai.files import output_folder
 from dxa_monai.parallel.worker_pool import run_in_processes
 from dxa_monai.runs.provenance import git_revision, manifest_hash
-from dxa_monai.tracking.run import TrackedRun, mlflow_run
+from dxa_monai.tracking.tracked_run import TrackedRun, mlflow_run
 
 DIRECTIONS = ("maximize", "minimize")
 TRIALS_FOLDER = "trials"

@@ -13,7 +13,7 @@ import pandas as pd
 from dxa_monai.errors import TrainingError
 from dxa_monai.experiments.search_space import Choice, Parameter
 from dxa_monai.experiments.search_study import REASON, RETRY_OF, was_cut_off
-from dxa_monai.figures.search import search_figure
+from dxa_monai.figures.search_overview import search_figure
 from dxa_monai.files import atomic_path
 
 if TYPE_CHECKING:

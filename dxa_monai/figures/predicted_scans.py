@@ -17,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dxa_monai.errors import InputError
+from dxa_monai.figures.arm_comparison import ERROR_QUANTILE, error_percent
 from dxa_monai.figures.mesh_view import draw_mesh
 from dxa_monai.figures.panels import new_figure, save_figure
-from dxa_monai.figures.reconstruction import ERROR_QUANTILE, error_percent
 from dxa_monai.mesh.io import BodyMesh
 from dxa_monai.metrics.image_quality import psnr_db
 from dxa_monai.scan.format import CHANNELS, FULL_SCALE_NEPERS, PIXEL_SPACING_MM

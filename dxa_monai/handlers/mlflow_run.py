@@ -11,8 +11,8 @@ from typing import Any
 import ignite.distributed as idist
 
 from dxa_monai.files import atomic_path, output_folder
-from dxa_monai.tracking.run import PARENT_TAG, TrackedRun, report_outcome
 from dxa_monai.tracking.server import check_tracking_uri, without_password
+from dxa_monai.tracking.tracked_run import PARENT_TAG, TrackedRun, report_outcome
 
 NAME = "mlflow_run.json"
 ARTIFACTS = (
@@ -34,7 +34,7 @@ class MLflowRun:
     case. A process that is killed outright leaves its run RUNNING, unless a comparison stands above it and ends it.
 
     Args:
-        tracking_uri: see :class:`dxa_monai.tracking.run.TrackedRun`, also for the next four and their errors.
+        tracking_uri: see :class:`dxa_monai.tracking.tracked_run.TrackedRun`, also for the next four and their errors.
             One that cannot be right is refused here, before anything is trained.
         experiment: name of the experiment.
         name: start of the run's name. This and all but ``parent_run`` and ``enabled`` of what follows is filled in by a

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dxa_monai.files import output_folder
-from dxa_monai.runs.screening import DUPLICATES_COLUMNS, DUPLICATES_NAME, duplicates_row
+from dxa_monai.runs.screened_scans import DUPLICATES_COLUMNS, DUPLICATES_NAME, duplicates_row
 from dxa_monai.scan.csv_table import write_table
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.quarantine import QUARANTINE_NAME, BadScan, write_quarantine

@@ -11,7 +11,7 @@ import torch
 
 from dxa_monai.distributed import share_of_process
 from dxa_monai.runs.provenance import manifest_hash
-from dxa_monai.runs.screening import screen_split
+from dxa_monai.runs.screened_scans import screen_split
 from dxa_monai.scan.manifest import Row, as_datalist, read_manifest
 from dxa_monai.scan.measures import as_labelled_datalist, first_pairs, measure_statistics, measures_of
 from dxa_monai.scan.quarantine import BadScanPolicy
@@ -33,7 +33,7 @@ class TrainingData:
         path_lists: instead of a manifest the published code's three one-column lists (training, validation, test).
         bad_scans: see :class:`dxa_monai.scan.quarantine.BadScanPolicy`.
         max_bad_share: see there.
-        duplicates: see :func:`dxa_monai.runs.screening.screen_split`.
+        duplicates: see :func:`dxa_monai.runs.screened_scans.screen_split`.
         screened_parts: whose scans are screened; None: all parts.
         workers: processes that read scans to screen them.
 

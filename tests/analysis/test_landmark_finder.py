@@ -10,7 +10,7 @@ from scipy.ndimage import affine_transform
 
 from dxa_monai.analysis.landmark_finder import FLAGS, LandmarkResult, find_landmarks
 from dxa_monai.analysis.landmarks import LANDMARK_NAMES, Landmarks
-from dxa_monai.analysis.regions import region_map_from_landmarks
+from dxa_monai.analysis.region_cuts import region_map_from_landmarks
 from dxa_monai.errors import InputError
 from dxa_monai.scan.regions import REGION_GROUPS, Region, android_gynoid
 from tests.analysis.people import PEOPLE, SPACING_MM, Scanned, scanned_people

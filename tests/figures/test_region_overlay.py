@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dxa_monai.analysis.landmarks import Landmarks, landmarks_from_points
-from dxa_monai.analysis.regions import region_map_from_landmarks
+from dxa_monai.analysis.region_cuts import region_map_from_landmarks
 from dxa_monai.figures.region_overlay import write_region_overlay
 from tests.analysis.points import IMAGE_SHAPE, plain_points
 

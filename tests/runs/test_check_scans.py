@@ -9,7 +9,7 @@ import pytest
 from monai.bundle import run
 
 from dxa_monai.scan.io import RawScan, save_scan
-from tests.runs.test_screening import table
+from tests.runs.test_screened_scans import table
 from tests.scan.test_duplicates import person
 
 CONFIG = Path(__file__).parents[2] / "configs" / "check_scans.json"

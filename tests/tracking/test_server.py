@@ -16,7 +16,6 @@ from dxa_monai.handlers.best_checkpoint import BestNetworkSaver
 from dxa_monai.handlers.csv_log import CsvLog
 from dxa_monai.handlers.epoch_metrics import LogEpochMetrics
 from dxa_monai.handlers.mlflow_run import MLflowRun
-from dxa_monai.tracking.run import mlflow_run
 from dxa_monai.tracking.server import (
     ANSWER_SECONDS,
     RETRIES,
@@ -26,6 +25,7 @@ from dxa_monai.tracking.server import (
     reason_of,
     without_password,
 )
+from dxa_monai.tracking.tracked_run import mlflow_run
 from tests.handlers.mlflow_server import loopback_server, stop
 from tests.handlers.toy import ToyNetwork, toy_evaluator, toy_trainer
 

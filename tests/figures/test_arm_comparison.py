@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from dxa_monai.errors import InputError
-from dxa_monai.figures.reconstruction import comparison_figure, error_percent
+from dxa_monai.figures.arm_comparison import comparison_figure, error_percent
 from dxa_monai.scan.format import SCAN_SHAPE
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from dxa_monai.errors import InputError
 from dxa_monai.runs.folder import FINISHED
-from dxa_monai.runs.screening import DUPLICATES_NAME, screen_scans, screen_split
+from dxa_monai.runs.screened_scans import DUPLICATES_NAME, screen_scans, screen_split
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.quarantine import QUARANTINE_NAME, BadScanPolicy
 from dxa_monai.scan.source import ScanSource

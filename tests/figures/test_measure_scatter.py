@@ -8,7 +8,7 @@ import pytest
 from matplotlib.image import imread
 
 from dxa_monai.errors import InputError
-from dxa_monai.figures.measures import learning_curve_figure, scatter_figure
+from dxa_monai.figures.measure_scatter import learning_curve_figure, scatter_figure
 
 
 def test_scatter_is_drawn_with_the_same_bytes_again(tmp_path: Path) -> None:

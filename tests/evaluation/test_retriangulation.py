@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dxa_monai.evaluation.topology import (
+from dxa_monai.evaluation.retriangulation import (
     ANOTHER_SEED,
     clustered,
     reordered,

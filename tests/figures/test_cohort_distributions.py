@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dxa_monai.figures.population import Mark, write_distributions
+from dxa_monai.figures.cohort_distributions import Mark, write_distributions
 
 LABELS = {"mass_kg": "mass, kg", "height_cm": "height, cm", "bmd": "BMD"}
 

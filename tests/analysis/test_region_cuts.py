@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dxa_monai.analysis.landmarks import Landmarks, landmarks_from_points
-from dxa_monai.analysis.regions import region_map_from_landmarks
+from dxa_monai.analysis.region_cuts import region_map_from_landmarks
 from dxa_monai.errors import InputError
 from dxa_monai.scan.regions import Region
 from tests.analysis.points import IMAGE_SHAPE, plain_points

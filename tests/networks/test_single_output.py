@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from dxa_monai.networks.reconstruction import Reconstruction
+from dxa_monai.networks.single_output import Reconstruction
 from dxa_monai.networks.vae import DXAVAE
 
 

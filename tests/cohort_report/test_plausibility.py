@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dxa_monai.cohort_report.population import (
+from dxa_monai.cohort_report.plausibility import (
     GROUPS,
     QUANTITIES,
     RULES,

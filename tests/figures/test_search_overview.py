@@ -8,7 +8,7 @@ import pytest
 from matplotlib.image import imread
 
 from dxa_monai.errors import InputError
-from dxa_monai.figures.search import search_figure
+from dxa_monai.figures.search_overview import search_figure
 
 
 def _table(trials: int = 20) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from dxa_monai.handlers.epoch_metrics import LogEpochMetrics
 from dxa_monai.handlers.finite_loss import StopOnNonFinite
 from dxa_monai.handlers.loss_terms import LossTerms
 from dxa_monai.handlers.mlflow_run import MLflowRun
-from dxa_monai.tracking.run import PARENT_TAG, TrackedRun, mlflow_run
+from dxa_monai.tracking.tracked_run import PARENT_TAG, TrackedRun, mlflow_run
 from tests.handlers.toy import ToyNetwork, toy_evaluator, toy_trainer
 
 
