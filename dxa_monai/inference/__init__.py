@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "body_composition": ["analyse_scans", "collect_rows"],
-        "step_phantom": ["calibrate_scanner"],
+        "scanner_calibration": ["calibrate_scanner"],
         "meshes": ["collect_meshes", "predict_meshes"],
         "run_scanner": ["scanner_of_rows"],
     },

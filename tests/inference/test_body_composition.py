@@ -14,7 +14,7 @@ import torch
 from dxa_monai.errors import InputError
 from dxa_monai.figures.scan_report import composition_figure
 from dxa_monai.inference.body_composition import analyse_scans, collect_rows
-from dxa_monai.inference.step_phantom import calibrate_scanner
+from dxa_monai.inference.scanner_calibration import calibrate_scanner
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.physics.scanner_model import read_scanner_model
 from dxa_monai.physics.step_phantom import StepPhantom

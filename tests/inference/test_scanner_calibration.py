@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dxa_monai.errors import InputError
-from dxa_monai.inference.step_phantom import calibrate_scanner
+from dxa_monai.inference.scanner_calibration import calibrate_scanner
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.physics.scanner_model import calibrate_with_phantom, read_scanner_model
 from dxa_monai.physics.step_phantom import StepPhantom
