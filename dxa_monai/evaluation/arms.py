@@ -9,7 +9,13 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from dxa_monai.evaluation.held_out import HeldOutPeople, TrainedArm, held_out_people, trained_arms
+from dxa_monai.evaluation.held_out import (
+    HeldOutPeople,
+    TrainedArm,
+    held_out_people,
+    refuse_baseline_names,
+    trained_arms,
+)
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.runs.provenance import git_revision, manifest_hash
 from dxa_monai.scan.reader import RawDXAReader
@@ -43,11 +49,13 @@ class Task(Protocol):
     """Names of baselines, which no arm can have."""
 
     def complete(self, arms: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-        """Settings by arm of a comparison, with what one arm has to know of the others.
+        """Settings by arm of a comparison, with what one arm has to know of the others: by default nothing.
 
         Raises:
             InputError: an arm has the name of a baseline, or lacks what it needs.
         """
+        refuse_baseline_names(arms, self.reserved)
+        return {name: dict(settings) for name, settings in arms.items()}
 
     def compare(
         self, arms: Sequence[TrainedArm], people: HeldOutPeople, seed: int, skipped: Mapping[str, str]

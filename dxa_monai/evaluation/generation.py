@@ -15,8 +15,8 @@ import pandas as pd
 import torch
 
 from dxa_monai.errors import InputError
-from dxa_monai.evaluation.arms import Findings
-from dxa_monai.evaluation.held_out import HeldOutPeople, TrainedArm, refuse_baseline_names
+from dxa_monai.evaluation.arms import Findings, Task
+from dxa_monai.evaluation.held_out import HeldOutPeople, TrainedArm
 from dxa_monai.evaluation.image_quality_tables import format_image_quality, image_quality_table
 from dxa_monai.evaluation.predictors import (
     IMAGE_RIDGE_ARM,
@@ -54,7 +54,7 @@ PEOPLE_ON_THE_PAGE = 10
 _BASELINES = (MEAN_ARM, IMAGE_RIDGE_ARM, COMPOSITION_RIDGE_ARM)
 
 
-class GenerationTask:
+class GenerationTask(Task):
     """How well a scan is predicted from a body's surface, as an image and in its body composition.
 
     Baselines are the training people's mean, ridge regression from shape to image and straight to body composition
@@ -104,7 +104,7 @@ class GenerationTask:
             InputError: an arm has the name of a baseline or does not say where its generator starts from, or no
                 architecture is known.
         """
-        refuse_baseline_names(arms, self.reserved)
+        arms = super().complete(arms)
         without = [name for name, settings in arms.items() if not settings.get("generator")]
         if without:
             raise InputError(f"arms: expected where the generator of '{without[0]}' starts from, got none.")

@@ -16,8 +16,8 @@ import torch
 
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.arm_agreement import MEAN_OF_MEASURES, arm_differences, arm_table
-from dxa_monai.evaluation.arms import Findings
-from dxa_monai.evaluation.held_out import HeldOutPeople, TrainedArm, read_record, refuse_baseline_names
+from dxa_monai.evaluation.arms import Findings, Task
+from dxa_monai.evaluation.held_out import HeldOutPeople, TrainedArm, read_record
 from dxa_monai.evaluation.predictors import MEAN_ARM, Rows
 from dxa_monai.evaluation.ridge import ComponentRidge
 from dxa_monai.figures.bland_altman import bland_altman_figure
@@ -36,7 +36,7 @@ NO_TRUNK, UNKNOWN_TRUNK, FROZEN = "none", "trained", "frozen"
 """Trunk of the baselines, of a network whose run does not tell, and of one whose trunk was not trained."""
 
 
-class MeasuresTask:
+class MeasuresTask(Task):
     """How well networks read body measures from scans.
 
     Which measures is what the networks were trained for: their checkpoints tell. Baselines are the training people's
@@ -54,11 +54,6 @@ class MeasuresTask:
     def __init__(self, batch_size: int = 8, device: str | torch.device = "cpu") -> None:
         self.batch_size = batch_size
         self.device = device
-
-    def complete(self, arms: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-        """The arms as they are: none has to know of another."""
-        refuse_baseline_names(arms, self.reserved)
-        return {name: dict(settings) for name, settings in arms.items()}
 
     def compare(
         self, arms: Sequence[TrainedArm], people: HeldOutPeople, seed: int, skipped: Mapping[str, str]

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
 
 from dxa_monai.errors import InputError
-from dxa_monai.evaluation.arms import Findings
-from dxa_monai.evaluation.held_out import HeldOutPeople, TrainedArm, refuse_baseline_names
+from dxa_monai.evaluation.arms import Findings, Task
+from dxa_monai.evaluation.held_out import HeldOutPeople, TrainedArm
 from dxa_monai.evaluation.predictors import (
     MEAN_ARM,
     PRINCIPAL_ARM,
@@ -32,7 +31,7 @@ from dxa_monai.inference.run_scanner import scanner_of_rows
 from dxa_monai.networks.checkpoint import load_vae
 
 
-class ReconstructionTask:
+class ReconstructionTask(Task):
     """How well a DXA-VAE gives back the image and the body composition of a scan.
 
     Baselines are the training people's mean (image, composition) and the projection on principal components.
@@ -59,11 +58,6 @@ class ReconstructionTask:
         self.scanner_model = scanner_model
         self.composition = composition
         self.device = device
-
-    def complete(self, arms: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-        """The arms as they are: none has to know of another."""
-        refuse_baseline_names(arms, self.reserved)
-        return {name: dict(settings) for name, settings in arms.items()}
 
     def compare(
         self, arms: Sequence[TrainedArm], people: HeldOutPeople, seed: int, skipped: Mapping[str, str]

@@ -12,6 +12,16 @@ from dxa_monai.networks.checkpoint import SavableNetwork, save_network
 from dxa_monai.scan.manifest import Row, write_manifest
 from dxa_monai.scan.splits import SPLIT_NAMES, Split, write_split
 
+TINY: dict[str, Any] = {
+    "latent_channels": 2,
+    "block_config": (1, 1, 1, 1),
+    "growth_rate": 2,
+    "init_features": 2,
+    "generator_channels": (2, 2, 2, 2, 2),
+    "generator_kernel_sizes": (2,),
+}
+"""Arguments of a DXA-VAE of a few weights."""
+
 
 def run_folder(
     folder: Path, split: Mapping[str, Sequence[Row]] | None, network: SavableNetwork | None = None, **record: Any

@@ -36,17 +36,10 @@ from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.reader import RawDXAReader
 from dxa_monai.scan.source import ScanSource
 from dxa_monai.transforms.point_clouds import draw_point_clouds
+from tests.evaluation.run_folders import TINY
 
 SOURCE = ScanSource()
 MESH = {"unit": "m"}
-TINY: dict[str, Any] = {
-    "latent_channels": 2,
-    "block_config": (1, 1, 1, 1),
-    "growth_rate": 2,
-    "init_features": 2,
-    "generator_channels": (2, 2, 2, 2, 2),
-    "generator_kernel_sizes": (2,),
-}
 
 
 def _batch(rows: Rows, source: ScanSource = SOURCE) -> Batch:

@@ -19,17 +19,8 @@ from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.source import ScanSource
 from dxa_monai.scan.splits import split_by_subject
 from dxa_monai.scan.statistics import image_statistics
-from tests.evaluation.run_folders import manifest_in, run_folder, split_in_order
+from tests.evaluation.run_folders import TINY, manifest_in, run_folder, split_in_order
 from tests.evaluation.test_image_quality_tables import quality_table
-
-TINY: dict[str, Any] = {
-    "latent_channels": 2,
-    "block_config": (1, 1, 1, 1),
-    "growth_rate": 2,
-    "init_features": 2,
-    "generator_channels": (2, 2, 2, 2, 2),
-    "generator_kernel_sizes": (2,),
-}
 
 
 def _network(manifest: Path, shift: float = 0.0) -> DXAVAE:
