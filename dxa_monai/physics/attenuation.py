@@ -108,6 +108,9 @@ MATERIALS: Mapping[str, Material] = MappingProxyType(
     }
 )
 
+Layers = tuple[tuple[str, float], ...]
+"""Materials in a beam, each with its thickness in mm (filters) or its areal density in g/cm2 (wheel, table)."""
+
 BODY_MATERIALS = ("fat", "lean", "bone_mineral")
 """The materials of an areal-density map ``(3, H, W)``, in its order."""
 

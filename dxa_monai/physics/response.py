@@ -18,12 +18,10 @@ import numpy.typing as npt
 
 from dxa_monai.errors import InputError
 from dxa_monai.physics import spectra
-from dxa_monai.physics.attenuation import BODY_MATERIALS, mass_attenuation_cm2_g, material
+from dxa_monai.physics.attenuation import BODY_MATERIALS, Layers, mass_attenuation_cm2_g, material
 from dxa_monai.scan.format import CHANNELS, SEGMENTS
 
 FloatArray = npt.NDArray[np.float64]
-Layers = tuple[tuple[str, float], ...]
-"""Materials in a beam, each with its thickness in mm (filters) or its areal density in g/cm2 (wheel segments)."""
 
 _NEGLIGIBLE_SHARE = 1e-9
 """The lowest energies that together make less of every channel's open beam than this are left out. The body attenuates

@@ -1,12 +1,10 @@
-"""The scanner model: contrasts, noise, options, validation."""
+"""The scanner: contrasts, noise, counts."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +41,7 @@ def body(batch: int = 1) -> torch.Tensor:
 def photons_at_detector(channel: str, density: tuple[float, float, float]) -> tuple[np.ndarray, np.ndarray]:
     """Expected photons detected in each bin per photon behind the filters, with and without body and segment.
 
-    Written out from the definitions, with the defaults' numbers repeated here.
+    Written out from the definitions, with the ideal scanner's numbers repeated here.
     """
     segment, phase = channel.split("_")
     energies = energy_kev()
@@ -61,7 +59,7 @@ def photons_at_detector(channel: str, density: tuple[float, float, float]) -> tu
 
 @pytest.mark.parametrize("density", [(0.0, 0.0, 0.0), (8.0, 14.0, 1.2), (0.0, 30.0, 2.5)])
 def test_equals_the_definition_written_out(density: tuple[float, float, float]) -> None:
-    raw = Acquisition().forward(uniform(*density))
+    raw = Acquisition.ideal().forward(uniform(*density))
     for channel, value in zip(CHANNELS, raw.flatten().tolist(), strict=True):
         behind, open_beam = photons_at_detector(channel, density)
         nepers = -math.log((behind * energy_kev()).sum() / (open_beam * energy_kev()).sum())
@@ -81,7 +79,7 @@ R_OF_PURE_MATERIALS = {
 
 def r_of(name: str, areal_density: float, acquisition: Acquisition | None = None) -> float:
     density = [areal_density if name == material else 0.0 for material in BODY_MATERIALS]
-    return float(r_image((acquisition or Acquisition()).forward(uniform(*density))))
+    return float(r_image((acquisition or Acquisition.ideal()).forward(uniform(*density))))
 
 
 @pytest.mark.parametrize(("name", "areal_density"), R_OF_PURE_MATERIALS)
@@ -102,14 +100,14 @@ def test_r_orders_fat_lean_and_bone(areal_density: float) -> None:
 
 
 def test_copper_separates_fat_from_lean() -> None:
-    soft = Acquisition(filters_high=(("aluminium", 4.0),))
+    soft = Acquisition.ideal(filters_high=(("aluminium", 4.0),))
     assert r_of("lean", 15.0, soft) - r_of("fat", 15.0, soft) < 0.035
     assert r_of("lean", 15.0) - r_of("fat", 15.0) > 0.06
 
 
 def test_the_beam_hardens_in_every_channel() -> None:
     thickness = [1.0, 5.0, 10.0, 20.0, 30.0]
-    acquisition = Acquisition()
+    acquisition = Acquisition.ideal()
     open_beam = acquisition.forward(uniform(0, 0, 0))
     added = [(acquisition.forward(uniform(0, t, 0)) - open_beam) / t for t in thickness]
     assert all((later < earlier).all() for earlier, later in itertools.pairwise(added))
@@ -117,54 +115,54 @@ def test_the_beam_hardens_in_every_channel() -> None:
 
 def test_gradients_are_right() -> None:
     density = uniform(6.0, 11.0, 0.8, (2, 2)).requires_grad_()
-    for acquisition in (Acquisition(), Acquisition(scatter_fraction=0.1, blur_sigma_mm=6.0)):
+    for acquisition in (Acquisition.ideal(), Acquisition.ideal(scatter_fraction=0.1, blur_sigma_mm=6.0)):
         assert torch.autograd.gradcheck(acquisition.forward, density)
-    assert torch.autograd.gradcheck(lambda x: Acquisition().forward(x, torch.Generator().manual_seed(0)), density)
+    assert torch.autograd.gradcheck(lambda x: Acquisition.ideal().forward(x, torch.Generator().manual_seed(0)), density)
 
 
 def test_empty_pixels_have_a_gradient() -> None:
     density = torch.zeros(1, 3, 2, 2, requires_grad=True)
-    Acquisition().forward(density).sum().backward()
+    Acquisition.ideal().forward(density).sum().backward()
     assert density.grad is not None
     assert (density.grad > 0).all()
 
 
 def test_skipping_the_background_changes_nothing() -> None:
     density = body(2)
-    skipped = Acquisition().forward(density)
-    computed = Acquisition().forward(density.clone().requires_grad_()).detach()
+    skipped = Acquisition.ideal().forward(density)
+    computed = Acquisition.ideal().forward(density.clone().requires_grad_()).detach()
     torch.testing.assert_close(skipped, computed, rtol=0, atol=2e-7)
-    torch.testing.assert_close(Acquisition().forward(torch.zeros(1, 3, 4, 4))[:, :2], torch.zeros(1, 2, 4, 4))
+    torch.testing.assert_close(Acquisition.ideal().forward(torch.zeros(1, 3, 4, 4))[:, :2], torch.zeros(1, 2, 4, 4))
 
 
 def test_float32_is_good_to_a_hundredth_of_a_count() -> None:
     density = body()
-    difference = Acquisition().forward(density).double() - Acquisition().forward(density.double())
+    difference = Acquisition.ideal().forward(density).double() - Acquisition.ideal().forward(density.double())
     assert float(difference.abs().max()) * 16383 < 0.01
 
 
 def test_a_batch_equals_its_elements() -> None:
     density = body(3)
-    each = torch.cat([Acquisition().forward(scan[None]) for scan in density])
-    torch.testing.assert_close(Acquisition().forward(density), each, rtol=0, atol=2e-7)
+    each = torch.cat([Acquisition.ideal().forward(scan[None]) for scan in density])
+    torch.testing.assert_close(Acquisition.ideal().forward(density), each, rtol=0, atol=2e-7)
 
 
 def test_does_not_mutate_its_input() -> None:
     density = body()
     before = density.clone()
-    Acquisition().forward(density, torch.Generator().manual_seed(0))
+    Acquisition.ideal().forward(density, torch.Generator().manual_seed(0))
     assert torch.equal(density, before)
 
 
 def test_autocast_and_half_precision_do_not_reach_inside() -> None:
     density = body().to(torch.bfloat16)
-    expected = Acquisition().forward(density.float())
+    expected = Acquisition.ideal().forward(density.float())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(Acquisition().forward(density), expected)
+        assert torch.equal(Acquisition.ideal().forward(density), expected)
 
 
 def test_first_use_in_inference_mode_does_not_spoil_later_gradients() -> None:
-    acquisition = Acquisition(photons_per_pixel=1234567.0)
+    acquisition = Acquisition.ideal(photons_per_pixel=1234567.0)
     with torch.inference_mode():
         acquisition.forward(body())
     density = body().requires_grad_()
@@ -174,7 +172,10 @@ def test_first_use_in_inference_mode_does_not_spoil_later_gradients() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_equals_cpu() -> None:
-    for acquisition in (Acquisition(), Acquisition(scatter_fraction=0.1, blur_sigma_mm=6.0)):
+    everything = Acquisition(
+        energy_shift_mm=(1.0, 1.0), column_gain_sd=0.01, dead_columns=(1,), passes=2, motion_mm=3.0, subpixels=(2, 2)
+    )
+    for acquisition in (Acquisition.ideal(), Acquisition.ideal(scatter_fraction=0.1, blur_sigma_mm=6.0), everything):
         on_cpu = acquisition.forward(body(), torch.Generator().manual_seed(0))
         on_gpu = acquisition.forward(body().cuda(), torch.Generator().manual_seed(0))
         torch.testing.assert_close(on_gpu.cpu(), on_cpu, rtol=0, atol=1e-6)
@@ -184,7 +185,7 @@ def test_gpu_equals_cpu() -> None:
 def test_noise_agrees_with_counting_photons(density: tuple[float, float, float]) -> None:
     """Against detected photons drawn one energy bin at a time, at 1e5 photons: mean and variance of the signal."""
     photons, draws = 1e5, 20_000
-    acquisition = Acquisition(photons_per_pixel=photons)
+    acquisition = Acquisition.ideal(photons_per_pixel=photons)
     raw = acquisition.forward(uniform(*density, (100, draws // 100)), torch.Generator().manual_seed(0))
     signal = torch.exp(-12.0 * raw[0]).reshape(6, -1).numpy()
     rng = np.random.default_rng(0)
@@ -198,7 +199,7 @@ def test_noise_agrees_with_counting_photons(density: tuple[float, float, float])
 
 
 def test_noise_is_unbiased_in_the_open_beam() -> None:
-    raw = Acquisition().forward(torch.zeros(1, 3, 150, 109), torch.Generator().manual_seed(0))[:, :2]
+    raw = Acquisition.ideal().forward(torch.zeros(1, 3, 150, 109), torch.Generator().manual_seed(0))[:, :2]
     assert raw.min() < 0 < raw.max()
     assert abs(float(raw.mean())) < 5 * float(raw.std()) / math.sqrt(raw.numel())
 
@@ -206,7 +207,9 @@ def test_noise_is_unbiased_in_the_open_beam() -> None:
 def test_twice_the_photons_half_the_variance() -> None:
     density = uniform(6.0, 12.0, 0.5, (200, 200))
     once, twice = (
-        Acquisition(photons_per_pixel=photons).forward(density, torch.Generator().manual_seed(seed)).var(dim=(2, 3))
+        Acquisition.ideal(photons_per_pixel=photons)
+        .forward(density, torch.Generator().manual_seed(seed))
+        .var(dim=(2, 3))
         for seed, photons in enumerate((1e6, 2e6))
     )
     torch.testing.assert_close(once / twice, torch.full_like(once, 2.0), rtol=0.05, atol=0)
@@ -215,7 +218,7 @@ def test_twice_the_photons_half_the_variance() -> None:
 def test_noise_depends_on_the_generator_alone() -> None:
     def noisy(seed: int) -> torch.Tensor:
         torch.manual_seed(99 + seed)  # the global generator must not matter
-        return Acquisition().forward(body(), torch.Generator().manual_seed(seed % 2))
+        return Acquisition.ideal().forward(body(), torch.Generator().manual_seed(seed % 2))
 
     assert torch.equal(noisy(0), noisy(2))
     assert not torch.equal(noisy(0), noisy(1))
@@ -224,7 +227,7 @@ def test_noise_depends_on_the_generator_alone() -> None:
 @pytest.mark.parametrize("lean", [45.0, 70.0, 1e4])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_starved_pixels_are_floored_at_full_scale(lean: float, dtype: torch.dtype) -> None:
-    acquisition = Acquisition(photons_per_pixel=3e4)
+    acquisition = Acquisition.ideal(photons_per_pixel=3e4)
     density = uniform(0.0, lean, 0.0, (40, 40)).to(dtype).requires_grad_()
     raw = acquisition.forward(density, torch.Generator().manual_seed(0))
     assert torch.isfinite(raw).all()
@@ -236,15 +239,15 @@ def test_starved_pixels_are_floored_at_full_scale(lean: float, dtype: torch.dtyp
 
 
 def test_scatter_and_blur_leave_the_open_beam_and_uniform_bodies_alone() -> None:
-    spread = Acquisition(scatter_fraction=0.2, blur_sigma_mm=8.0)
+    spread = Acquisition.ideal(scatter_fraction=0.2, blur_sigma_mm=8.0)
     for density in (uniform(0, 0, 0, (12, 9)), uniform(5, 15, 1, (12, 9))):
-        torch.testing.assert_close(spread.forward(density), Acquisition().forward(density))
+        torch.testing.assert_close(spread.forward(density), Acquisition.ideal().forward(density))
 
 
 def test_scatter_brightens_a_body_in_air() -> None:
     density = torch.zeros(1, 3, 40, 60, dtype=torch.float64)
     density[:, 1, 15:25, 20:40] = 20.0
-    without, scattered = Acquisition().forward(density), Acquisition(scatter_fraction=0.1).forward(density)
+    without, scattered = Acquisition.ideal().forward(density), Acquisition.ideal(scatter_fraction=0.1).forward(density)
     assert (scattered[0, :, 20, 30] < without[0, :, 20, 30]).all()
     # Nothing is lost or gained: the sum of the signals stays, far from the field's edges.
     ratio = torch.exp(-12 * scattered).sum(dim=(2, 3)) / torch.exp(-12 * without).sum(dim=(2, 3))
@@ -255,7 +258,7 @@ def test_blur_follows_the_pixel_spacing() -> None:
     """An edge is wider, in pixels, across the narrow columns than across the tall rows."""
     edge = torch.zeros(1, 3, 40, 40, dtype=torch.float64)
     edge[:, 1, :, 20:] = 10.0
-    acquisition = Acquisition(blur_sigma_mm=12.0)
+    acquisition = Acquisition.ideal(blur_sigma_mm=12.0)
     across_columns = acquisition.forward(edge)[0, 0, 20]
     across_rows = acquisition.forward(edge.transpose(2, 3))[0, 0, :, 20]
 
@@ -266,7 +269,7 @@ def test_blur_follows_the_pixel_spacing() -> None:
 
 
 def test_scan_gives_counts_as_on_disk() -> None:
-    acquisition = Acquisition()
+    acquisition = Acquisition.ideal()
     counts = acquisition.scan(body(2), torch.Generator().manual_seed(0))
     assert counts.shape == (2, 24, 20, 6)
     assert counts.dtype == np.uint16
@@ -281,35 +284,22 @@ def test_scan_refuses_densities_that_cannot_be(bad: float) -> None:
     density = body()
     density[0, 0, 0, 0] = bad
     with pytest.raises(InputError, match="areal_density: expected finite numbers from 0"):
-        Acquisition().scan(density, torch.Generator())
+        Acquisition.ideal().scan(density, torch.Generator())
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 4), (1, 6, 4, 4), (1, 4, 4, 3)])
 def test_refuses_another_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"areal_density: expected shape \(B, 3, H, W\), got"):
-        Acquisition().forward(torch.zeros(shape))
+        Acquisition.ideal().forward(torch.zeros(shape))
 
 
 def test_refuses_integers() -> None:
     with pytest.raises(InputError, match=r"expected floating-point numbers, got torch\.int64"):
-        Acquisition().forward(torch.zeros(1, 3, 4, 4, dtype=torch.int64))
+        Acquisition.ideal().forward(torch.zeros(1, 3, 4, 4, dtype=torch.int64))
 
 
-def test_survives_json() -> None:
-    acquisition = Acquisition(photons_per_pixel=1e6, filters_low=(("aluminium", 3.0), ("copper", 0.1)))
-    text = json.dumps(acquisition.as_dict())
-    restored = Acquisition.from_dict(json.loads(text))
-    assert restored == acquisition
-    assert hash(restored) == hash(acquisition)
-    assert Acquisition(**json.loads(text)) == acquisition  # as a config's _target_ calls it
-    assert torch.equal(restored.forward(body()), acquisition.forward(body()))
-    assert Acquisition.from_dict({}) == Acquisition()
-    with pytest.raises(InputError, match="got 'kvp_middle'"):
-        Acquisition.from_dict({"kvp_middle": 120})
-
-
-def test_perturbed_stays_within_its_limits_and_is_reproducible() -> None:
-    nominal = Acquisition()
+@pytest.mark.parametrize("nominal", [Acquisition.ideal(), Acquisition()])
+def test_perturbed_stays_within_its_limits_and_is_reproducible(nominal: Acquisition) -> None:
     scanners = [nominal.perturbed(np.random.default_rng(seed)) for seed in range(200)]
     assert scanners[7] == nominal.perturbed(np.random.default_rng(7))
     assert len(set(scanners)) == len(scanners)
@@ -317,12 +307,12 @@ def test_perturbed_stays_within_its_limits_and_is_reproducible() -> None:
     assert ((photons >= 3e5) & (photons <= 3e6)).all()
     assert np.median(photons) == pytest.approx(math.sqrt(3e5 * 3e6), rel=0.2)  # uniform in the logarithm
     for scanner in scanners:
-        assert abs(scanner.kvp_low - 100.0) <= 3.0
-        assert abs(scanner.kvp_high - 140.0) <= 3.0
-        assert 0.7 <= scanner.detector_thickness_mm / 3.0 <= 1.3
+        assert abs(scanner.kvp_low - 100.0) <= 6.0
+        assert abs(scanner.kvp_high - 140.0) <= 6.0
+        assert 0.5 <= scanner.detector_thickness_mm / 3.0 <= 1.5
         for ours, theirs in ((nominal.filters_low, scanner.filters_low), (nominal.filters_high, scanner.filters_high)):
             assert [name for name, _ in ours] == [name for name, _ in theirs]
-            assert all(0.8 <= b / a <= 1.2 for (_, a), (_, b) in zip(ours, theirs, strict=True))
+            assert all(0.6 <= b / a <= 1.4 for (_, a), (_, b) in zip(ours, theirs, strict=True))
         rest = dataclasses.replace(
             scanner,
             **{
@@ -338,37 +328,18 @@ def test_perturbed_stays_within_its_limits_and_is_reproducible() -> None:
             },
         )
         assert rest == nominal
+    # The spread is wider than 3 kV, 20 % and 30 %, which a fit may take as its prior.
+    assert np.ptp([scanner.kvp_low for scanner in scanners]) > 11.0
+    assert np.ptp([scanner.filters_high[1][1] / 2.5 for scanner in scanners]) > 0.7
+    assert np.ptp([scanner.detector_thickness_mm / 3.0 for scanner in scanners]) > 0.9
+
+
+def test_perturbed_voltages_never_pass_each_other() -> None:
+    close = Acquisition.ideal(kvp_low=100.0, kvp_high=104.0)
+    assert all(close.perturbed(np.random.default_rng(seed)).kvp_low < 104.0 for seed in range(50))
 
 
 def test_perturbed_voltage_stays_in_the_table() -> None:
-    edge = Acquisition(kvp_low=60.0, kvp_high=150.0)
+    edge = Acquisition.ideal(kvp_low=60.0, kvp_high=150.0)
     for seed in range(20):
         edge.perturbed(np.random.default_rng(seed)).response()
-
-
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({"kvp_low": 40}, "kvp_low: expected a tube voltage from 60 to 150, got 40"),
-        ({"kvp_high": 160}, "kvp_high: expected a tube voltage"),
-        ({"kvp_low": 140.0}, "kvp_low: expected less than kvp_high"),
-        ({"kvp_low": "100"}, "kvp_low: expected a tube voltage from 60 to 150, got '100'"),
-        ({"filters_low": (("lead", 1.0),)}, "material: expected one of .*got 'lead'"),
-        ({"filters_low": (("aluminium", -1.0),)}, "filters_low 'aluminium': expected a thickness from 0, got -1"),
-        ({"filters_high": ("aluminium", 4.0)}, "filters_high: expected pairs of material and thickness"),
-        ({"bone_segment": None}, "bone_segment: expected pairs"),
-        ({"detector_material": "film"}, "material: expected one of"),
-        ({"detector_thickness_mm": 0}, "detector_thickness_mm: expected a positive number, got 0"),
-        ({"photons_per_pixel": -1}, "photons_per_pixel: expected a positive number"),
-        ({"photons_per_pixel": math.nan}, "photons_per_pixel: expected a positive number"),
-        ({"full_scale_nepers": 0}, "full_scale_nepers: expected a positive number"),
-        ({"scatter_fraction": 1.0}, "scatter_fraction: expected a fraction from 0 to below 1"),
-        ({"scatter_sigma_mm": 0.0}, "scatter_sigma_mm: expected a positive number"),
-        ({"blur_sigma_mm": -2.0}, "blur_sigma_mm: expected a number from 0"),
-        ({"pixel_spacing_mm": (13.0,)}, "pixel_spacing_mm: expected two numbers"),
-        ({"pixel_spacing_mm": (13.0, 0.0)}, "pixel_spacing_mm: expected a positive number"),
-    ],
-)
-def test_refuses_values_that_cannot_be(parameters: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        Acquisition(**parameters)

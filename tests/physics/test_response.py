@@ -25,7 +25,7 @@ def test_leaving_out_the_lowest_energies_changes_nothing() -> None:
     energies = energy_kev()
     beam = tube_spectrum(100.0) * np.exp(-2.699 * 0.4 * mass_attenuation_cm2_g("aluminium", energies))
     detected = beam * (1.0 - np.exp(-7.9 * 0.3 * mass_attenuation_cm2_g("cadmium_tungstate", energies))) * energies
-    segment = np.exp(-8.0 * mass_attenuation_cm2_g("acrylic", energies))
+    segment = np.exp(-1.4875 * mass_attenuation_cm2_g("acrylic", energies))
     column = CHANNELS.index("tissue_low")
     for lean in (0.0, 30.0):
         body = np.exp(-lean * mass_attenuation_cm2_g("lean", energies))
