@@ -25,7 +25,9 @@ from dxa_monai.analysis.scan_calibration import calibrate_with_scan
 from dxa_monai.files import atomic_path
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.physics.calibration import r_image
-from dxa_monai.physics.scanner_model import ScannerModel, calibrate_with_phantom
+from dxa_monai.physics.correction import find_correction
+from dxa_monai.physics.phantom_calibration import calibrate_with_phantom
+from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.physics.step_phantom import StepPhantom
 from dxa_monai.scan.format import (
     CHANNELS,
@@ -58,7 +60,7 @@ class Analysis:
 
     Attributes:
         name: how the scanner was calibrated, and whose bone mask was taken.
-        raw: ``(6, H, W)`` the scan in [0, 1].
+        raw: ``(6, H, W)`` the scan, corrected.
         estimate: ``(3, H, W)`` g/cm2.
     """
 
@@ -75,7 +77,8 @@ def analyses(truth: FloatArray, seed: int) -> Iterator[Analysis]:
     counts = acquisition.scan(areal, generator)
     raw = torch.from_numpy(counts.astype(np.float32)).movedim(-1, 1) / FULL_SCALE_COUNTS
     phantom = calibrate_with_phantom(StepPhantom().scan(acquisition, generator))
-    masks = find_bone(raw, phantom)
+    clean = find_correction(raw[0], phantom).apply(raw)
+    masks = find_bone(clean, phantom)
     of_the_ct = dataclasses.replace(masks, bone=(areal[:, 2:] > TRUE_BONE_G_CM2) & masks.body)
     for name, model, chosen in (
         ("phantom", phantom, masks),
@@ -83,7 +86,8 @@ def analyses(truth: FloatArray, seed: int) -> Iterator[Analysis]:
         ("none (nominal)", ScannerModel(), None),
         ("phantom, bone mask of the CT", phantom, of_the_ct),
     ):
-        yield Analysis(name, raw[0], decompose(raw, model, chosen)[0].double().numpy())
+        clean = find_correction(raw[0], model).apply(raw)
+        yield Analysis(name, clean[0], decompose(clean, model, chosen)[0].double().numpy())
 
 
 def main() -> None:

@@ -14,20 +14,19 @@ Masks are decisions: they have no gradient. Everything else is differentiable.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
 from dxa_monai.analysis.bone_odds import bone_level, log_odds, with_neighbours
-from dxa_monai.analysis.harmonic import ITERATIONS, harmonic_fill
+from dxa_monai.analysis.harmonic import harmonic_fill
 from dxa_monai.analysis.soft_tissue import fat_of_fields, fields_of_fat, trunk_share, upper_envelope
 from dxa_monai.physics.calibration import body_mask
 from dxa_monai.physics.decomposition import bone_lines, decompose_bone, decompose_soft, noise_behind_lean
 from dxa_monai.physics.forward import gaussian_blur
 from dxa_monai.physics.scanner_model import ScannerModel
-from dxa_monai.scan.format import PIXEL_SPACING_MM
+from dxa_monai.scan.format import CHANNELS, PIXEL_SPACING_MM
 
 _ROUGH_ITERATIONS = 12
 """Of the fill while the mask is still sought, each begun where the last one ended."""
@@ -54,8 +53,10 @@ class BoneSettings:
         coarse_rounds: how often mask and fat are improved in turn with the threshold in the trunk.
         fine_rounds: how often after that with odds alone.
         envelope_quantile: quantile of the surroundings' fat that is the first guess behind bone.
-        marrow_fat_per_mineral: g of fat in the marrow for each g of mineral. ICRP 89 (2002), reference man: 2.48 kg of
-            yellow marrow with 80 % and 1.17 kg of red marrow with 40 % fat, over about 3 kg of mineral.
+        marrow_fat_per_mineral: g of fat in the marrow for each g of mineral, which no scan can tell: every 0.1 of it
+            is about 0.25 kg of total fat. The virtual people hold 0.37 to 0.54; ICRP 89 (2002) gives the reference man
+            0.8 (2.48 kg of yellow marrow with 80 % and 1.17 kg of red marrow with 40 % fat, over about 3 kg of
+            mineral). The default lies between.
         body_threshold_nepers: mean attenuation of the air channels from which on a pixel is body.
     """
 
@@ -67,10 +68,10 @@ class BoneSettings:
     mean_mineral_g_cm2: float = 0.45
     prior_log_odds: float = 0.0
     coupling: float = 1.1
-    coarse_rounds: int = 4
-    fine_rounds: int = 2
+    coarse_rounds: int = 3
+    fine_rounds: int = 1
     envelope_quantile: float = 0.75
-    marrow_fat_per_mineral: float = 0.8
+    marrow_fat_per_mineral: float = 0.6
     body_threshold_nepers: float = 0.06
 
 
@@ -91,14 +92,13 @@ class Masks:
 
 @dataclass(frozen=True)
 class _Soft:
-    """What is known of scans without their bone: images ``(B, C, H, W)``; what was filled in last is a start."""
+    """What is known of scans without their bone: images ``(B, C, H, W)``."""
 
     body: torch.Tensor
     soft: torch.Tensor
     lines: tuple[torch.Tensor, torch.Tensor]
     lean_noise: torch.Tensor
     trunk: torch.Tensor
-    filled: torch.Tensor | None = None
 
     def fat(self, fields: torch.Tensor) -> torch.Tensor:
         return fat_of_fields(fields, self.soft, self.trunk)
@@ -136,7 +136,8 @@ class _Part:
 
     def __init__(self, raw: torch.Tensor, model: ScannerModel, settings: BoneSettings) -> None:
         raw = raw.float()
-        body = without_specks(body_mask(raw, settings.body_threshold_nepers, model.full_scale_nepers))
+        open_beam = raw.new_zeros(1, len(CHANNELS), 1, 1)  # a corrected scan's air reads 0
+        body = without_specks(body_mask(raw, settings.body_threshold_nepers, model.full_scale_nepers, open_beam))
         cut, margins = [], []
         for axis in (2, 3):
             occupied = body.any(dim=5 - axis).any(dim=0)[0].nonzero()[:, 0].tolist() or [0, body.shape[axis] - 1]
@@ -165,7 +166,7 @@ def find_bone(
     """Body and bone masks of scans.
 
     Args:
-        raw: ``(B, 6, H, W)`` in [0, 1].
+        raw: ``(B, 6, H, W)`` corrected scans (:mod:`dxa_monai.physics.correction`).
         model: the scanner.
         settings: how bone is told from soft tissue.
         pixel_spacing_mm: distance between rows and between columns.
@@ -203,7 +204,8 @@ def decompose(
     """Areal densities of fat, lean and bone mineral, ``(B, 3, H, W)`` in g/cm2; zero outside of the body.
 
     Args:
-        raw: ``(B, 6, H, W)`` in [0, 1]. A network's output may be passed; it has a gradient.
+        raw: ``(B, 6, H, W)`` corrected scans (:mod:`dxa_monai.physics.correction`). A network's output may be passed,
+            corrected as its target; it has a gradient.
         model: the scanner.
         masks: of :func:`find_bone`; None: they are found in ``raw``. A loss passes those of the target.
         settings: how bone is told from soft tissue.
@@ -227,11 +229,12 @@ def _behind_bone(
 ) -> torch.Tensor:
     """Areal densities ``(B, 3, H, W)`` with the bone mask given."""
     fields = fields_of_fat(known.soft, known.lean_noise)
-    seen, iterations = masks.body & ~masks.bone, ITERATIONS if known.filled is None else ITERATIONS // 2
-    fat = known.fat(harmonic_fill(fields, seen, masks.body, pixel_spacing_mm, known.filled, iterations))
+    # A bone's rim, too thin to be told from soft tissue, reads as too little fat: nothing is carried on from there.
+    hidden = (F.max_pool2d(masks.bone.float(), (1, 3), 1, (0, 1)) > 0) & masks.body
+    fat = known.fat(harmonic_fill(fields, masks.body & ~hidden, masks.body, pixel_spacing_mm))
     marrow, start = settings.marrow_fat_per_mineral, known.behind(fat.detach())
-    behind = decompose_bone(raw, fat, model, marrow, masks.bone, start)
-    return torch.where(masks.bone, behind, F.pad(known.soft, (0, 0, 0, 0, 0, 1)))
+    behind = decompose_bone(raw, fat, model, marrow, hidden, start)
+    return torch.where(hidden, behind, F.pad(known.soft, (0, 0, 0, 0, 0, 1)))
 
 
 def _find(part: _Part, model: ScannerModel, pixel_spacing_mm: tuple[float, float]) -> tuple[Masks, _Soft]:
@@ -270,7 +273,7 @@ def _find(part: _Part, model: ScannerModel, pixel_spacing_mm: tuple[float, float
             threshold = settings.threshold_g_cm2 * level**settings.density_exponent
             stands_out = body & (blurred > torch.maximum(settings.noise_multiple * blurred_noise, threshold))
             bone = torch.where(trunk > 0.5, stands_out, bone)
-    return Masks(body, bone, lean_noise), dataclasses.replace(known, filled=filled)
+    return Masks(body, bone, lean_noise), known
 
 
 def without_specks(mask: torch.Tensor) -> torch.Tensor:

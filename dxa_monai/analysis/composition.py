@@ -14,15 +14,18 @@ import numpy.typing as npt
 import torch
 
 from dxa_monai.analysis.bone import BoneSettings, find_and_decompose
+from dxa_monai.analysis.flags import Flag
 from dxa_monai.analysis.landmark_finder import find_landmarks
 from dxa_monai.analysis.landmarks import Landmarks
 from dxa_monai.analysis.polygons import polygon_coverage
-from dxa_monai.analysis.quality import Flag, field_flags, landmark_flags, tissue_flags
+from dxa_monai.analysis.quality import field_flags, landmark_flags, tissue_flags
 from dxa_monai.analysis.region_cuts import region_map_from_landmarks
+from dxa_monai.analysis.scanner_quality import scanner_flags, zero_flags
 from dxa_monai.analysis.segments import Point
 from dxa_monai.analysis.upright import clean_silhouette
 from dxa_monai.errors import InputError
 from dxa_monai.physics.calibration import MASK_THRESHOLD_NEPERS, body_mask
+from dxa_monai.physics.correction import ScanCorrection, find_correction
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.format import CHANNELS, PIXEL_SPACING_MM, pixel_area_cm2
 from dxa_monai.scan.regions import OVERLAPPING_REGIONS, REGION_GROUPS, regional_totals, weighted_totals
@@ -45,6 +48,7 @@ class BodyComposition:
         totals: ``{region}_{quantity}`` of ``REGION_NAMES`` x ``QUANTITIES``, then of the user's polygons; empty if a
             flag is fatal.
         flags: what is doubtful.
+        correction: what was taken off the scan before it was analysed: zero, failed columns, displacement.
     """
 
     areal_density_g_cm2: npt.NDArray[np.float32]
@@ -54,6 +58,7 @@ class BodyComposition:
     region_map: npt.NDArray[np.uint8]
     totals: dict[str, float]
     flags: tuple[Flag, ...]
+    correction: ScanCorrection
 
     @property
     def refused(self) -> bool:
@@ -68,6 +73,7 @@ def analyse_scan(
     landmarks: Landmarks | None = None,
     polygons: Mapping[str, Sequence[Point]] | None = None,
     settings: BoneSettings | None = None,
+    zero_counts: Sequence[float] | None = None,
 ) -> BodyComposition:
     """Fat, lean and bone of one scan by region.
 
@@ -82,12 +88,14 @@ def analyse_scan(
         landmarks: of this scan, for example edited by a person; None: they are found.
         polygons: the user's own regions, points (row, column) in pixels by name.
         settings: how bone is told from soft tissue.
+        zero_counts: what each channel reads in open air, if the user declares it; None: found in the scan.
 
     Returns:
         The analysis. An odd scan raises nothing: it is flagged.
 
     Raises:
-        InputError: ``raw`` has another shape, or the landmarks belong to an image of another shape.
+        InputError: ``raw`` has another shape, ``zero_counts`` are not six counts, or the landmarks belong to an image
+            of another shape.
     """
     if raw.ndim != 3 or raw.shape[0] != len(CHANNELS):
         raise InputError(f"raw: expected shape ({len(CHANNELS)}, H, W), got {tuple(raw.shape)}.")
@@ -95,12 +103,16 @@ def analyse_scan(
     shape = (int(raw.shape[1]), int(raw.shape[2]))
     with torch.no_grad():
         raw = raw.float()
+        correction = find_correction(raw, model, pixel_spacing_mm, zero_counts)
+        raw = correction.apply(raw[None])[0]
         masks, maps = find_and_decompose(raw[None], model, settings, pixel_spacing_mm)
         body = masks.body[0, 0].cpu().numpy()
     areal = maps[0].cpu().numpy()
-    flags = field_flags(raw, body, model, area_cm2)
+    flags = zero_flags(correction)
+    flags += [] if any(flag.fatal for flag in flags) else field_flags(raw, body, correction, area_cm2)
     if any(flag.fatal for flag in flags):
-        return _refused(areal, body, flags)
+        return _refused(areal, body, [flag for flag in flags if flag.fatal], correction)
+    flags += scanner_flags(correction)
     flags += tissue_flags(raw, areal, body, masks.bone[0, 0].cpu().numpy(), model)
     given = landmarks is not None
     if landmarks is None:
@@ -108,10 +120,14 @@ def analyse_scan(
         landmarks = found.landmarks
         flags += landmark_flags(found.flags, landmarks is not None)
     if landmarks is None:
-        return _refused(areal, body, flags)
+        return _refused(areal, body, flags, correction)
     # The decomposition needs more in a pixel than its outline does, where a limb covers only a part of it.
     silhouette = clean_silhouette(
-        body_mask(raw[None], MASK_THRESHOLD_NEPERS, model.full_scale_nepers)[0, 0].cpu().numpy()
+        body_mask(raw[None], MASK_THRESHOLD_NEPERS, model.full_scale_nepers, raw.new_zeros(1, len(CHANNELS), 1, 1))[
+            0, 0
+        ]
+        .cpu()
+        .numpy()
     )
     region_map = region_map_from_landmarks(landmarks, silhouette | body)
     totals: dict[str, float] = {}
@@ -121,11 +137,14 @@ def analyse_scan(
         for name, points in (polygons or {}).items():
             inside = weighted_totals(areal, polygon_coverage(points, shape), area_cm2)
             totals |= {f"{name}_{quantity}": inside[quantity] for quantity in QUANTITIES}
-    return BodyComposition(areal, body, landmarks, given, region_map, totals, tuple(flags))
+    return BodyComposition(areal, body, landmarks, given, region_map, totals, tuple(flags), correction)
 
 
 def _refused(
-    areal_density_g_cm2: npt.NDArray[np.float32], body: npt.NDArray[np.bool_], flags: list[Flag]
+    areal_density_g_cm2: npt.NDArray[np.float32],
+    body: npt.NDArray[np.bool_],
+    flags: list[Flag],
+    correction: ScanCorrection,
 ) -> BodyComposition:
     nothing = np.zeros(body.shape, dtype=np.uint8)
-    return BodyComposition(areal_density_g_cm2, body, None, False, nothing, {}, tuple(flags))
+    return BodyComposition(areal_density_g_cm2, body, None, False, nothing, {}, tuple(flags), correction)

@@ -5,17 +5,18 @@ A fatal flag means that the scan has no numbers: they would be those of somethin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.ndimage import label, median_filter
 
+from dxa_monai.analysis.flags import Flag
 from dxa_monai.analysis.landmark_finder import FLAGS as LANDMARK_FLAGS
 from dxa_monai.analysis.landmark_finder import SMALLEST_BODY_CM2
-from dxa_monai.physics.scanner_model import ScannerModel, open_air
+from dxa_monai.physics.correction import ScanCorrection
+from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.format import CHANNELS
 
 FloatArray = npt.NDArray[np.floating]
@@ -23,7 +24,6 @@ BoolArray = npt.NDArray[np.bool_]
 
 EMPTY_CM2 = 50.0
 """A silhouette smaller than this is nothing: a hand has about 150 cm2."""
-FEWEST_OPEN_AIR_PIXELS = 100
 LITTLE_OPEN_AIR_SHARE = 0.1
 """A person of 200 kg leaves about a third of the field free."""
 STARVED_VARIANCE = 0.04
@@ -40,9 +40,9 @@ FAT_SHARE_RANGE = (-0.05, 1.0)
 SOFT_G_CM2 = 3.0
 MOST_BONE_SHARE = 0.9
 """Of the body's pixels; 0.5 to 0.7 are usual, the mask of bone is wide."""
-MISFIT_NEPERS = 1e-3
-"""Most of :func:`channel_misfit_nepers`. Calibrated models leave up to 0.35e-3; the nominal model of a scanner some kV
-and some of its filter away leaves 2.2e-3 to 10e-3, with errors of 7 to 15 kg of fat (60 virtual people, 6 scanners)."""
+MISFIT_NEPERS = 3e-4
+"""Most of :func:`channel_misfit_nepers`. Calibrated models leave up to 0.16e-3; the nominal model of a scanner some kV
+and some of its filter away leaves 0.3e-3 to 4.6e-3, with errors of kilograms (6 virtual people, 5 scanners)."""
 _MISFIT_PIXELS = 3000
 _FEWEST_SOFT_PIXELS = 100
 _OUT_OF_FIELD = ("head_out_of_field", "feet_out_of_field", "left_arm_out_of_field", "right_arm_out_of_field")
@@ -53,50 +53,18 @@ _EDGES: dict[str, tuple[Any, ...]] = {
     "last column (patient's left)": np.s_[:, -1],
 }
 
-FlagName = Literal[
-    "empty_scan",
-    "no_open_air",
-    "not_a_whole_body",
-    "little_open_air",
-    "limb_out_of_field",
-    "too_thick",
-    "metal",
-    "implausible_r",
-    "scanner_mismatch",
-    "landmarks_guessed",
-]
-"""Every flag; the first three are always fatal, ``too_thick`` and ``implausible_r`` may be."""
 
-
-@dataclass(frozen=True)
-class Flag:
-    """Something doubtful.
-
-    Attributes:
-        name: for tables.
-        sentence: for people, with the figures that gave rise to it.
-        fatal: there are no numbers of this scan.
-    """
-
-    name: FlagName
-    sentence: str
-    fatal: bool = False
-
-
-def field_flags(raw: torch.Tensor, body: BoolArray, model: ScannerModel, pixel_area_cm2: float) -> list[Flag]:
+def field_flags(raw: torch.Tensor, body: BoolArray, correction: ScanCorrection, pixel_area_cm2: float) -> list[Flag]:
     """Judge what lies in the field, before anything is decomposed.
 
     Args:
-        raw: ``(6, H, W)`` in [0, 1].
+        raw: ``(6, H, W)`` the corrected scan.
         body: ``(H, W)`` bool.
-        model: the scanner.
+        correction: what was taken off it.
         pixel_area_cm2: area of one pixel.
     """
     flags = []
-    air = int(open_air(raw, model.full_scale_nepers).sum())
-    if air < FEWEST_OPEN_AIR_PIXELS:
-        sentence = f"Hardly a pixel shows open air ({air}), so the beam without a body is not known from this scan."
-        return [Flag("no_open_air", sentence, fatal=True)]
+    air = int(correction.zero.air.sum())
     area = float(body.sum()) * pixel_area_cm2
     if area < EMPTY_CM2:
         return [Flag("empty_scan", f"The scan is empty: only {area:.0f} cm2 attenuate the beam.", fatal=True)]
@@ -112,16 +80,18 @@ def field_flags(raw: torch.Tensor, body: BoolArray, model: ScannerModel, pixel_a
     if edges:
         sentence = f"The body reaches the image's {' and '.join(edges)}: what lies outside is not counted."
         flags.append(Flag("limb_out_of_field", sentence))
-    return flags + _thick(raw, body, model)
+    return flags + _thick(raw, body, correction)
 
 
-def _thick(raw: torch.Tensor, body: BoolArray, model: ScannerModel) -> list[Flag]:
+def _thick(raw: torch.Tensor, body: BoolArray, correction: ScanCorrection) -> list[Flag]:
+    model = correction.model
     channels = [CHANNELS.index("air_high"), CHANNELS.index("air_low")]
     open_beam = model.variance_weights.sum(axis=0)[channels] / model.signal_weights.sum(axis=0)[channels] ** 2
     nepers = raw[channels].double().cpu().numpy() * model.full_scale_nepers
     # Signal and variance fall with the same attenuation, hardening of the beam apart.
     variance = open_beam[:, None, None] / model.photons_per_pixel * np.exp(nepers)
-    starved = float((variance.max(axis=0) > STARVED_VARIANCE)[body].mean())
+    saturated = correction.saturated.cpu().numpy()
+    starved = float(((variance.max(axis=0) > STARVED_VARIANCE) | saturated)[body].mean())
     if starved < STARVED_SHARE:
         return []
     sentence = f"{100 * starved:.0f} % of the body is so thick that hardly a photon passes: its numbers are uncertain."

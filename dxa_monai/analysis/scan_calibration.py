@@ -14,29 +14,38 @@ the step phantom, whose patches bear most of the weight there).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from scipy.optimize import least_squares
 
 from dxa_monai.analysis.bone import find_bone
 from dxa_monai.errors import InputError
 from dxa_monai.physics.attenuation import BODY_MATERIALS, mass_attenuation_cm2_g
-from dxa_monai.physics.beam_model import ENERGY_KEV, PRIOR_SD, WheelSegments
+from dxa_monai.physics.beam_fit import check_beam, fit_beam
+from dxa_monai.physics.beam_model import ENERGY_KEV, BeamParameters, WheelSegments
+from dxa_monai.physics.correction import find_correction
 from dxa_monai.physics.decomposition import decompose_soft
-from dxa_monai.physics.scanner_model import ScannerModel, open_air, photons_from_open_air, stepped_parameters
-from dxa_monai.scan.format import FULL_SCALE_NEPERS, PIXEL_SPACING_MM
+from dxa_monai.physics.registration import believed_shift_mm
+from dxa_monai.physics.scanner_model import ScannerModel
+from dxa_monai.physics.stray import StraySignal
+from dxa_monai.physics.zero import FEWEST_AIR_PIXELS, Zero
+from dxa_monai.scan.format import FULL_SCALE_COUNTS, FULL_SCALE_NEPERS, PIXEL_SPACING_MM
 
 FloatArray = npt.NDArray[np.float64]
 
 _MODEL_ERROR_NEPERS = 3e-4
 """How well Kramers' law can describe a real beam at best."""
+MOST_RESIDUAL_NEPERS = 2e-3
+"""Weighted by the photons. Scanners of this kind leave up to 0.4e-3."""
 _SOFT_NEPERS = (0.15, 7.0)
 """Mean attenuation of the air channels in the pixels used: below, the open beam's cut-off at zero counts may reach in;
 beyond, few photons are left behind the wheel's segments."""
+_DARK_SD, _DARK_HIGHEST = np.full(2, 3e-5), np.full(2, 1e-2)
+"""Prior standard deviation and upper limit of the dark signal of each energy. The wheel's segments show it behind thick
+bodies; they do not show scatter, which comes through them and adds alike to all."""
+_LEAST_SIGNAL = 6e-6
 _BIN_NEPERS = 0.3
 _BIN_R = 0.02
 _FEWEST_IN_BIN = 8
@@ -58,67 +67,130 @@ def calibrate_with_scan(
         pixel_spacing_mm: distance between rows and between columns.
 
     Raises:
-        InputError: fewer than 100 pixels of open air, or too little soft tissue without bone.
+        InputError: fewer than 100 pixels of open air, too little soft tissue without bone, or no scanner of this kind
+            reads like that.
     """
     raw = raw[None] if raw.ndim == 3 else raw
     wheel = WheelSegments() if wheel is None else wheel
-    every = side_by_side(raw)
     start = ScannerModel(wheel=wheel, source="scan", full_scale_nepers=full_scale_nepers)
-    start = dataclasses.replace(start, photons_per_pixel=photons_from_open_air(every, start))
-    air_mean, air_error = _open_air_statistics(every, full_scale_nepers)
-    air_sigma = np.hypot(air_error, _MODEL_ERROR_NEPERS)
+    corrections = [find_correction(scan, start, pixel_spacing_mm) for scan in raw]
+    # Known better from all of a scanner's scans than from any one of them.
+    shift = believed_shift_mm([correction.measured_shift for correction in corrections], (0.0, 0.0))
+    air = _Air.of([correction.zero for correction in corrections])
+    start = dataclasses.replace(start, rounding_nepers=air.rounding_nepers)
+    start = air.with_photons(start)
+    air_sigma = np.hypot(air.error_nepers, _MODEL_ERROR_NEPERS)
+
+    def beam_at(beam: BeamParameters) -> ScannerModel:
+        return dataclasses.replace(start, beam=beam)
 
     def air_misfit(model: ScannerModel) -> FloatArray:
-        return (air_mean + np.log(model.signal_weights.sum(axis=0)[2:])) / air_sigma
+        return (air.wheel_nepers - model.wheel_nepers[2:]) / air_sigma
 
     # The open air alone leads near enough to tell bone from soft tissue, which a typical scanner's values need not.
-    start = _fit(start, air_misfit)
-    masks = find_bone(raw, start, pixel_spacing_mm=pixel_spacing_mm)
-    soft_mean, soft_count = _soft_means(raw * full_scale_nepers, masks.body, masks.bone)
+    start = dataclasses.replace(start, beam=fit_beam(lambda beam, _: air_misfit(beam_at(beam))).beam)
+    # In the scans' own air the wheel reads what it reads, whatever the model says.
+    wheel_nepers = np.concatenate([np.zeros(2), air.wheel_nepers])
+    clean = torch.cat(
+        [
+            dataclasses.replace(correction, wheel_nepers=wheel_nepers, energy_shift_mm=shift).apply(scan[None])
+            for scan, correction in zip(raw, corrections, strict=True)
+        ]
+    )
+    masks = find_bone(clean, start, pixel_spacing_mm=pixel_spacing_mm)
+    soft_mean, soft_count = _soft_means(clean * full_scale_nepers, masks.body, masks.bone)
     if len(soft_mean) == 0:
         raise InputError("scan: expected soft tissue without bone to calibrate the scanner with, got too little.")
-    as_scan = torch.from_numpy(soft_mean.T[None, :, None, :] / full_scale_nepers)
-    _, variance = _expected_behind(as_scan, start)
+    _, variance = _expected_behind(soft_mean, start)
     soft_sigma = np.hypot(np.sqrt(variance / soft_count[:, None]), _MODEL_ERROR_NEPERS)
 
-    def soft_residual(model: ScannerModel) -> FloatArray:
-        return soft_mean - _expected_behind(as_scan, model)[0]
+    def soft_residual(beam: BeamParameters, dark: FloatArray) -> FloatArray:
+        seen = _without_dark(soft_mean, wheel_nepers, dark)
+        return seen - _expected_behind(seen, beam_at(beam))[0]
 
-    model = _fit(start, lambda model: np.concatenate([air_misfit(model), (soft_residual(model) / soft_sigma).ravel()]))
-    left = np.append(soft_residual(model).ravel(), air_misfit(model) * air_sigma)
-    model = dataclasses.replace(model, residual_nepers=float(np.sqrt((left**2).mean())))
-    return dataclasses.replace(model, photons_per_pixel=photons_from_open_air(every, model))
+    def misfit(beam: BeamParameters, dark: FloatArray) -> FloatArray:
+        return np.concatenate([air_misfit(beam_at(beam)), (soft_residual(beam, dark) / soft_sigma).ravel()])
+
+    beam, dark, _ = fit_beam(misfit, _DARK_SD, _DARK_HIGHEST, start.beam)
+    left = np.append(soft_residual(beam, dark).ravel(), air_misfit(beam_at(beam)) * air_sigma)
+    weight = 1.0 / np.append(soft_sigma.ravel(), air_sigma) ** 2
+    residual = float(np.sqrt((left**2 * weight).sum() / weight.sum()))
+    noise = 1.0 / float(np.sqrt(weight.mean()))
+    check_beam(beam, residual, MOST_RESIDUAL_NEPERS + 2.0 * noise, "scan")
+    model = dataclasses.replace(
+        beam_at(beam),
+        residual_nepers=residual,
+        stray=StraySignal(dark_high=float(dark[0]), dark_low=float(dark[1])),
+        energy_shift_mm=shift,
+        zero_counts=air.zero_counts(start),
+    )
+    return air.with_photons(model)
 
 
-def _fit(model: ScannerModel, misfit: Callable[[ScannerModel], FloatArray]) -> ScannerModel:
-    """The model with the most probable beam, given the misfit of a model in standard deviations and the prior."""
-
-    def at(steps: FloatArray) -> ScannerModel:
-        return dataclasses.replace(model, beam=stepped_parameters(steps))
-
-    best = least_squares(lambda steps: np.concatenate([misfit(at(steps)), steps]), np.zeros(len(PRIOR_SD.as_vector())))
-    return at(best.x)
+def _without_dark(nepers: FloatArray, wheel_nepers: FloatArray, dark: FloatArray) -> FloatArray:
+    """Means ``(K, 6)`` as they were without dark signals of the high and low energy."""
+    relative = np.tile(dark, len(wheel_nepers) // 2) * np.exp(wheel_nepers)
+    signal = np.exp(wheel_nepers - nepers) * (1.0 + relative) - relative
+    return np.asarray(wheel_nepers - np.log(np.maximum(signal, _LEAST_SIGNAL)))
 
 
-def side_by_side(raw: torch.Tensor) -> torch.Tensor:
-    """``(N, 6, H, W)`` scans as one wide ``(6, H, N W)``."""
-    return raw.movedim(0, 2).flatten(2)
+def nominal_scanner(raw: torch.Tensor, wheel: WheelSegments | None = None) -> ScannerModel:
+    """The scanner as its label says, with the photons that the noise in scans ``(N, 6, H, W)`` tells of.
 
-
-def _open_air_statistics(raw: torch.Tensor, full_scale_nepers: float) -> tuple[FloatArray, FloatArray]:
-    """Log attenuation ``(4,)`` of the bone and tissue segments in the open air and its standard error.
-
-    The air segment's own channels are cut off at zero counts there and tell nothing.
+    Raises:
+        InputError: fewer than 100 pixels of open air.
     """
-    air = open_air(raw, full_scale_nepers)
-    nepers = raw[2:, air].double().numpy() * full_scale_nepers
-    deviation = nepers.std(axis=1, ddof=1)
-    return nepers.mean(axis=1) - deviation**2 / 2.0, deviation / np.sqrt(nepers.shape[1])
+    model = ScannerModel(wheel=WheelSegments() if wheel is None else wheel)
+    return _Air.of([find_correction(scan, model).zero for scan in raw]).with_photons(model)
 
 
-def _expected_behind(raw: torch.Tensor, model: ScannerModel) -> tuple[FloatArray, FloatArray]:
-    """Log attenuation ``(K, 6)`` behind the fat and lean that explain ``(1, 6, 1, K)`` best, and its variance by photon
-    noise in one pixel. The logarithm of a noisy signal lies above that of its mean by half of the variance."""
+@dataclasses.dataclass(frozen=True)
+class _Air:
+    """What the open air of several scans of one scanner says.
+
+    Attributes:
+        level_nepers: ``(6,)`` mean zero.
+        wheel_nepers: ``(4,)`` what the bone and tissue segments attenuate beyond the air segment.
+        error_nepers: ``(4,)`` standard errors of it.
+        rounding_nepers: the coarsest of the scans.
+        zeros: of the scans.
+    """
+
+    level_nepers: FloatArray
+    wheel_nepers: FloatArray
+    error_nepers: FloatArray
+    rounding_nepers: float
+    zeros: list[Zero]
+
+    @classmethod
+    def of(cls, zeros: list[Zero]) -> _Air:
+        pixels = np.array([int(zero.air.sum()) for zero in zeros])
+        if pixels.sum() < FEWEST_AIR_PIXELS:
+            raise InputError(
+                f"scan: expected at least {FEWEST_AIR_PIXELS} pixels of open air around the body, got {pixels.sum()}."
+            )
+        share = pixels / pixels.sum()
+        level = share @ np.stack([zero.level_nepers for zero in zeros])
+        noise = share @ np.stack([zero.noise_nepers for zero in zeros])
+        error = np.hypot(noise[2:], np.tile(noise[:2], 2)) / np.sqrt(pixels.sum())
+        rounding = max(zero.rounding_nepers for zero in zeros)
+        return cls(level, level[2:] - np.tile(level[:2], 2), error, rounding, zeros)
+
+    def with_photons(self, model: ScannerModel) -> ScannerModel:
+        """The model with the photons that the noise tells of; its own where rounding hides the noise."""
+        found = [zero.photons(model.variance_per_photon) for zero in self.zeros if zero.enough_air]
+        known = [photons for photons in found if photons is not None]
+        return dataclasses.replace(model, photons_per_pixel=float(np.median(known))) if known else model
+
+    def zero_counts(self, model: ScannerModel) -> tuple[float, ...]:
+        counts = self.level_nepers / model.full_scale_nepers * FULL_SCALE_COUNTS
+        return tuple(float(f"{max(count, 0.0):.2f}") for count in counts)
+
+
+def _expected_behind(nepers: FloatArray, model: ScannerModel) -> tuple[FloatArray, FloatArray]:
+    """Log attenuation ``(K, 6)`` behind the fat and lean that explain ``nepers`` ``(K, 6)`` best, and its variance by
+    photon noise in one pixel. The logarithm of a noisy signal lies above that of its mean by half of the variance."""
+    raw = torch.from_numpy(nepers.T[None, :, None, :] / model.full_scale_nepers)
     fat_and_lean = decompose_soft(raw, model)[0, :, 0].numpy().T
     coefficients = np.stack([mass_attenuation_cm2_g(name, ENERGY_KEV) for name in BODY_MATERIALS[:2]])
     transmission = np.exp(-fat_and_lean @ coefficients)

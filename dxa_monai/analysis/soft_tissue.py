@@ -3,10 +3,10 @@
 In limbs and head fat is a layer around lean tissue. In a circular cross-section of radius r with a layer of thickness
 t, the fat along the beam rises from the middle to the sides, but
 
-    (fat + lean)^2 - lean^2 = 4 (2 r t - t^2)                                                       (1)
+    (fat + lean)^2 - (lean / (1 - s))^2 = 4 (2 r t - t^2)                                            (1)
 
-is the same everywhere (in an ellipse too): that is carried on there. In the trunk, with fat inside and air in the
-lungs, it is not, and fat itself is carried on.
+is the same everywhere (in an ellipse too), with s the share of fat inside of the layer, between and in the muscles:
+that is carried on there. In the trunk, with fat inside and air in the lungs, it is not, and fat itself is carried on.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ _ENVELOPE_EVERY = 2
 """Columns are half as far apart as rows: every other one is enough."""
 _MUCH_THICKER = 1.4
 _OUTSIDE = -100.0  # what air counts as in the envelope's quantile
+FAT_OF_MUSCLE = 0.04
+"""s of equation (1): where it leaves no error behind the bones of arms and legs of 32 virtual people, who hold 5 % or
+more by volume; lean muscle holds 1 to 2 %, and there is fat between the muscles."""
 _TRUNK_BLUR_MM = 80.0
 _TRUNK_COVERAGE = (0.75, 0.9)
 """A pixel counts as limb below the first and as trunk above the second share of body in its surroundings."""
@@ -38,7 +41,8 @@ def fields_of_fat(soft: torch.Tensor, lean_noise: torch.Tensor) -> torch.Tensor:
         lean_noise: ``(B, 1, H, W)`` standard deviation of lean; the square of a noisy value is too large by its square.
     """
     fat, lean = soft[:, :1], soft[:, 1:]
-    return torch.cat([fat * (fat + 2.0 * lean) + lean_noise**2, fat], dim=1)
+    inside = (lean**2 - lean_noise**2) / (1.0 - FAT_OF_MUSCLE) ** 2
+    return torch.cat([(fat + lean) ** 2 - inside, fat], dim=1)
 
 
 def fat_of_fields(fields: torch.Tensor, soft: torch.Tensor, trunk: torch.Tensor) -> torch.Tensor:
@@ -55,7 +59,7 @@ def fat_of_fields(fields: torch.Tensor, soft: torch.Tensor, trunk: torch.Tensor)
     total = soft.sum(dim=1, keepdim=True).clamp_min(0.0)
     shell = torch.minimum(fields[:, :1].clamp_min(0.0), total**2)
     # The square root has no finite slope at 0, where all is fat.
-    layers = total - torch.sqrt((total**2 - shell).clamp_min(1e-4))
+    layers = total - (1.0 - FAT_OF_MUSCLE) * torch.sqrt((total**2 - shell).clamp_min(1e-4))
     return torch.lerp(layers, fields[:, 1:].clamp_min(0.0), trunk.to(layers.dtype))
 
 

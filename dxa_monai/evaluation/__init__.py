@@ -11,5 +11,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "measures": ["MeasuresTask", "predict_measures"],
         "held_out": ["TrainedArm", "held_out_people"],
         "scans": ["evaluate_scans"],
+        "scanner_effects": ["EFFECTS"],
+        "scanner_effects_table": ["evaluate_scanner_effects"],
     },
 )

@@ -25,15 +25,15 @@ from tqdm import tqdm
 
 import dxa_monai
 from dxa_monai.analysis.composition import analyse_scan
-from dxa_monai.analysis.scan_calibration import calibrate_with_scan, side_by_side
+from dxa_monai.analysis.scan_calibration import calibrate_with_scan, nominal_scanner
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.agreement import dice
-from dxa_monai.evaluation.perturbed import VirtualScanner, assign_scanners, draw_scanners, rescan
+from dxa_monai.evaluation.perturbed import VirtualScanner, assign_scanners, draw_scanners, rescan, wheel_of
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.inference.run_scanner import CALIBRATION_SCANS
 from dxa_monai.parallel.worker_pool import run_in_processes
 from dxa_monai.physics.acquisition import Acquisition
-from dxa_monai.physics.scanner_model import ScannerModel, photons_from_open_air
+from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.format import pixel_area_cm2
 from dxa_monai.scan.regions import REGION_GROUPS, regional_totals
 from dxa_monai.scan.truth import load_truth
@@ -132,11 +132,9 @@ def _write_job(
         if not own:
             own = list(rows[:1])  # more scanners than people: nobody will lie on this one
         raw = torch.stack([rescan(load_truth(row), scanner.acquisition, seed, str(row["scan_id"])) for row in own])
-        nominal = ScannerModel()
-        photons = photons_from_open_air(side_by_side(raw), nominal)
-        models.setdefault("nominal", []).append(dataclasses.replace(nominal, photons_per_pixel=photons).as_dict())
+        models.setdefault("nominal", []).append(nominal_scanner(raw, wheel_of(scanner.acquisition)).as_dict())
         if "run" in calibrations:
-            models.setdefault("run", []).append(calibrate_with_scan(raw).as_dict())
+            models.setdefault("run", []).append(calibrate_with_scan(raw, wheel_of(scanner.acquisition)).as_dict())
     content = {
         "dxa_monai": dxa_monai.__version__,
         "rows": [{name: row[name] for name in _ROW_KEYS if name in row} for row in rows],
@@ -202,7 +200,8 @@ def _measure(index: int, path: Path) -> int:
     records = []
     for calibration in job.calibrations:
         if calibration == "scan":
-            model = calibrate_with_scan(raw, pixel_spacing_mm=truth.pixel_spacing_mm)
+            wheel = wheel_of(job.acquisitions[number])
+            model = calibrate_with_scan(raw, wheel, pixel_spacing_mm=truth.pixel_spacing_mm)
         else:
             model = job.models[calibration][number]
         found = analyse_scan(raw, model, truth.pixel_spacing_mm)

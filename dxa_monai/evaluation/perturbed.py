@@ -16,7 +16,9 @@ import torch
 
 from dxa_monai.errors import InputError
 from dxa_monai.physics.acquisition import Acquisition
-from dxa_monai.physics.scanner_model import ScannerModel, calibrate_with_phantom
+from dxa_monai.physics.beam_model import WheelSegments
+from dxa_monai.physics.phantom_calibration import calibrate_with_phantom
+from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.physics.step_phantom import StepPhantom
 from dxa_monai.scan.format import channels_first
 from dxa_monai.scan.truth import Truth
@@ -57,9 +59,18 @@ def draw_scanners(count: int, seed: int, base: Acquisition | None = None) -> lis
         acquisition = base.perturbed(rng)
         noise = torch.Generator().manual_seed(int(rng.integers(2**31)))
         scanners.append(
-            VirtualScanner(number, acquisition, calibrate_with_phantom(StepPhantom().scan(acquisition, noise)))
+            VirtualScanner(
+                number,
+                acquisition,
+                calibrate_with_phantom(StepPhantom().scan(acquisition, noise), wheel=wheel_of(acquisition)),
+            )
         )
     return scanners
+
+
+def wheel_of(acquisition: Acquisition) -> WheelSegments:
+    """What the maker of a scanner states of its wheel."""
+    return WheelSegments(acquisition.air_segment, acquisition.bone_segment, acquisition.tissue_segment)
 
 
 def assign_scanners(rows: Sequence[Mapping[str, Any]], count: int) -> dict[str, int]:

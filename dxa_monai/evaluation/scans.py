@@ -27,6 +27,7 @@ from dxa_monai.evaluation.ridge import ComponentRidge
 from dxa_monai.evaluation.truth_agreement import MEASURES_13
 from dxa_monai.metrics.rigid_alignment import align_rigidly
 from dxa_monai.metrics.scan_metric import FUNCTIONS as METRICS
+from dxa_monai.physics.correction import find_correction
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.format import PIXEL_SPACING_MM, pixel_area_cm2
 from dxa_monai.scan.manifest import Row
@@ -172,7 +173,7 @@ def analysed_regions(
     raw: torch.Tensor, scanner: ScannerModel
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
     """Areal densities ``(3, H, W)`` and region map ``(H, W)`` of a scan; None where no whole body is found."""
-    areal = find_and_decompose(raw, scanner)[1][0].numpy()
+    areal = _areal_density(raw, scanner)
     body = np.asarray(areal.any(axis=0))
     landmarks = find_landmarks(areal, body, PIXEL_SPACING_MM).landmarks
     return None if landmarks is None else (areal, region_map_from_landmarks(landmarks, body))
@@ -180,8 +181,13 @@ def analysed_regions(
 
 def totals_in_regions(image: torch.Tensor, region_map: np.ndarray[Any, Any], scanner: ScannerModel) -> dict[str, float]:
     """What the analysis measures on an image ``(1, 6, H, W)`` in the regions of a scan."""
-    maps = find_and_decompose(image, scanner)[1][0].numpy()
-    return regional_totals(maps, region_map, pixel_area_cm2())
+    return regional_totals(_areal_density(image, scanner), region_map, pixel_area_cm2())
+
+
+def _areal_density(image: torch.Tensor, scanner: ScannerModel) -> np.ndarray[Any, Any]:
+    """Areal densities ``(3, H, W)`` of an image ``(1, 6, H, W)``; its zero is found in its own open air as a scan's."""
+    corrected = find_correction(image[0], scanner).apply(image)
+    return find_and_decompose(corrected, scanner)[1][0].numpy()
 
 
 def _quality(

@@ -31,8 +31,8 @@ Scan = npt.NDArray[np.floating]
 def error_percent(prediction: Scan, target: Scan) -> npt.NDArray[np.float64]:
     """Signed error in percent of the channel's range in the target: ``100 (prediction - target) / (max - min)``.
 
-    Percent of each pixel's own value would be noise over nothing in the background, where the air channels are close to
-    zero; percent of the range is defined everywhere and comparable between channels.
+    Percent of each pixel's own value would depend on the scanner's zero, and be noise over nothing in the background of
+    one that reads 0 there; percent of the range is defined everywhere and comparable between channels.
 
     Args:
         prediction: ``(6, H, W)``.
@@ -57,7 +57,8 @@ def comparison_figure(
     """Write a figure with a column for each channel and the rows original, then reconstruction and error of each arm.
 
     Originals and reconstructions of a channel share one grey scale, the range of the original, which stands under the
-    channel's name in nepers. All error maps share one symmetric colour scale (see :func:`error_percent`).
+    channel's name in nepers, with the scanner's zero in it: open air is black whatever it reads. All error maps share
+    one symmetric colour scale (see :func:`error_percent`).
 
     Args:
         target: the original scan, ``(6, H, W)`` in [0, 1].

@@ -9,7 +9,8 @@ import numpy as np
 
 from dxa_monai.errors import InputError
 from dxa_monai.figures.panels import new_figure, save_figure
-from dxa_monai.scan.format import Array, counts_to_unit
+from dxa_monai.physics.calibration import above_air, r_image
+from dxa_monai.scan.format import CHANNELS, Array
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.source import ScanSource
 from dxa_monai.scan.truth import load_truth
@@ -17,7 +18,7 @@ from dxa_monai.scan.truth import load_truth
 _PANELS = (
     ("low energy", 0.0, None, "gray", "of full scale"),
     ("high energy", 0.0, None, "gray", "of full scale"),
-    ("R = low / high", 1.1, 1.8, "viridis", "no unit; body only"),
+    ("R = low / high", 1.1, 1.8, "viridis", "body, above air"),
     ("fat", 0.0, None, "inferno", "g/cm2"),
     ("lean", 0.0, None, "inferno", "g/cm2"),
     ("bone mineral", 0.0, 2.0, "inferno", "g/cm2"),
@@ -30,8 +31,9 @@ _BODY_THICKNESS_G_CM2 = 1.0
 def write_contact_sheet(manifest_path: str | Path, path: str | Path, people: int = 8) -> Path:
     """Draw the first scan of ``people`` persons spread evenly over the range of BMI.
 
-    A row a person, six columns: low, high, R, fat, lean and bone mineral, with one colour range a column. Only scans
-    with truth maps can be drawn.
+    A row a person, six columns: low, high, R, fat, lean and bone mineral, with one colour range a column. Low and high
+    are what the scan reads, so that the grey of the background is the scanner's zero; R is that of the body, of what
+    lies above it. Only scans with truth maps can be drawn.
 
     Args:
         manifest_path: manifest of a virtual cohort.
@@ -115,9 +117,9 @@ def _label(row: dict[str, Any]) -> str:
 
 def _images(row: dict[str, Any]) -> list[Array]:
     """The six panels of a scan, each ``(H, W)``; R is NaN outside the body."""
-    raw = counts_to_unit(ScanSource().read(row["scan"]).counts)
+    raw = ScanSource().image(row["scan"])
     fat, lean, bone = load_truth(row).areal_density_g_cm2
-    high, low = raw[..., 0], raw[..., 1]
+    high, low = (raw[CHANNELS.index(name)].numpy() for name in ("air_high", "air_low"))
     body = fat + lean + bone > _BODY_THICKNESS_G_CM2
-    ratio = np.divide(low, high, out=np.full_like(low, np.nan), where=body)
+    ratio = np.where(body, r_image(above_air(raw[None]))[0, 0].numpy(), np.nan)
     return [low, high, ratio, fat, lean, bone]

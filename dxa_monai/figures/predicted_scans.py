@@ -67,8 +67,8 @@ def prediction_figure(
 ) -> Path:
     """Write figure 3: the mesh at the left; six channels of the scan, of the prediction and of its error beside it.
 
-    Scan and prediction of a channel share one grey scale, the range of the scan. All errors share one symmetric scale.
-    Without a true scan the prediction stands alone.
+    Scan and prediction of a channel share one grey scale, the range of the scan: open air is black whatever it reads.
+    All errors share one symmetric scale. Without a true scan the prediction stands alone.
 
     Args:
         prediction: a person.

@@ -48,6 +48,7 @@ from dxa_monai.inference.report import (
 from dxa_monai.inference.run_scanner import CALIBRATIONS, scanner_of_run, scanner_of_scan
 from dxa_monai.parallel.cluster import run_on_cluster
 from dxa_monai.parallel.worker_pool import run_in_processes
+from dxa_monai.physics.beam_model import WheelSegments
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.collect import collect_scans
 from dxa_monai.scan.format import channels_first
@@ -90,6 +91,7 @@ def analyse_scans(
     set_aside: Sequence[BadScan] = (),
     workers: int = 1,
     cluster: bool = False,
+    wheel: WheelSegments | None = None,
 ) -> Path:
     """Analyse scans and write their reports.
 
@@ -111,6 +113,8 @@ def analyse_scans(
         workers: processes; with more than one (or a cluster) they write the reports, which are then collected here.
         cluster: the workers of a Dask cluster do so instead; scans and ``output_dir`` have to be theirs, too. See
             :func:`dxa_monai.parallel.cluster.run_on_cluster`.
+        wheel: what the segments of the scanner's wheel are made of, where no ``scanner_model`` says so; None: the
+            default.
 
     Returns:
         Path of the table.
@@ -128,9 +132,10 @@ def analyse_scans(
     source = ScanSource() if source is None else source
     if polygons_file is not None:
         _check_polygons(rows, polygons_file, source)
-    model = scanner_of_run(rows, folder, scanner_model, calibration, source)
+    wheel = WheelSegments() if wheel is None else wheel
+    model = scanner_of_run(rows, folder, scanner_model, calibration, source, wheel)
     settings = BoneSettings() if settings is None else settings
-    job = _Job(folder, model, landmarks_dir, polygons_file, draw, settings, torch.device(device), source)
+    job = _Job(folder, model, landmarks_dir, polygons_file, draw, settings, torch.device(device), source, wheel)
     table, failed, bad = [], [], list(set_aside)
     apart = cluster or workers > 1
     if apart:
@@ -193,6 +198,7 @@ class _Job:
     settings: BoneSettings
     device: torch.device
     source: ScanSource
+    wheel: WheelSegments
     polygon_names: tuple[str, ...] = ()
 
     def for_other_machines(self) -> _Job:
@@ -213,14 +219,17 @@ class _Job:
             polygons = read_polygons(self.polygons_file, shape, spacing)
             self.polygon_names = tuple(polygons)
         landmarks = self._given_landmarks(scan_id, shape)
-        model = scanner_of_scan(raw, spacing) if self.model is None else self.model
-        inputs = fingerprint(row["scan"], model, spacing, landmarks, polygons, dataclasses.asdict(self.settings))
+        model = scanner_of_scan(raw, spacing, self.wheel) if self.model is None else self.model
+        settings = dataclasses.asdict(self.settings) | {"zero_counts": self.source.zero_counts}
+        inputs = fingerprint(row["scan"], model, spacing, landmarks, polygons, settings)
         json_path, png_path = self.folder / f"{scan_id}.json", self.folder / f"{scan_id}.png"
         earlier = read_report(json_path)
         if earlier is not None and earlier["inputs_sha256"] == inputs and (self.draw is None or png_path.is_file()):
             # The scan is the same; what a manifest says of the person may have changed.
             return earlier | identity(row)
-        composition = analyse_scan(raw.to(self.device), model, spacing, landmarks, polygons, self.settings)
+        composition = analyse_scan(
+            raw.to(self.device), model, spacing, landmarks, polygons, self.settings, self.source.zero_counts
+        )
         report = as_report(row, composition, model, inputs)
         if landmarks is None and composition.landmarks is not None:
             self._write_landmarks(composition.landmarks, scan_id, earlier)

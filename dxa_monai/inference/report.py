@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -10,14 +11,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import dxa_monai
 from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES, BodyComposition
 from dxa_monai.analysis.landmarks import LANDMARK_NAMES, Landmarks
 from dxa_monai.analysis.segments import Point
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
+from dxa_monai.physics.correction import ScanCorrection
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.csv_table import write_table
+from dxa_monai.scan.format import FULL_SCALE_COUNTS
 
 TABLE_NAME = "body_composition.csv"
 UNITS = {name: name.rpartition("_")[2] if name.endswith(("_g", "_percent")) else "" for name in QUANTITIES} | {
@@ -30,7 +35,7 @@ ID_COLUMNS = ("subject_id", "scan_id", "scan", "age_years", "sex", "height_cm", 
 FAILED = "failed"
 """In the column ``flags`` of a scan that could not be read, or whose landmarks cannot be used."""
 _SIGNIFICANT_DIGITS = 6
-_KEYS = ("scan_id", "regions", "flags", "landmarks", "landmarks_given", "scanner", "inputs_sha256")
+_KEYS = ("scan_id", "regions", "flags", "landmarks", "landmarks_given", "scanner", "zero", "inputs_sha256")
 _PACKAGES = ("torch", "numpy", "scipy", "xraydb")
 
 
@@ -88,9 +93,26 @@ def as_report(
             "calibration": "nominal scanner" if model.source == "nominal" else model.source,
             "residual_nepers": _rounded(model.residual_nepers),
             "photons_per_pixel": _rounded(model.photons_per_pixel),
+            "stray_signal": {name: _rounded(value) for name, value in dataclasses.asdict(model.stray).items()},
         },
+        "zero": _zero(composition.correction),
         "versions": versions(),
         "inputs_sha256": hash_of_inputs,
+    }
+
+
+def _zero(correction: ScanCorrection) -> dict[str, Any]:
+    """What was taken off the scan before it was analysed."""
+    zero, scale = correction.zero, FULL_SCALE_COUNTS / correction.model.full_scale_nepers
+    return {
+        "source": "declared" if correction.zero_declared else "open air",
+        "air_pixels": int(zero.air.sum()),
+        "counts": list(zero.level_counts(correction.model.full_scale_nepers)),
+        "range_along_rows_counts": _rounded(float(np.ptp(zero.along_rows_nepers, axis=1).max()) * scale),
+        "range_along_columns_counts": _rounded(float(np.ptp(zero.along_columns_nepers, axis=1).max()) * scale),
+        "cut_off_at_0": zero.cut_off,
+        "energy_shift_mm": [_rounded(shift) for shift in correction.energy_shift_mm],
+        "dead_columns": list(correction.dead_columns),
     }
 
 

@@ -6,7 +6,6 @@ A scan calibrates its scanner where it shows open air and a body beside the whee
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from dxa_monai.analysis.scan_calibration import calibrate_with_scan, side_by_side
+from dxa_monai.analysis.scan_calibration import calibrate_with_scan, nominal_scanner
 from dxa_monai.errors import InputError
-from dxa_monai.physics.scanner_model import (
-    ScannerModel,
-    open_air,
-    photons_from_open_air,
-    read_scanner_model,
-    write_scanner_model,
-)
+from dxa_monai.physics.beam_model import WheelSegments
+from dxa_monai.physics.scanner_model import ScannerModel, read_scanner_model, write_scanner_model
+from dxa_monai.physics.zero import find_zero
 from dxa_monai.scan.format import PIXEL_SPACING_MM, SCAN_SHAPE, channels_first
 from dxa_monai.scan.source import ScanSource
 
@@ -39,6 +34,7 @@ def scanner_of_run(
     scanner_model: str | Path | None,
     calibration: str,
     source: ScanSource,
+    wheel: WheelSegments | None = None,
 ) -> ScannerModel | None:
     """The scanner of all scans; None: each has its own.
 
@@ -48,6 +44,7 @@ def scanner_of_run(
         scanner_model: file of a calibrated scanner; None: ``calibration`` says what is done.
         calibration: one of ``CALIBRATIONS``.
         source: how the scans are read.
+        wheel: what the segments of the wheel are made of, where no file says so; None: the default.
 
     Raises:
         InputError: the file is not that of a scanner, or the scans cannot calibrate one.
@@ -62,20 +59,21 @@ def scanner_of_run(
     scans, spacing = calibration_scans(rows, source)
     if len(scans) == 0:
         # Nothing here is a body in open air: every scan will be flagged, whatever the model.
-        return ScannerModel()
+        return ScannerModel(wheel=WheelSegments() if wheel is None else wheel)
     if calibration == "nominal":
-        nominal = ScannerModel()
-        return dataclasses.replace(nominal, photons_per_pixel=photons_from_open_air(side_by_side(scans), nominal))
-    model = calibrate_with_scan(scans, pixel_spacing_mm=spacing)
+        return nominal_scanner(scans, wheel)
+    model = calibrate_with_scan(scans, wheel, pixel_spacing_mm=spacing)
     write_scanner_model(model, path)
     return model
 
 
-def scanner_of_scan(raw: torch.Tensor, pixel_spacing_mm: tuple[float, float]) -> ScannerModel:
+def scanner_of_scan(
+    raw: torch.Tensor, pixel_spacing_mm: tuple[float, float], wheel: WheelSegments | None = None
+) -> ScannerModel:
     """The scanner fitted to one scan ``(6, H, W)`` in [0, 1]; the nominal one if it shows no body in open air."""
     if not _usable(raw):
-        return ScannerModel()
-    return calibrate_with_scan(raw, pixel_spacing_mm=pixel_spacing_mm)
+        return ScannerModel(wheel=WheelSegments() if wheel is None else wheel)
+    return calibrate_with_scan(raw, wheel, pixel_spacing_mm=pixel_spacing_mm)
 
 
 def calibration_scans(
@@ -130,5 +128,5 @@ def scanner_of_rows(
 
 
 def _usable(raw: torch.Tensor) -> bool:
-    air = int(open_air(raw).sum())
+    air = int(find_zero(raw.numpy()).air.sum())
     return air >= _FEWEST_AIR_PIXELS and raw[0].numel() - air >= _FEWEST_BODY_PIXELS

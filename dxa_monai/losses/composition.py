@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
 from dxa_monai.analysis.bone import decompose, find_bone
 from dxa_monai.distributed import mean_over_processes
 from dxa_monai.networks.vae import VAEOutput
+from dxa_monai.physics.correction import ScanCorrection, find_correction
 from dxa_monai.physics.scanner_model import ScannerModel, read_scanner_model
 
 SCALES_G_CM2 = (5.0, 5.0, 0.5)
@@ -23,9 +26,11 @@ class CompositionLoss(nn.Module):
 
     .. math:: L = \frac{1}{3 |body|} \sum_{m, body} \min(|a_m(x) - a_m(y)| / s_m, \; 4)
 
-    Body and bone masks are those of the target, held constant for both. Fat and lean follow from the small difference
-    of two energies, so this loss sees what an L1 of the channels hardly does; outside of the body it sees nothing and
-    needs a pixel term beside it.
+    Both are taken through the correction of the target first, scan by scan: its zero, failed columns and stray signal
+    (:mod:`dxa_monai.physics.correction`); a target without open air is taken as it reads. Body and bone masks are those
+    of the target, held constant for both. Fat and lean follow from the small difference of two energies, so this loss
+    sees what an L1 of the channels hardly does; outside of the body it sees no more than the correction does (the
+    pixels next to it, and what scatters there if the model has scatter) and needs a pixel term beside it.
 
     Args:
         scanner_model: calibrated scanner, a file of one, or None for the nominal scanner.
@@ -45,11 +50,18 @@ class CompositionLoss(nn.Module):
         with torch.autocast(target.device.type, enabled=False):
             prediction, target = output.reconstruction.float(), target.detach().float()
             with torch.no_grad():
-                masks = find_bone(target, self.scanner_model)
-                wanted = decompose(target, self.scanner_model, masks)
-            made = decompose(prediction, self.scanner_model, masks)
+                corrections = [find_correction(scan, self.scanner_model) for scan in target]
+                corrected = _corrected(target, corrections)
+                masks = find_bone(corrected, self.scanner_model)
+                wanted = decompose(corrected, self.scanner_model, masks)
+            made = decompose(_corrected(prediction, corrections), self.scanner_model, masks)
             scales = prediction.new_tensor(SCALES_G_CM2)[None, :, None, None]
             difference = ((made - wanted).abs() / scales).clamp_max(MOST_SCALES)
             # of all processes: the body's pixels in the whole batch, as if one process had it
             body = mean_over_processes(masks.body.sum().float()).clamp_min(1)
             return difference.sum() / (len(SCALES_G_CM2) * body)
+
+
+def _corrected(scans: torch.Tensor, corrections: Sequence[ScanCorrection]) -> torch.Tensor:
+    """Each scan of a batch by its own correction."""
+    return torch.cat([each.apply(scan[None]) for scan, each in zip(scans, corrections, strict=True)])

@@ -8,7 +8,7 @@ from torch import nn
 from dxa_monai.distributed import mean_over_processes
 from dxa_monai.errors import InputError
 from dxa_monai.networks.vae import VAEOutput
-from dxa_monai.physics.calibration import body_mask
+from dxa_monai.physics.calibration import above_air, air_level, body_mask
 from dxa_monai.scan.format import FULL_SCALE_NEPERS, HIGH_CHANNELS, LOW_CHANNELS
 
 FAT_LEAN_DISTANCE = 0.07
@@ -20,16 +20,19 @@ MOST_DISTANCES = 8.0
 class EnergyRatioLoss(nn.Module):
     r"""Mean absolute difference of the energy ratio R = low / high inside the target's body, in units of a window.
 
-    With R_s the ratio behind segment s of the wheel (air, bone, tissue) and w the window,
+    With R_s the ratio behind segment s of the wheel (air, bone, tissue), of what lies above the level of the target's
+    open air in the air segment (:func:`dxa_monai.physics.calibration.above_air`), and w the window,
 
     .. math:: L = \frac{1}{3 |body|} \sum_{s, body} \min(|R_s(x) - R_s(y)| / w, \; 8)
 
     so that 1 is the difference between pure fat and pure lean tissue. Fat and lean lie a few percent of R apart: where
-    R is scaled to its whole range (1 to 3), that difference hardly counts.
+    R is scaled to its whole range (1 to 3), that difference hardly counts. It does not depend on the scanner's zero
+    either, which would pull all R of readings as they are towards one value. A target without open air has too high a
+    level (:func:`dxa_monai.physics.calibration.air_level`) and little body.
 
     Args:
         window: difference of R that counts as 1.
-        mask_threshold_nepers: of the target's body mask; half of it is the smallest denominator.
+        mask_threshold_nepers: of the target's body mask, above its air; half of it is the smallest denominator.
 
     Raises:
         InputError: a number that is not positive.
@@ -45,8 +48,10 @@ class EnergyRatioLoss(nn.Module):
 
     def forward(self, output: VAEOutput, target: torch.Tensor) -> torch.Tensor:
         """Scalar loss of the output's reconstruction against a target, both ``(B, 6, H, W)``."""
-        body = body_mask(target, self.mask_threshold_nepers)
-        difference = (self._ratios(output.reconstruction) - self._ratios(target)).abs() / self.window
+        level = air_level(target)
+        body = body_mask(target, self.mask_threshold_nepers, level=level)
+        made, wanted = (self._ratios(above_air(scans, level)) for scans in (output.reconstruction, target))
+        difference = (made - wanted).abs() / self.window
         # of all processes: the body's pixels in the whole batch, as if one process had it
         pixels = mean_over_processes(body.sum().float()).clamp_min(1)
         return (difference.clamp_max(MOST_DISTANCES) * body).sum() / (len(LOW_CHANNELS) * pixels)
@@ -55,7 +60,7 @@ class EnergyRatioLoss(nn.Module):
         """What the record of a run should tell."""
         return {"window": self.window}
 
-    def _ratios(self, scans: torch.Tensor) -> torch.Tensor:
-        """R behind each segment, ``(B, 3, H, W)``."""
+    def _ratios(self, above: torch.Tensor) -> torch.Tensor:
+        """R behind each segment, ``(B, 3, H, W)``, of what lies above the air."""
         smallest = 0.5 * self.mask_threshold_nepers / FULL_SCALE_NEPERS
-        return scans[:, list(LOW_CHANNELS)] / scans[:, list(HIGH_CHANNELS)].clamp_min(smallest)
+        return above[:, list(LOW_CHANNELS)] / above[:, list(HIGH_CHANNELS)].clamp_min(smallest)

@@ -11,7 +11,14 @@ from torch import nn
 from dxa_monai.errors import InputError
 from dxa_monai.losses.vgg import REFERENCE_LAYERS, VGG16_LAYERS, VGGFeatures
 from dxa_monai.networks.vae import VAEOutput
-from dxa_monai.physics.calibration import STACKS, body_mask, calibrated_stacks, stack_indices
+from dxa_monai.physics.calibration import (
+    STACKS,
+    above_air,
+    air_level,
+    body_mask,
+    calibrated_stacks,
+    stack_indices,
+)
 from dxa_monai.scan.format import FULL_SCALE_NEPERS
 
 RAW_VIEWS = ("raw_channels_0_2", "raw_channels_3_5")
@@ -22,8 +29,8 @@ REFERENCE_LAYER_WEIGHTS = (0.5, 0.75, 0.5, 0.5, 0.8, 0.8, 0.5, 0.5, 0.3, 0.3, 0.
 (paper/reference_facts.md). The calibrated term leaves out the first layer, the image itself."""
 
 R_FORMS = ("masked", "as_published")
-"""``masked``: R scaled, inside the target's body only (in the background of the air stack it is noise over noise).
-``as_published``: R of the whole field as it is."""
+"""``masked``: R of what lies above the target's open air, scaled, inside the target's body only (in the background of
+the air stack it is noise over noise). ``as_published``: R of the readings as they are, in the whole field."""
 R_SCALED_FROM = (1.0, 3.0)
 """R that becomes 0 and 1 in the masked form: no attenuation in excess at the low energy, and bone mineral."""
 R_SCALED_LIMITS = (-0.5, 1.5)
@@ -148,9 +155,15 @@ class CalibratedPerceptualLoss(PerceptualDistance):
 
     Its weight beside a raw term of weight one was 0.05 in the paper.
 
+    The published R divides readings as they are, with the scanner's zero in numerator and denominator: with a zero of
+    2,000 counts all of R is drawn towards 1, with one of 0 the background is noise over noise. The masked form divides
+    attenuations: all images of its R stacks lie above the target's air level of the air segment
+    (:func:`dxa_monai.physics.calibration.above_air`; cB and cT are differences, in which a common zero cancels). The
+    stacks of high and low are those of the readings in both forms.
+
     Args:
         r: one of ``R_FORMS``.
-        mask_threshold_nepers: of the target's body mask in the masked form.
+        mask_threshold_nepers: of the target's body mask in the masked form, above its air.
         features: see :class:`PerceptualDistance`, also for the others and their errors.
         layer_weights: the first layer, the image itself, has none here.
         views_per_step: 1 to 9.
@@ -187,11 +200,13 @@ class CalibratedPerceptualLoss(PerceptualDistance):
         stacks = calibrated_stacks(scans)
         if self.r == "as_published":
             return stacks
+        level = air_level(target)
+        mask = body_mask(target, self.mask_threshold_nepers, level=level)
         r_indices = torch.tensor(stack_indices("r"), device=scans.device)
-        return stacks.index_copy(1, r_indices, self._masked_r(stacks, body_mask(target, self.mask_threshold_nepers)))
+        return stacks.index_copy(1, r_indices, self._masked_r(calibrated_stacks(above_air(scans, level)), mask))
 
     def _masked_r(self, stacks: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """R stacks ``(B, 3, 3, H, W)`` of the masked form: scaled, 0 outside ``mask``."""
+        """R stacks ``(B, 3, 3, H, W)`` of the masked form, from stacks of what is above the air; 0 outside ``mask``."""
         # Half the mask's threshold as smallest denominator: no target inside the mask is below it, and a prediction
         # that is gets a bounded gradient.
         smallest = 0.5 * self.mask_threshold_nepers / FULL_SCALE_NEPERS

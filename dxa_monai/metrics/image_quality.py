@@ -59,7 +59,8 @@ def nmae(prediction: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Normalised mean absolute error, ``sum |prediction - target| / sum |target|`` over channels and pixels of a scan.
 
     The paper reports NMAE without a definition. This one does not depend on the unit of the pixels and weighs every
-    pixel alike; division by the data range instead could not give the paper's 0.038 at 49.5 dB.
+    pixel alike; division by the data range instead could not give the paper's 0.038 at 49.5 dB. It does depend on the
+    scanner's zero, which the denominator holds in every pixel: compare it among scans of one scanner.
 
     Args:
         prediction: ``(B, 6, H, W)``.

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dxa_monai.physics.attenuation import mass_attenuation_cm2_g
+from dxa_monai.physics.attenuation import Layers, mass_attenuation_cm2_g
+from dxa_monai.physics.parameter_checks import layers as checked_layers
 from dxa_monai.scan.format import CHANNELS, SEGMENTS
 
 FloatArray = npt.NDArray[np.float64]
@@ -73,26 +74,45 @@ class BeamParameters:
 
 
 PRIOR_SD = BeamParameters(
-    kvp_low=3.0,
-    kvp_high=3.0,
+    kvp_low=4.0,
+    kvp_high=4.0,
     target_g_cm2=0.02,
-    filter_low_al_g_cm2=0.3,
-    filter_high_al_g_cm2=0.3,
-    filter_high_cu_g_cm2=0.5,
+    filter_low_al_g_cm2=0.4,
+    filter_high_al_g_cm2=0.4,
+    filter_high_cu_g_cm2=0.8,
     line_share_low=0.08,
     line_share_high=0.15,
-    detector_g_cm2=0.8,
+    detector_g_cm2=1.0,
 )
 """How far the values of another scanner of the same kind may lie from the defaults (one standard deviation)."""
+LOWEST = BeamParameters(60.0, 118.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.1)
+HIGHEST = BeamParameters(117.0, KVP_RANGE[1], 0.3, 8.0, 8.0, 10.0, _MAX_LINE_SHARE, _MAX_LINE_SHARE, 20.0)
+"""What a fit may not leave: the voltages that the bins hold and that keep low below high, and nothing negative."""
 
 
 @dataclass(frozen=True)
 class WheelSegments:
-    """What the wheel's segments are made of, as its maker states: (material, g/cm2) layers."""
+    """What the wheel's segments are made of, as its maker states: (material, g/cm2) layers.
 
-    air: tuple[tuple[str, float], ...] = ()
-    bone: tuple[tuple[str, float], ...] = (("bone_mineral", 0.9), ("acrylic", 1.0))
-    tissue: tuple[tuple[str, float], ...] = (("acrylic", 8.0),)
+    The defaults are those of :class:`dxa_monai.physics.acquisition.Acquisition`: segments of 12.5 mm, as the service
+    manual of a QDR-4500 says of the tissue segment. Lists (from JSON) become tuples.
+
+    Raises:
+        InputError: an unknown material, or no areal density from 0.
+    """
+
+    air: Layers = ()
+    bone: Layers = (("bone_mineral", 0.9), ("acrylic", 1.1486))
+    tissue: Layers = (("acrylic", 1.4875),)
+
+    def __post_init__(self) -> None:
+        for name in SEGMENTS:
+            object.__setattr__(self, name, checked_layers(f"wheel {name}", getattr(self, name)))
+
+    @classmethod
+    def thick(cls) -> WheelSegments:
+        """The wheel of :meth:`dxa_monai.physics.acquisition.Acquisition.ideal` and of cohorts made before 0.6."""
+        return cls(bone=(("bone_mineral", 0.9), ("acrylic", 1.0)), tissue=(("acrylic", 8.0),))
 
 
 def channel_weights(

@@ -98,7 +98,7 @@ def channels_and_slopes(
     x: torch.Tensor, offset: torch.Tensor, basis: torch.Tensor, directions: torch.Tensor, model: ScannerModel
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """G ``(6, N)`` at a_0 + P x, its derivatives ``(K, 6, N)`` along the materials of ``directions`` ``(3, K)``, and
-    the relative variance ``(6, N)`` of the signals.
+    the variance ``(6, N)`` of the logarithm of the signals by photons and rounding.
 
     The logarithm of a noisy signal lies above that of its mean by half of the relative variance on average.
     """
@@ -113,7 +113,8 @@ def channels_and_slopes(
     # No signal is more certain than the open beam's; half-solved pixels with negative mass may not outweigh all others.
     open_beam = (variance.sum(0) / weights.sum(0) ** 2).amin()
     relative_variance = torch.maximum((sums[count : 2 * count] / signal / signal).clamp_max(_MOST_VARIANCE), open_beam)
-    return -torch.log(signal), jacobian, relative_variance
+    # Rounding is done after the logarithm: the same everywhere.
+    return -torch.log(signal), jacobian, relative_variance + model.rounding_nepers**2 / 12.0
 
 
 def normal_matrix(jacobian: torch.Tensor, relative_variance: torch.Tensor) -> tuple[torch.Tensor, ...]:

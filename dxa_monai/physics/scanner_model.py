@@ -1,8 +1,7 @@
 """A calibrated model of one scanner: what its channels would read behind given areal densities.
 
-A lab calibrates once: it scans a step phantom, and :func:`calibrate_with_phantom` fits the parameters of
-:mod:`dxa_monai.physics.beam_model` to the patches' means. Without a phantom, :mod:`dxa_monai.analysis.scan_calibration`
-reads the wheel segments in people's scans.
+A lab calibrates once: it scans a step phantom (:mod:`dxa_monai.physics.phantom_calibration`). Without a phantom,
+:mod:`dxa_monai.analysis.scan_calibration` reads the wheel segments in people's scans.
 """
 
 from __future__ import annotations
@@ -18,21 +17,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.optimize import least_squares
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
 from dxa_monai.physics.attenuation import BODY_MATERIALS, MATERIALS, mass_attenuation_cm2_g
-from dxa_monai.physics.beam_model import ENERGY_KEV, KVP_RANGE, PRIOR_SD, BeamParameters, WheelSegments, channel_weights
-from dxa_monai.physics.calibration import MASK_THRESHOLD_NEPERS, body_mask
-from dxa_monai.physics.step_phantom import PHANTOM_MATERIALS, StepPhantom
-from dxa_monai.scan.format import FULL_SCALE_COUNTS, FULL_SCALE_NEPERS
+from dxa_monai.physics.beam_model import ENERGY_KEV, KVP_RANGE, BeamParameters, WheelSegments, channel_weights
+from dxa_monai.physics.stray import StraySignal
+from dxa_monai.scan.format import CHANNELS, FULL_SCALE_COUNTS, FULL_SCALE_NEPERS
 
 FloatArray = npt.NDArray[np.float64]
 
-_MODEL_ERROR_NEPERS = 3e-4
-"""How well Kramers' law can describe a real beam at best; keeps very precise patches from outweighing all others."""
-_MAX_NEPERS = 9.5  # beyond, few photons are left and the logarithm is biased
+_LATER = ("stray", "rounding_nepers", "energy_shift_mm", "zero_counts")
+"""What models before 0.6 do not hold."""
+_NUMBERS = ("photons_per_pixel", "residual_nepers", "full_scale_nepers", "rounding_nepers")
 
 
 @dataclass(frozen=True)
@@ -44,8 +41,13 @@ class ScannerModel:
         photons_per_pixel: photons behind the filters, from the noise in the open air.
         wheel: what the segments are made of.
         source: "nominal", "phantom" or "scan": what it was calibrated with.
-        residual_nepers: root mean square of what the fit leaves.
+        residual_nepers: root mean square of what the fit leaves, weighted by the photons.
         full_scale_nepers: what a raw value of 1 means.
+        stray: signal that has not come straight through a pixel; only a step phantom tells of it.
+        rounding_nepers: distance between the values that the export knows, one count of 14 bits by default.
+        energy_shift_mm: how far the low-energy image lies displaced along rows and columns.
+        zero_counts: what the six channels read in the open air of the scans that it was calibrated with; None: not
+            known. Every scan's zero is found in its own air; this one is for comparison.
     """
 
     beam: BeamParameters = field(default_factory=BeamParameters)
@@ -54,6 +56,10 @@ class ScannerModel:
     source: str = "nominal"
     residual_nepers: float = 0.0
     full_scale_nepers: float = FULL_SCALE_NEPERS
+    stray: StraySignal = field(default_factory=StraySignal)
+    rounding_nepers: float = FULL_SCALE_NEPERS / FULL_SCALE_COUNTS
+    energy_shift_mm: tuple[float, float] = (0.0, 0.0)
+    zero_counts: tuple[float, ...] | None = None
 
     @cached_property
     def _weights(self) -> tuple[FloatArray, FloatArray]:
@@ -68,6 +74,17 @@ class ScannerModel:
     def variance_weights(self) -> FloatArray:
         """``(E, 6)`` what each energy adds to the signal's variance, times photons per pixel."""
         return self._weights[1]
+
+    @cached_property
+    def wheel_nepers(self) -> FloatArray:
+        """``(6,)`` attenuation of each channel's segment of the wheel; 0 for the air segment's."""
+        signal = self.signal_weights.sum(axis=0)
+        return np.asarray(-np.log(signal / np.tile(signal[:2], len(signal) // 2)))
+
+    @property
+    def variance_per_photon(self) -> FloatArray:
+        """``(6,)`` relative variance of each channel in the open air, times photons per pixel."""
+        return np.asarray(self.variance_weights.sum(axis=0) / self.signal_weights.sum(axis=0) ** 2)
 
     @cached_property
     def _tensors(self) -> dict[tuple[torch.dtype, str], tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
@@ -89,40 +106,59 @@ class ScannerModel:
     def as_dict(self) -> dict[str, Any]:
         """What JSON can hold; :meth:`from_dict` undoes it."""
         stored = dataclasses.asdict(self)
+        stored["zero_counts"] = None if self.zero_counts is None else list(self.zero_counts)
+        stored["energy_shift_mm"] = list(self.energy_shift_mm)
         stored["wheel"] = {name: [list(layer) for layer in layers] for name, layers in stored["wheel"].items()}
         return stored
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any], source: str = "scanner model") -> ScannerModel:
-        """A model from :meth:`as_dict`'s form.
+        """A model from :meth:`as_dict`'s form; what one made before 0.6 does not hold has its default (none of it).
 
         Raises:
             InputError: names or values that cannot be; ``source`` (a path) begins the sentence.
         """
         try:
+            later = {name: value for name, value in cls().as_dict().items() if name in _LATER}
+            stored = {**later, **stored}
             wheel = {
-                name: tuple((str(layer), float(areal)) for layer, areal in layers)
+                str(name): tuple((str(layer), float(areal)) for layer, areal in layers)
                 for name, layers in stored["wheel"].items()
             }
-            beam = {str(name): float(value) for name, value in stored["beam"].items()}
-            numbers = {name: float(stored[name]) for name in ("photons_per_pixel", "residual_nepers")}
-            model = cls(
-                beam=BeamParameters(**beam),
-                wheel=WheelSegments(**wheel),
-                source=str(stored["source"]),
-                full_scale_nepers=float(stored["full_scale_nepers"]),
-                **numbers,
-            )
+            beam = BeamParameters(**{str(name): float(value) for name, value in stored["beam"].items()})
+            stray = StraySignal(**{str(name): float(value) for name, value in stored["stray"].items()})
+            numbers = {name: float(stored[name]) for name in _NUMBERS}
+            rows_mm, columns_mm = (float(shift) for shift in stored["energy_shift_mm"])
+            zero = None if stored["zero_counts"] is None else tuple(float(count) for count in stored["zero_counts"])
+            calibrated_with = str(stored["source"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{source}: expected a model as the calibration writes it, got {error!r}.") from error
-        layers = [layer for segment in dataclasses.astuple(model.wheel) for layer in segment]
-        unknown = [name for name, _ in layers if name not in MATERIALS]
+        unknown = [name for layers in wheel.values() for name, _ in layers if name not in MATERIALS]
         if unknown:
             raise InputError(f"{source}: expected materials among {', '.join(MATERIALS)}, got '{unknown[0]}'.")
+        try:
+            segments = WheelSegments(**wheel)
+        except (TypeError, InputError) as error:
+            raise InputError(f"{source}: expected the wheel as the calibration writes it, got {error}") from error
+        model = cls(
+            beam=beam,
+            wheel=segments,
+            source=calibrated_with,
+            stray=stray,
+            energy_shift_mm=(rows_mm, columns_mm),
+            zero_counts=zero,
+            **numbers,
+        )
+        layers = [layer for segment in dataclasses.astuple(model.wheel) for layer in segment]
         values = [*model.beam.as_vector(), *(areal for _, areal in layers), model.residual_nepers]
-        positive = [model.photons_per_pixel, model.full_scale_nepers]
-        if not np.isfinite([*values, *positive]).all() or min(values) < 0 or min(positive) <= 0:
-            raise InputError(f"{source}: expected finite numbers from 0, photons and full scale above, got {stored}.")
+        values += [*model.stray.as_vector(), model.rounding_nepers, *(model.zero_counts or ())]
+        positive = [model.photons_per_pixel, model.full_scale_nepers, 1.0 - model.stray.glare]
+        if not np.isfinite([*values, *positive, *model.energy_shift_mm]).all() or min(values) < 0 or min(positive) <= 0:
+            raise InputError(
+                f"{source}: expected finite numbers from 0, photons and full scale above, glare below 1, got {stored}."
+            )
+        if model.zero_counts is not None and len(model.zero_counts) != len(CHANNELS):
+            raise InputError(f"{source}: expected {len(CHANNELS)} zero_counts, got {len(model.zero_counts)}.")
         lowest, highest = KVP_RANGE
         if not lowest <= model.beam.kvp_low < model.beam.kvp_high <= highest:
             raise InputError(
@@ -151,79 +187,3 @@ def read_scanner_model(path: str | Path) -> ScannerModel:
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: expected a JSON file, got {error}.") from error
     return ScannerModel.from_dict(stored, str(path))
-
-
-def calibrate_with_phantom(
-    raw: torch.Tensor,
-    phantom: StepPhantom | None = None,
-    wheel: WheelSegments | None = None,
-    full_scale_nepers: float = FULL_SCALE_NEPERS,
-) -> ScannerModel:
-    """Fit a scanner from a scan of the step phantom.
-
-    Args:
-        raw: ``(6, H, W)`` scan of the phantom in [0, 1].
-        phantom: its layout.
-        wheel: what the segments are made of.
-        full_scale_nepers: what a raw value of 1 means.
-
-    Raises:
-        InputError: the scan does not show the phantom.
-    """
-    phantom = StepPhantom() if phantom is None else phantom
-    wheel = WheelSegments() if wheel is None else wheel
-    if tuple(raw.shape) != (6, *phantom.shape):
-        raise InputError(f"step phantom: expected shape (6, {phantom.shape[0]}, {phantom.shape[1]}), got {raw.shape}.")
-    mean, error = phantom.patch_statistics(raw * full_scale_nepers)
-    used = mean < _MAX_NEPERS
-    used[-1, :2] = False  # the open beam itself, cut off at 0 counts
-    areal = np.vstack([phantom.patches_g_cm2, np.zeros(len(PHANTOM_MATERIALS))])
-    attenuation = np.stack([mass_attenuation_cm2_g(name, ENERGY_KEV) for name in PHANTOM_MATERIALS])
-    transmission = np.exp(-areal @ attenuation)
-    with np.errstate(invalid="ignore"):  # a constant scan has no correlation: NaN, which is not 0.9 either
-        correlation = np.corrcoef(areal.sum(axis=1), mean[:, 0])[0, 1]
-    if not correlation >= 0.9:
-        raise InputError("step phantom: expected patches whose attenuation rises with their mass, got another object.")
-    sigma = np.hypot(error, _MODEL_ERROR_NEPERS)
-
-    def residuals(steps: FloatArray) -> FloatArray:
-        signal, _ = channel_weights(stepped_parameters(steps), wheel)
-        return np.concatenate([((-np.log(transmission @ signal) - mean) / sigma)[used], steps])
-
-    beam = stepped_parameters(least_squares(residuals, np.zeros(len(PRIOR_SD.as_vector()))).x)
-    left = (-np.log(transmission @ channel_weights(beam, wheel)[0]) - mean)[used]
-    model = ScannerModel(beam, 1.0, wheel, "phantom", float(np.sqrt((left**2).mean())), full_scale_nepers)
-    return dataclasses.replace(model, photons_per_pixel=photons_from_open_air(raw, model))
-
-
-def photons_from_open_air(raw: torch.Tensor, model: ScannerModel) -> float:
-    """Photons per pixel and channel, from how much the wheel segments' channels vary in the open air.
-
-    Args:
-        raw: ``(6, H, W)`` any scan of the scanner in [0, 1].
-        model: the scanner, its photons not yet known.
-
-    Raises:
-        InputError: fewer than 100 pixels of open air.
-    """
-    air = open_air(raw, model.full_scale_nepers)
-    if int(air.sum()) < 100:
-        raise InputError(f"scan: expected at least 100 pixels of open air around the body, got {int(air.sum())}.")
-    nepers = raw[2:, air].double().numpy() * model.full_scale_nepers
-    expected = model.variance_weights.sum(axis=0)[2:] / model.signal_weights.sum(axis=0)[2:] ** 2
-    # One count of 14 bits is as wide as the noise of a few million photons.
-    rounding = (model.full_scale_nepers / FULL_SCALE_COUNTS) ** 2 / 12.0
-    measured = np.maximum(nepers.var(axis=1, ddof=1) - rounding, 1e-12)
-    return float(np.exp(np.mean(np.log(expected / measured))))
-
-
-def open_air(raw: torch.Tensor, full_scale_nepers: float = FULL_SCALE_NEPERS) -> torch.Tensor:
-    """``(H, W)`` bool: pixels two away from anything that attenuates. ``raw`` is ``(6, H, W)``."""
-    body = body_mask(raw[None], MASK_THRESHOLD_NEPERS, full_scale_nepers).float()
-    return torch.nn.functional.max_pool2d(body, 5, stride=1, padding=2)[0, 0] == 0
-
-
-def stepped_parameters(steps: FloatArray) -> BeamParameters:
-    """Parameters that many prior standard deviations from the default, none of them negative."""
-    values = BeamParameters().as_vector() + np.asarray(steps) * PRIOR_SD.as_vector()
-    return BeamParameters.from_vector(np.maximum(values, 0.0))

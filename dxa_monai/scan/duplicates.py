@@ -111,7 +111,7 @@ def near_duplicates(
 
 
 def _above_air(counts: Counts) -> npt.NDArray[np.float32]:
-    """Mean attenuation ``(H, W)`` of all channels above the open beam; 0 outside the body."""
+    """Mean attenuation ``(H, W)`` of all channels above the open air; 0 outside the body."""
     attenuation, air, body = body_pixels(counts)
     return np.where(body, attenuation - air, 0.0).astype(np.float32)
 

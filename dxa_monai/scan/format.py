@@ -2,7 +2,8 @@
 
 A raw scan holds six log-attenuation images. In memory it is float32 ``(6, 150, 109)`` in [0, 1]; on disk it is unsigned
 14-bit ``(150, 109, 6)``, channel last, the layout of the published code. 1.0 = 16383 counts = 12 nepers relative to the
-open beam in the air segment. Rows run from head to feet, columns from the patient's right to left.
+open beam in the air segment, above the scanner's zero: what it reads in open air (electronics, table, mat) need not be
+0. Rows run from head to feet, columns from the patient's right to left.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ PIXEL_SPACING_MM = (13.0, 6.06)
 """Nominal distance between rows and between columns (195 x 66 cm field); override it if the scanner says otherwise."""
 
 _BODY_COUNTS = 0.5 / FULL_SCALE_NEPERS * FULL_SCALE_COUNTS
-"""How far a pixel lies above the open beam to be called body: 0.5 nepers, about 2.5 cm of soft tissue at 60 keV."""
+"""How far a pixel lies above the open air to be called body: 0.5 nepers, about 2.5 cm of soft tissue at 60 keV."""
 _BACKGROUND_PERCENTILE = 5.0
 _SMALLEST_BODY_FRACTION = 0.01
 """With fewer body pixels than this a scan is taken as empty, so that a few bad pixels judge nothing."""
@@ -73,6 +74,24 @@ def channel_index(channels: Sequence[str], source: object) -> list[int]:
             f"{source}: expected the channels {', '.join(CHANNELS)} in any order, got {', '.join(declared) or 'none'}."
         )
     return [declared.index(name) for name in CHANNELS]
+
+
+def checked_zero_counts(zero_counts: Sequence[float]) -> tuple[float, ...]:
+    """What each channel of ``CHANNELS`` reads in open air, as a user declares it.
+
+    Raises:
+        InputError: not six numbers in 0..16383.
+    """
+    try:
+        values = tuple(float(value) for value in zero_counts)
+    except (TypeError, ValueError):
+        values = ()
+    if len(values) != len(CHANNELS) or not all(0 <= value <= FULL_SCALE_COUNTS for value in values):
+        raise InputError(
+            f"zero_counts: expected what {', '.join(CHANNELS)} read in open air, six numbers in "
+            f"0..{FULL_SCALE_COUNTS}, got {zero_counts}."
+        )
+    return values
 
 
 def check_counts(
@@ -158,30 +177,42 @@ def body_pixels(counts: Array) -> tuple[npt.NDArray[np.float32], float, npt.NDAr
 def check_energy_order(counts: Array, source: object) -> None:
     """Refuse a scan whose low-energy channels attenuate less than its high-energy ones.
 
-    X-rays of the lower tube voltage are attenuated more in every material of a body and of the wheel, so over the body
-    the median of ``low - high`` is positive in every segment. Body is where the mean of all channels, which a swap does
-    not change, lies 0.5 nepers above the open beam (5th percentile). A scan with less than 1 % of such pixels is taken
-    as empty and not judged.
+    X-rays of the lower tube voltage are attenuated more in every material of a body, so over the body the median of
+    ``low - high`` is positive in every segment, of what lies above the open air: zeros of channels differ. Open air is
+    the 5 % of the pixels with the lowest mean of all channels, which a swap does not change; body is where that mean
+    lies 0.5 nepers above. An inverted scan passes that, but reads more at the sides of the field than in the middle and
+    low energy below high energy as it is; it is refused, too. A scan with less than 1 % of body is taken as empty and
+    not judged.
 
     Args:
         counts: ``(H, W, 6)``, channels as in ``CHANNELS``.
         source: path or name that an error sentence begins with.
 
     Raises:
-        InputError: the median is not positive in some segment.
+        InputError: the median is not positive in some segment, or the scan is inverted.
     """
     pixels = np.asarray(counts, dtype=np.float32)
-    _, _, body = body_pixels(pixels)
+    attenuation, air, body = body_pixels(pixels)
     if np.count_nonzero(body) < _SMALLEST_BODY_FRACTION * body.size:
         return
-    inside = pixels[body]
-    differences = inside[:, LOW_CHANNELS] - inside[:, HIGH_CHANNELS]
-    if (np.count_nonzero(differences > 0, axis=0) > len(differences) / 2).all():
+    inside, zero = pixels[body], pixels[attenuation <= air].mean(axis=0)
+    as_read = inside[:, LOW_CHANNELS] - inside[:, HIGH_CHANNELS]
+    in_air = zero[[*LOW_CHANNELS]] - zero[[*HIGH_CHANNELS]]
+    if all((np.count_nonzero(as_read > level, axis=0) > len(as_read) / 2).all() for level in (0.0, in_air)):
         return  # where most are positive the median is: no need to sort
-    difference = np.median(differences, axis=0)
+    difference = np.median(as_read, axis=0)
+    if not ((difference <= 0).any() and _is_inverted(attenuation)):
+        difference = difference - in_air
     swapped = [f"{segment} {value:+.0f}" for segment, value in zip(SEGMENTS, difference, strict=True) if value <= 0]
     if swapped:
         raise InputError(
             f"{source}: expected low energy to attenuate more than high energy in the body, "
             f"got a median of low minus high of {', '.join(swapped)} counts (are the channels in another order?)."
         )
+
+
+def _is_inverted(attenuation: npt.NDArray[np.float32]) -> bool:
+    """Whether the sides of the field, a tenth of it each, read more than its middle fifth."""
+    side, middle = max(attenuation.shape[1] // 10, 1), attenuation.shape[1] // 2
+    sides = np.concatenate([attenuation[:, :side], attenuation[:, -side:]], axis=1)
+    return float(np.median(sides)) > float(np.median(attenuation[:, max(middle - side, 0) : middle + side]))

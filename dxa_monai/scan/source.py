@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from dxa_monai.errors import InputError
-from dxa_monai.scan.format import SCAN_SHAPE, channel_index, channels_first
+from dxa_monai.scan.format import SCAN_SHAPE, channel_index, channels_first, checked_zero_counts
 from dxa_monai.scan.io import RawScan, checked_spacing, load_scan
 
 
@@ -25,14 +25,16 @@ class ScanSource:
         channels: order of the channels in the files; None: as a file declares, else ``CHANNELS``.
         pixel_spacing_mm: distance between rows and between columns; None: the file's, else the nominal one.
         spatial_shape: rows and columns that a scan must have; None takes any.
+        zero_counts: what each channel reads in open air, in the order of ``CHANNELS``; None: found in every scan.
 
     Raises:
-        InputError: the arguments are no channel order, no spacing or no shape.
+        InputError: the arguments are no channel order, no spacing, no shape or no counts.
     """
 
     channels: Sequence[str] | None = None
     pixel_spacing_mm: Sequence[float] | None = None
     spatial_shape: Sequence[int] | None = SCAN_SHAPE
+    zero_counts: Sequence[float] | None = None
 
     def __post_init__(self) -> None:
         if self.channels is not None:
@@ -42,6 +44,8 @@ class ScanSource:
             object.__setattr__(self, "pixel_spacing_mm", checked_spacing(self.pixel_spacing_mm, "pixel_spacing_mm"))
         if self.spatial_shape is not None:
             object.__setattr__(self, "spatial_shape", _checked_shape(self.spatial_shape))
+        if self.zero_counts is not None:
+            object.__setattr__(self, "zero_counts", checked_zero_counts(self.zero_counts))
 
     def read(self, path: str | os.PathLike[str]) -> RawScan:
         """Counts and pixel spacing of a file.
@@ -86,11 +90,12 @@ class ScanSource:
         return cls(**recorded)
 
     def with_undeclared_from(self, other: ScanSource) -> ScanSource:
-        """This source; where it declares no channels or no spacing, those of another one."""
+        """This source; where it declares no channels, spacing or zero, those of another one."""
         return ScanSource(
             other.channels if self.channels is None else self.channels,
             other.pixel_spacing_mm if self.pixel_spacing_mm is None else self.pixel_spacing_mm,
             self.spatial_shape,
+            other.zero_counts if self.zero_counts is None else self.zero_counts,
         )
 
 

@@ -25,7 +25,9 @@ _COHORT = "cohort.json"
 class NoiseFloorFile:
     """Write ``noise_floor.json`` into a run's folder as it starts: the noise floor of each view of its loss.
 
-    The truth of a virtual scan is sent through the cohort's own acquisition without noise. Real scans have no known
+    The truth of a virtual scan is sent through the cohort's own acquisition without noise: with its pedestal, its table
+    and an even mat, but without what is drawn for every scan anew (drift, uneven mat, motion, gains of columns). Two
+    scans of one person differ by these as well, so they belong to the floor as the photons do. Real scans have no known
     truth: nothing is written for them, nor for a loss without perceptual terms, nor by a run that is resumed.
 
     Args:

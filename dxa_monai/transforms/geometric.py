@@ -18,6 +18,7 @@ from monai.data.meta_obj import get_track_meta
 from monai.transforms import RandomizableTransform
 from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
 
+from dxa_monai.physics.calibration import air_level
 from dxa_monai.scan.format import PIXEL_SPACING_MM
 from dxa_monai.transforms.same_for_all_keys import SameForAllKeysd
 
@@ -50,14 +51,16 @@ class FieldGeometry:
 def move_in_field(
     image: torch.Tensor, geometry: FieldGeometry, pixel_spacing_mm: tuple[float, float] = PIXEL_SPACING_MM
 ) -> torch.Tensor:
-    """The image as it would look with the body moved: bilinear interpolation, the border repeated outside the field.
+    """The image as it would look with the body moved: bilinear interpolation, open air outside the field.
 
-    The border is repeated because the background is not zero: the bone and tissue channels hold the attenuation of
-    the calibration wheel there. Interpolation averages neighbouring pixels, so a moved scan is less noisy than a
-    taken one.
+    What comes in from outside reads what each channel of this scan reads in open air
+    (:func:`dxa_monai.physics.calibration.air_level`): the scanner's zero, its table, and the attenuation of the
+    calibration wheel. It has no noise. A body that reached over the border ends there. Interpolation averages
+    neighbouring pixels, so a moved scan is less noisy than a taken one. The table moves with the body; its profile
+    across columns is small beside what that changes.
 
     Args:
-        image: ``(C, H, W)``.
+        image: ``(C, H, W)``, a raw scan.
         geometry: where the body goes.
         pixel_spacing_mm: distance between rows and between columns.
 
@@ -68,8 +71,10 @@ def move_in_field(
         return image
     theta = _backward_map(geometry, tuple(image.shape[-2:]), pixel_spacing_mm).to(image.device)
     grid = F.affine_grid(theta[None], [1, *image.shape], align_corners=False)
-    moved = F.grid_sample(image[None].float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return moved[0]
+    scan = image[None].float()
+    air = air_level(scan)
+    moved = F.grid_sample(scan - air, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    return (moved + air)[0]
 
 
 def _backward_map(

@@ -12,9 +12,10 @@ from dxa_monai.analysis.landmarks import Landmarks
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.agreement import dice
 from dxa_monai.physics.acquisition import Acquisition
-from dxa_monai.physics.scanner_model import ScannerModel, calibrate_with_phantom
+from dxa_monai.physics.phantom_calibration import calibrate_with_phantom
+from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.physics.step_phantom import StepPhantom
-from dxa_monai.scan.format import SCAN_SHAPE, pixel_area_cm2
+from dxa_monai.scan.format import SCAN_SHAPE, channels_first, pixel_area_cm2
 from dxa_monai.scan.regions import regional_totals
 from dxa_monai.scan.truth import load_truth
 from tests.analysis.cohort import cohort_rows, raw_scan
@@ -88,9 +89,8 @@ def test_a_larger_pixel_holds_more(analysed: BodyComposition, model: ScannerMode
 
 
 def test_a_refused_scan_has_no_numbers(model: ScannerModel) -> None:
-    air = torch.zeros(6, *SCAN_SHAPE)
-    air[2:] = torch.tensor([0.037, 0.067, 0.081, 0.105])[:, None, None] + 1e-4 * torch.randn(4, *SCAN_SHAPE)
-    found = analyse_scan(air, model)
+    air = Acquisition().scan(torch.zeros(1, 3, *SCAN_SHAPE), torch.Generator().manual_seed(0))[0]
+    found = analyse_scan(torch.from_numpy(channels_first(air)), model)
     assert found.refused
     assert found.totals == {}
     assert [flag.name for flag in found.flags] == ["empty_scan"]

@@ -108,6 +108,40 @@ def test_evaluation_is_tracked(tmp_path: Path) -> None:
     assert tracked.data.metrics["phantom/total_fat_g_rmse"] == pytest.approx(expected, rel=1e-4)
 
 
+def test_effects_of_the_scanner_are_evaluated_and_tracked(tmp_path: Path) -> None:
+    run(
+        config_file=_config("scanner_effects.json", "mlflow_evaluation.json"),
+        bundle_root=str(tmp_path),
+        dataset_dir=str(cohort_manifest().parent),
+        output_dir=str(tmp_path / "out"),
+        people=2,
+        scanners=1,
+        calibrations=["phantom"],
+        effects=["dead_column"],
+        workers=0,
+    )
+    (row,) = pd.read_csv(tmp_path / "out" / "scanner_effects.csv").to_dict("records")
+    assert (row["effect"], row["calibration"], row["scans"], row["told_share"]) == ("dead_column", "phantom", 2, 1.0)
+    assert (tmp_path / "out" / "scanner_effects.png").is_file()
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path}/runs/mlflow.db")
+    (tracked,) = client.search_runs([client.get_experiment_by_name("dxa_body_composition").experiment_id])
+    assert tracked.data.params["effects"] == "['dead_column']"
+    assert sum(tracked.data.metrics.values()) == 1
+
+
+def test_an_unknown_effect_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps the error, the sentence is what counts
+        run(
+            config_file=_config("scanner_effects.json"),
+            dataset_dir=str(cohort_manifest().parent),
+            output_dir=str(tmp_path / "out"),
+            effects=["gravity"],
+        )
+    sentence = describe_user_error(caught.value)
+    assert sentence is not None
+    assert "effects: expected some of none, table, " in sentence
+
+
 def test_a_missing_manifest_is_told(tmp_path: Path) -> None:
     with pytest.raises(Exception) as caught:  # noqa: PT011 - MONAI wraps the error, the sentence is what counts
         run(

@@ -21,6 +21,7 @@ from dxa_monai.evaluation.measures import (
     RIDGE_ARM,
     SILHOUETTE_ARM,
     MeasuresTask,
+    _read,
     baseline_predictions,
     format_means,
     predict_measures,
@@ -36,6 +37,7 @@ from dxa_monai.scan.splits import Split, split_by_subject
 from dxa_monai.scan.statistics import image_statistics
 from tests.bundles.networks import TRUNK, tiny_regressor
 from tests.evaluation.run_folders import run_folder
+from tests.lying_bodies import SCANNERS, lying_bodies
 
 SOURCE = ScanSource()
 MEASURES = ("width_cm", "noise_cm")
@@ -75,6 +77,20 @@ def test_ridge_reads_what_is_in_the_image_and_nothing_else(bars: list[Row]) -> N
     for arm in (RIDGE_ARM, SILHOUETTE_ARM):
         assert error[arm][0] < 0.25 * error[MEAN_ARM][0]
         assert error[arm][1] < 2.0 * error[MEAN_ARM][1]
+
+
+def test_silhouettes_do_not_depend_on_the_scanner(tmp_path: Path) -> None:
+    silhouettes = []
+    for name, acquisition in SCANNERS.items():
+        counts = acquisition.scan(lying_bodies(), torch.Generator().manual_seed(0))
+        rows = [{"scan": str(tmp_path / f"{name}{place}.npy")} for place in range(len(counts))]
+        for row, each in zip(rows, counts, strict=True):
+            save_scan(RawScan(each), Path(row["scan"]))
+        silhouettes.append(_read(rows, SOURCE)[0])
+    ideal, realistic = silhouettes
+    assert (ideal != realistic).sum(axis=1).max() < 60
+    assert (ideal.sum(axis=1) > 3000).all()
+    assert (ideal.mean(axis=1) < 0.5).all()
 
 
 def test_networks_and_baselines_read_scans_through_the_source(bars: list[Row], tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ from dxa_monai.evaluation.scans import (
 )
 from dxa_monai.networks.vae import DXAVAE
 from dxa_monai.physics.acquisition import Acquisition
-from dxa_monai.physics.scanner_model import ScannerModel, calibrate_with_phantom
+from dxa_monai.physics.phantom_calibration import calibrate_with_phantom
+from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.physics.step_phantom import StepPhantom
 from dxa_monai.scan.format import CHANNELS
 from dxa_monai.scan.io import RawScan, load_scan, save_scan

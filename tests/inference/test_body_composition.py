@@ -20,11 +20,12 @@ from dxa_monai.physics.scanner_model import read_scanner_model
 from dxa_monai.physics.step_phantom import StepPhantom
 from dxa_monai.scan.format import unit_to_counts
 from dxa_monai.scan.io import RawScan, load_scan, save_scan
+from dxa_monai.scan.source import ScanSource
 from tests.analysis.cohort import cohort_manifest
 
 
-def analyse(source: Path, output: Path, **arguments: Any) -> list[dict[str, str]]:
-    path = analyse_scans(collect_rows(source), output, progress=False, **arguments)
+def analyse(folder: Path, output: Path, **arguments: Any) -> list[dict[str, str]]:
+    path = analyse_scans(collect_rows(folder), output, progress=False, **arguments)
     return list(csv.DictReader(path.open()))
 
 
@@ -97,7 +98,8 @@ def _damage(name: str, folder: Path) -> None:
     elif name == "empty":
         save_scan(RawScan(np.broadcast_to(counts[0, 0], counts.shape).copy()), victim)
     elif name == "no air":
-        save_scan(RawScan(np.minimum(counts + 600, 16383).astype(np.uint16)), victim)
+        rough = np.random.default_rng(0).uniform(0.6, 1.0, (*counts.shape[:2], 1))
+        save_scan(RawScan((counts[70, 54] * rough).astype(np.uint16)), victim)
     elif name == "arm":
         arm = np.broadcast_to(counts[0, 0], counts.shape).copy()
         arm[40:90, 5:20] = counts[40:90, 5:20]
@@ -124,6 +126,27 @@ def test_a_bad_scan_gets_a_sentence_and_the_run_goes_on(
     assert bad["flags"] == flag
     assert bad["total_fat_g"] == ""
     assert float(good["total_fat_g"]) > 0.0
+
+
+def test_a_zero_that_is_not_0_is_found_and_changes_nothing(scans: Path, tmp_path: Path) -> None:
+    """Electronics that add the same to all channels, or what a channel reads in open air declared."""
+    before = [float(row["total_fat_g"]) for row in analyse(scans, tmp_path / "before")]
+    files = sorted(scans.glob("*.npy"))
+    for file in files:
+        save_scan(RawScan(load_scan(file).counts + np.uint16(700)), file)
+    raised = analyse(scans, tmp_path / "raised")
+    assert [float(row["total_fat_g"]) for row in raised] == pytest.approx(before, abs=100.0)
+    zero = json.loads((tmp_path / "raised" / f"{files[0].stem}.json").read_text())["zero"]
+    assert zero["source"] == "open air"
+    declared = ScanSource(zero_counts=zero["counts"])
+    model = tmp_path / "raised" / "scanner_model.json"
+    rows = analyse(scans, tmp_path / "declared", source=declared, scanner_model=model)
+    assert float(rows[0]["total_fat_g"]) == pytest.approx(before[0], abs=1000.0)
+    assert "zero_mismatch" not in rows[0]["flags"]
+    wrong = ScanSource(zero_counts=[count + 30 for count in zero["counts"]])
+    rows = analyse(scans, tmp_path / "wrong", source=wrong, scanner_model=model)
+    assert "zero_mismatch" in rows[0]["flags"]
+    assert "declared zero" in (tmp_path / "wrong" / f"{files[0].stem}.json").read_text()
 
 
 def _outside(content: dict[str, Any]) -> None:
@@ -180,6 +203,7 @@ def test_calibration_is_chosen_and_told(scans: Path, tmp_path: Path) -> None:
         assert row["scanner"] == name
         fat[name] = float(row["total_fat_g"])
         assert ("scanner_mismatch" in row["flags"]) == (name == "nominal scanner")
+        assert ("no_phantom" in row["flags"]) == (name == "scan")
     assert fat["scan"] == pytest.approx(fat["phantom"], abs=1500.0)
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES, BodyComposition
-from dxa_monai.analysis.quality import Flag
+from dxa_monai.analysis.flags import Flag
 from dxa_monai.errors import InputError
 from dxa_monai.inference.report import (
     as_report,
@@ -19,6 +20,7 @@ from dxa_monai.inference.report import (
     write_composition_table,
     write_report,
 )
+from dxa_monai.physics.correction import find_correction
 from dxa_monai.physics.scanner_model import ScannerModel
 
 TOTALS = {
@@ -32,7 +34,8 @@ ROW = {"scan_id": "A", "subject_id": "P", "scan": "/data/somewhere/A.npy", "sex"
 def analysis(*flags: Flag, totals: dict[str, float] = TOTALS) -> BodyComposition:
     empty = np.zeros((2, 2), dtype=bool)
     areal = np.zeros((3, 2, 2), dtype=np.float32)
-    return BodyComposition(areal, empty, None, False, empty.astype(np.uint8), totals, flags)
+    correction = find_correction(torch.zeros(6, 30, 20), ScannerModel())
+    return BodyComposition(areal, empty, None, False, empty.astype(np.uint8), totals, flags, correction)
 
 
 def test_a_report_comes_back_from_its_file(tmp_path: Path) -> None:

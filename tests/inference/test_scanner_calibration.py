@@ -9,7 +9,8 @@ import torch
 from dxa_monai.errors import InputError
 from dxa_monai.inference.scanner_calibration import calibrate_scanner
 from dxa_monai.physics.acquisition import Acquisition
-from dxa_monai.physics.scanner_model import calibrate_with_phantom, read_scanner_model
+from dxa_monai.physics.phantom_calibration import calibrate_with_phantom
+from dxa_monai.physics.scanner_model import read_scanner_model
 from dxa_monai.physics.step_phantom import StepPhantom
 from dxa_monai.scan.format import CHANNELS, unit_to_counts
 from dxa_monai.scan.io import RawScan, save_scan

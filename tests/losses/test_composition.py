@@ -11,16 +11,20 @@ from dxa_monai.losses.elementary import KLDivergence, PixelL1
 from dxa_monai.losses.weighted import Term, WeightedLoss
 from dxa_monai.networks.vae import VAEOutput
 from dxa_monai.physics.acquisition import Acquisition
+from tests.lying_bodies import SCANNERS
 
 
 def _areal_density() -> torch.Tensor:
-    """A limb of fat around lean with a bone in it, ``(1, 3, 40, 40)`` g/cm2."""
-    x = torch.linspace(-12.0, 12.0, 40)
-    outer = 2.0 * (49.0 - x**2).clamp_min(0.0).sqrt()
-    inner = 2.0 * (25.0 - x**2).clamp_min(0.0).sqrt()
+    """A limb of fat around lean with a bone in it, ``(1, 3, 40, 40)`` g/cm2.
+
+    It tapers and lies askew: what is straight is taken for a table.
+    """
+    x = torch.linspace(-12.0, 12.0, 40) - torch.linspace(-3.0, 3.0, 40)[:, None]
+    radius = torch.linspace(8.0, 4.0, 40)[:, None]
+    outer = 2.0 * (radius**2 - x**2).clamp_min(0.0).sqrt()
+    inner = 2.0 * ((0.7 * radius) ** 2 - x**2).clamp_min(0.0).sqrt()
     bone = 1.5 * (x.abs() < 1.2)
-    profile = torch.stack([0.9 * (outer - inner), inner, bone])
-    areal = profile[None, :, None, :].expand(1, 3, 40, 40).clone()
+    areal = torch.stack([0.9 * (outer - inner), inner, bone])[None]
     areal[:, :, :4] = 0.0
     areal[:, :, -4:] = 0.0
     return areal
@@ -31,19 +35,17 @@ def output_of(reconstruction: torch.Tensor) -> VAEOutput:
     return VAEOutput(reconstruction, latent, latent)
 
 
-@pytest.fixture(scope="module")
-def scans() -> dict[str, torch.Tensor]:
-    acquisition = Acquisition()
+@pytest.fixture(scope="module", params=SCANNERS.values(), ids=SCANNERS.keys())
+def scans(request: pytest.FixtureRequest) -> dict[str, torch.Tensor]:
+    acquisition: Acquisition = request.param
     areal = _areal_density()
     fatter = areal.clone()
     fatter[:, 0] *= 1.2
     much_fatter = areal.clone()
     much_fatter[:, 0] *= 1.4
-    return {
-        "target": acquisition.forward(areal),
-        "fatter": acquisition.forward(fatter),
-        "much_fatter": acquisition.forward(much_fatter),
-    }
+    noise = torch.Generator().manual_seed(0)
+    named = {"target": areal, "fatter": fatter, "much_fatter": much_fatter}
+    return {name: acquisition.forward(each, noise).clamp(0.0, 1.0) for name, each in named.items()}
 
 
 def test_the_scan_itself_has_no_loss_and_more_fat_has_more(scans: dict[str, torch.Tensor]) -> None:
@@ -56,7 +58,7 @@ def test_the_scan_itself_has_no_loss_and_more_fat_has_more(scans: dict[str, torc
 def test_outside_of_the_body_nothing_counts(scans: dict[str, torch.Tensor]) -> None:
     loss = CompositionLoss()
     changed = scans["fatter"].clone()
-    changed[:, :, :3] = 0.4
+    changed[:, :, :2] = 0.4  # the correction of a pixel looks at those beside it
     values = [float(loss(output_of(prediction), scans["target"])) for prediction in (changed, scans["fatter"])]
     assert values[0] == pytest.approx(values[1])
 
@@ -68,6 +70,26 @@ def test_a_step_against_the_gradient_lowers_it(scans: dict[str, torch.Tensor]) -
     (gradient,) = torch.autograd.grad(before, prediction)
     after = loss(output_of(prediction.detach() - 1e-4 * gradient / gradient.norm()), scans["target"])
     assert float(after) < float(before.detach())
+
+
+def test_gradient_agrees_with_finite_differences(scans: dict[str, torch.Tensor]) -> None:
+    """Along the way to the target, in single precision."""
+    loss, prediction = CompositionLoss(), scans["fatter"].clone().requires_grad_(True)
+    (gradient,) = torch.autograd.grad(loss(output_of(prediction), scans["target"]), prediction)
+    way = scans["target"] - scans["fatter"]
+    with torch.no_grad():
+        after, before = (loss(output_of(prediction + step * way), scans["target"]) for step in (0.01, -0.01))
+    assert float(after - before) / 0.02 == pytest.approx(float((gradient * way).sum()), rel=0.05)
+
+
+def test_each_scan_of_a_batch_has_a_correction_of_its_own(scans: dict[str, torch.Tensor]) -> None:
+    """The second pair reads another zero; alone it costs the same."""
+    loss, target, prediction = CompositionLoss(), scans["target"], scans["fatter"]
+    alone = float(loss(output_of(prediction), target))
+    zero = 0.05
+    both = loss(output_of(torch.cat([prediction, prediction + zero])), torch.cat([target, target + zero]))
+    assert float(both) == pytest.approx(alone, rel=0.02)
+    assert float(loss(output_of(prediction), target + zero)) > 2.0 * alone
 
 
 @pytest.mark.parametrize("fill", [-3.0, 0.0, 1.0, 7.0])

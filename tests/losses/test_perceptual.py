@@ -19,7 +19,7 @@ from dxa_monai.losses.perceptual import (
 )
 from dxa_monai.losses.vgg import VGGFeatures
 from dxa_monai.networks.vae import VAEOutput
-from dxa_monai.physics.calibration import STACKS, body_mask, calibrated_stacks
+from dxa_monai.physics.calibration import STACKS, above_air, air_level, body_mask, calibrated_stacks
 from tests.losses.conftest import body
 
 MakeLoss = Callable[..., PerceptualDistance]
@@ -69,6 +69,7 @@ def naive_stack(
     if not name.endswith("_r") or loss.r == "as_published":
         return p_stacks[:, STACKS.index(name)], t_stacks[:, STACKS.index(name)]
     inside = body_mask(t, loss.mask_threshold_nepers)
+    p_stacks, t_stacks = (calibrated_stacks(above_air(scan, air_level(t))) for scan in (p, t))
     floor = 0.5 * loss.mask_threshold_nepers / 12.0
     high, low = (STACKS.index(name.replace("_r", kind)) for kind in ("_high", "_low"))
     a, b = (
@@ -79,7 +80,11 @@ def naive_stack(
 
 
 @each_loss
-def test_one_batched_pass_equals_the_naive_loops(make: MakeLoss, scans: torch.Tensor, full_vgg: VGGFeatures) -> None:
+@pytest.mark.parametrize("zero", [0.0, 0.12])
+def test_one_batched_pass_equals_the_naive_loops(
+    make: MakeLoss, zero: float, scans: torch.Tensor, full_vgg: VGGFeatures
+) -> None:
+    scans = scans + zero
     loss, prediction = make(features=full_vgg), noisy(scans)
     with torch.no_grad():
         value = loss(output_of(prediction), scans)
@@ -125,6 +130,27 @@ def test_background_of_r_counts_only_as_published(scans: torch.Tensor, short_vgg
     assert published.min() > 0.01
 
 
+def test_a_zero_of_the_scanner_does_not_change_the_masked_r(scans: torch.Tensor, short_vgg: VGGFeatures) -> None:
+    """As published it pulls all R towards one value, and their differences towards none."""
+    zero = torch.tensor([0.12, 0.125] * 3)[:, None, None]
+    r_views = [STACKS.index(name) for name in STACKS if name.endswith("_r")]
+    inside = body_mask(scans, 1.0)
+    prediction = torch.where(inside, noisy(scans), scans)
+    with torch.no_grad():
+        distances = {
+            r: [
+                CalibratedPerceptualLoss(r, features=short_vgg).view_distances(
+                    prediction + shift, scans + shift, r_views
+                )
+                for shift in (torch.zeros(1), zero)
+            ]
+            for r in ("masked", "as_published")
+        }
+    torch.testing.assert_close(*distances["masked"], rtol=1e-3, atol=1e-6)
+    without, diluted = distances["as_published"]
+    assert (diluted < 0.8 * without).all()
+
+
 def test_the_mask_is_the_targets(scans: torch.Tensor, short_vgg: VGGFeatures) -> None:
     """A prediction cannot get rid of the R term by predicting no body, or gain one outside the target."""
     loss = CalibratedPerceptualLoss(features=short_vgg)
@@ -160,8 +186,9 @@ def test_a_hopeless_prediction_has_a_bounded_gradient(
 
 
 @each_loss
-def test_gradient_agrees_with_finite_differences(make: MakeLoss) -> None:
-    scans = body(16, 12)[1:].double() + 0.02
+@pytest.mark.parametrize("zero", [0.02, 0.12])
+def test_gradient_agrees_with_finite_differences(make: MakeLoss, zero: float) -> None:
+    scans = body(16, 12)[1:].double() + zero
     loss = make(features=VGGFeatures(cutoff="relu2_1")).double()
     prediction = noisy(scans, 0.01).requires_grad_()
     (gradient,) = torch.autograd.grad(loss(output_of(prediction), scans), prediction)

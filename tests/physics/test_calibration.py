@@ -1,4 +1,4 @@
-"""Algebra of the calibrated stacks, R and the body mask."""
+"""Algebra of the calibrated stacks, R, the air level and the body mask."""
 
 from __future__ import annotations
 
@@ -7,9 +7,20 @@ import torch
 
 from dxa_monai.errors import InputError
 from dxa_monai.physics.acquisition import Acquisition
-from dxa_monai.physics.calibration import STACKS, body_mask, calibrated_stacks, r_image, stack_indices
+from dxa_monai.physics.calibration import (
+    STACKS,
+    above_air,
+    air_level,
+    body_mask,
+    calibrated_stacks,
+    r_image,
+    stack_indices,
+)
+from dxa_monai.transforms.geometric import FieldGeometry, move_in_field
+from tests.lying_bodies import SCANNERS, lying_bodies, scanned
 
 ONE_COUNT = 1.0 / 16383.0
+each_scanner = pytest.mark.parametrize("acquisition", SCANNERS.values(), ids=SCANNERS)
 
 
 def naive_stacks(raw: torch.Tensor) -> torch.Tensor:
@@ -148,22 +159,137 @@ def test_mask_finds_a_disc_in_noise(photons_per_pixel: float) -> None:
     disc = (rows - 70) ** 2 + (columns - 50) ** 2 < 30**2
     density = torch.zeros(8, 3, 150, 109)
     density[:, 1, disc] = 0.3
-    acquisition = Acquisition(photons_per_pixel=photons_per_pixel)
+    acquisition = Acquisition.ideal(photons_per_pixel=photons_per_pixel)
     raw = acquisition.forward(density, torch.Generator().manual_seed(0))
     mask = body_mask(raw)
     assert mask.dtype == torch.bool
     assert torch.equal(mask, disc.expand(8, 1, 150, 109))
 
 
-def test_mask_threshold_is_in_nepers() -> None:
-    raw = torch.zeros(1, 6, 1, 3)
-    raw[0, :2, 0] = torch.tensor([0.1, 0.3, 0.5]) / 12.0
-    assert body_mask(raw, threshold_nepers=0.2)[0, 0, 0].tolist() == [False, True, True]
-    assert body_mask(raw, threshold_nepers=0.2, full_scale_nepers=6.0)[0, 0, 0].tolist() == [False, False, True]
+@pytest.mark.parametrize("zero", [0.0, 0.12])
+def test_mask_threshold_is_in_nepers_above_the_air(zero: float) -> None:
+    raw = torch.full((1, 6, 1, 6), zero)
+    raw[0, :2, 0, 3:] += torch.tensor([0.1, 0.3, 0.5]) / 12.0
+    assert body_mask(raw, threshold_nepers=0.2)[0, 0, 0, 3:].tolist() == [False, True, True]
+    assert body_mask(raw, threshold_nepers=0.2, full_scale_nepers=6.0)[0, 0, 0, 3:].tolist() == [False, False, True]
+
+
+def air_of(raw: torch.Tensor, areal_density: torch.Tensor) -> torch.Tensor:
+    """``(B, 6, 1, 1)``: the mean of each channel where nothing lies within 10 pixels, to keep scatter out."""
+    near = torch.nn.functional.max_pool2d(areal_density.sum(1, keepdim=True), 21, 1, 10)
+    air = (near == 0).to(raw)
+    return (raw * air).sum((2, 3), keepdim=True) / air.sum((2, 3), keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("acquisition", "counts"),
+    [
+        (Acquisition.ideal(), 1.0),  # cut off at 0 counts
+        (Acquisition(), 3.0),
+        (Acquisition(photons_per_pixel=1e5), 3.0),
+        (Acquisition(drift_low=0.01, drift_high=0.01), 15.0),
+        (Acquisition(pedestal_counts=(1500, 1700, 1600, 1900, 1400, 2000)), 3.0),
+        (Acquisition(hot_columns=(4, 60), dead_columns=(90,)), 3.0),
+        (Acquisition(table_width_mm=600.0), 5.0),
+    ],
+    ids=["ideal", "realistic", "few_photons", "drift", "pedestals", "failed_columns", "narrow_table"],
+)
+def test_air_level_is_what_open_air_reads(acquisition: Acquisition, counts: float) -> None:
+    raw = scanned(acquisition)
+    level = air_level(raw)
+    assert level.shape == (2, 6, 1, 1)
+    failed = {*acquisition.hot_columns, *acquisition.dead_columns}
+    kept = [column for column in range(10, 99) if column not in failed]
+    expected = air_of(raw[..., kept], lying_bodies()[..., kept])
+    assert (level - expected).abs().max() < counts * ONE_COUNT
+
+
+@each_scanner
+def test_air_level_of_a_batch_is_that_of_its_scans(acquisition: Acquisition) -> None:
+    raw = scanned(acquisition)
+    each = torch.cat([air_level(scan[None]) for scan in raw])
+    torch.testing.assert_close(air_level(raw), each, rtol=0.0, atol=0.1 * ONE_COUNT)
+    assert torch.equal(body_mask(raw), torch.cat([body_mask(scan[None]) for scan in raw]))
+
+
+@each_scanner
+def test_air_level_of_a_moved_scan_is_that_of_the_scan(acquisition: Acquisition) -> None:
+    raw = scanned(acquisition)
+    moved = torch.stack([move_in_field(scan, FieldGeometry(4.0, -0.01, 0.08, 1.05)) for scan in raw])
+    assert (air_level(moved) - air_level(raw)).abs().max() < 3 * ONE_COUNT
+
+
+@each_scanner
+def test_a_scan_of_nothing_is_all_air(acquisition: Acquisition) -> None:
+    counts = acquisition.scan(torch.zeros(1, 3, 150, 109), torch.Generator().manual_seed(0))
+    raw = torch.from_numpy(counts / 16383.0).movedim(-1, 1)
+    torch.testing.assert_close(air_level(raw), raw.mean((2, 3), keepdim=True), rtol=0.0, atol=0.1 * ONE_COUNT)
+    assert not body_mask(raw).any()
+
+
+def test_without_air_the_level_is_that_of_what_attenuates_least() -> None:
+    cropped = scanned(Acquisition())[:, :, 40:60, 45:65]
+    mean = cropped.mean(1, keepdim=True)
+    lowest, low = (torch.quantile(mean.flatten(1), share, dim=1) for share in (0.0, 0.1))
+    level = air_level(cropped).mean(1).flatten()
+    assert ((level >= lowest) & (level <= low)).all()
+    assert body_mask(cropped).any()
+
+
+def test_air_level_has_no_gradient_and_half_precision_is_raised() -> None:
+    raw = scanned(Acquisition())
+    assert not air_level(raw.clone().requires_grad_()).requires_grad
+    half = raw.half()
+    assert air_level(half).dtype == torch.float32
+    assert (air_level(half) - air_level(raw)).abs().max() < 1e-4  # half precision has 11 bits
+    assert (body_mask(half) != body_mask(raw)).sum() < 100
+
+
+def test_the_mask_does_not_depend_on_the_scanner() -> None:
+    """One body on two scanners: pixels of its edge differ, where blur and scatter decide."""
+    ideal, realistic = (body_mask(scanned(acquisition)) for acquisition in SCANNERS.values())
+    outline = torch.nn.functional.max_pool2d(ideal.float(), 3, 1, 1) != 1 - torch.nn.functional.max_pool2d(
+        1 - ideal.float(), 3, 1, 1
+    )
+    assert (ideal != realistic).flatten(1).sum(1).max() < 60
+    assert not ((ideal != realistic) & ~outline).any()
+    assert ideal.flatten(1).sum(1).min() > 3000
+
+
+def test_an_output_is_judged_by_the_level_of_its_target() -> None:
+    target = scanned(Acquisition())
+    level = air_level(target)
+    nothing = torch.zeros_like(target)
+    assert not body_mask(nothing, level=level).any()
+    assert body_mask(target + 0.05 / 12.0, level=level).all()
+    torch.testing.assert_close(above_air(target + 0.01, level), above_air(target) + 0.01)
+
+
+@each_scanner
+def test_above_air_keeps_what_the_wheel_attenuates(acquisition: Acquisition) -> None:
+    raw = scanned(acquisition)
+    level, of_above = air_level(raw), air_level(above_air(raw))
+    assert of_above[:, :2].abs().max() < 1e-6
+    for segment in (1, 2):
+        wheel = level[:, 2 * segment : 2 * segment + 2] - level[:, :2]
+        assert (wheel * 12.0 > 0.1).all()
+        torch.testing.assert_close(of_above[:, 2 * segment : 2 * segment + 2], wheel, rtol=0.0, atol=1e-6)
+
+
+def test_r_above_air_does_not_depend_on_the_zero() -> None:
+    thick = body_mask(scanned(Acquisition.ideal()), 1.0)
+    of_ideal = r_image(above_air(scanned(Acquisition.ideal())))[thick]
+    raw = scanned(Acquisition())
+    diluted, of_realistic = r_image(raw)[thick], r_image(above_air(raw))[thick]
+    assert (of_realistic - of_ideal).abs().mean() < 0.012
+    assert (diluted - of_ideal).abs().mean() > 0.05
+    assert of_ideal.min() > 1.1
 
 
 @pytest.mark.parametrize("shape", [(6, 4, 4), (1, 3, 4, 4), (1, 4, 4, 6)])
 def test_refuses_another_shape(shape: tuple[int, ...]) -> None:
-    for function in (calibrated_stacks, r_image, body_mask):
+    for function in (calibrated_stacks, r_image, body_mask, above_air):
         with pytest.raises(InputError, match=r"raw: expected shape \(B, 6, H, W\), got"):
             function(torch.zeros(shape))
+    with pytest.raises(InputError, match=r"raw: expected shape \(B, C, H, W\), got"):
+        air_level(torch.zeros(6, 4, 4))

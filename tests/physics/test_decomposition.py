@@ -246,10 +246,19 @@ def test_shift_of_the_mean_logarithm_is_undone() -> None:
 
 def test_noise_falls_with_the_root_of_the_photons_and_rises_with_thickness() -> None:
     areal = bodies([2.0, 10.0, 20.0, 30.0], [0.3], [0.5])
-    few, many = (noise_g_cm2(areal, ScannerModel(photons_per_pixel=photons)) for photons in (3e5, 3e7))
+    few, many = (
+        noise_g_cm2(areal, ScannerModel(photons_per_pixel=photons, rounding_nepers=0.0)) for photons in (3e5, 3e7)
+    )
     for first, second in zip(few, many, strict=True):
         assert (first.diff(dim=-1) > 0).all()
         torch.testing.assert_close(first[..., :2], 10.0 * second[..., :2], rtol=1e-6, atol=0.0)
+
+
+def test_a_coarse_export_is_as_noisy_as_few_photons() -> None:
+    areal = bodies([2.0, 10.0, 20.0, 30.0], [0.3], [0.5])
+    exact, coarse = (noise_g_cm2(areal, ScannerModel(rounding_nepers=step)) for step in (0.0, 0.0117))
+    for first, second in zip(exact, coarse, strict=True):
+        assert (second > 1.2 * first)[..., :2].all()
 
 
 def test_noise_where_equals_full() -> None:

@@ -10,6 +10,7 @@ from scipy import ndimage
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.physics.step_phantom import COMPOSITIONS, PHANTOM_MATERIALS, TOTAL_G_CM2, StepPhantom
 from dxa_monai.scan.format import SCAN_SHAPE
+from tests.sharp_scanner import sharp_scanner
 
 PATCHES = len(TOTAL_G_CM2) * len(COMPOSITIONS)
 
@@ -67,7 +68,7 @@ def test_scan_is_as_from_the_file_and_repeatable() -> None:
 
 def test_statistics_are_unbiased_by_noise() -> None:
     """Mean log attenuation of noisy patches equals that without noise, within its own standard error."""
-    phantom, acquisition = StepPhantom(), Acquisition(photons_per_pixel=2e4)
+    phantom, acquisition = StepPhantom(), sharp_scanner(photons_per_pixel=2e4)
     noisy = phantom.scan(acquisition, torch.Generator().manual_seed(0)) * 12.0
     exact = acquisition.forward(phantom.areal_density(), materials=PHANTOM_MATERIALS)[0] * 12.0
     mean, error = phantom.patch_statistics(noisy)

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from dxa_monai.errors import InputError
+from dxa_monai.physics.calibration import air_level
 from dxa_monai.runs.folder import FINISHED
-from dxa_monai.runs.screened_scans import DUPLICATES_NAME, screen_scans, screen_split
+from dxa_monai.runs.screened_scans import DUPLICATES_NAME, screen_scans, screen_split, tell_another_background
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.quarantine import QUARANTINE_NAME, BadScanPolicy
 from dxa_monai.scan.source import ScanSource
@@ -144,3 +146,17 @@ def test_inference_loses_only_the_bad_one(split: Split, tmp_path: Path) -> None:
     assert [row["scan_id"] for row in table(tmp_path / "run" / QUARANTINE_NAME)] == ["s1"]
     with pytest.raises(InputError, match="at most 2 %"):
         screen_scans(data, tmp_path / "run", BadScanPolicy("quarantine"), ScanSource())
+
+
+def test_a_network_of_another_background_is_told(
+    split: Split, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = [{"image": row["scan"], "scan_id": row["scan_id"]} for row in split["train"]]
+    scan = ScanSource().image(data[0]["image"])
+    for name, mean_image in {"same": scan, "another": scan + 0.1, "ideal": scan - air_level(scan[None])[0]}.items():
+        path = tmp_path / f"{name}.pt"
+        torch.save({"architecture": {}, "state": {"mean_image": mean_image}, "extra": {}}, path)
+        caplog.clear()
+        tell_another_background(data, path, ScanSource())
+        assert bool(caplog.records) == (name != "same")
+    assert "what it makes of them is wrong" in caplog.text

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import rotate
 
 from dxa_monai.scan.duplicates import DuplicatePair, near_duplicates, residual, signature
+from tests.lying_bodies import SCANNERS, lying_bodies
 from tests.scan.examples import air_counts, body_counts
 
 
@@ -51,6 +53,21 @@ def test_a_turned_body_is_another_visit() -> None:
     scan = person(0)
     turned = rotate(scan.astype(float), 3.0, reshape=False, order=1, mode="nearest").clip(0, 16383).astype(np.uint16)
     assert near_duplicates([signature(scan), signature(turned)], [scan, turned].__getitem__) == []
+
+
+def test_a_zero_of_the_scanner_does_not_tell_scans_apart_or_make_them_alike() -> None:
+    """Two bodies are about as far apart on a scanner with a table, a pedestal and another wheel as on one without."""
+    found = []
+    for acquisition in SCANNERS.values():
+        lean, fat = acquisition.scan(lying_bodies(), torch.Generator().manual_seed(0))
+        first, second = signature(lean), signature(fat)
+        assert first is not None
+        assert second is not None
+        found.append((first, second, residual(lean, fat)))
+    (lean, fat, apart), (also_lean, also_fat, also_apart) = found
+    assert np.linalg.norm(lean - also_lean) < 0.01
+    assert np.linalg.norm(lean - fat) == pytest.approx(np.linalg.norm(also_lean - also_fat), rel=0.05)
+    assert also_apart == pytest.approx(apart, rel=0.15)
 
 
 def test_only_what_is_near_is_opened() -> None:

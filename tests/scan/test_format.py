@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dxa_monai.errors import InputError
+from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.scan.format import (
     CHANNELS,
     FULL_SCALE_COUNTS,
@@ -14,6 +16,7 @@ from dxa_monai.scan.format import (
     counts_to_unit,
     unit_to_counts,
 )
+from tests.lying_bodies import SCANNERS, lying_bodies
 from tests.scan.examples import air_counts, body_counts
 
 
@@ -126,6 +129,24 @@ def test_swapped_energies_are_refused_and_named(segments, seed):
         check_counts(counts, "scan.npy")
     named = str(refused.value).split(" got ")[1]
     assert [name in named for name in ("air -", "bone -", "tissue -")] == [index in segments for index in range(3)]
+
+
+@pytest.mark.parametrize("name", ["ideal", "realistic", "apart"])
+def test_a_zero_of_the_scanner_does_not_hide_the_order(name):
+    """With zeros as far apart as in the last, the high energy reads more in most of the body."""
+    apart = Acquisition(pedestal_counts=(3500, 1500) * 3)
+    acquisition = {**SCANNERS, "apart": apart}[name]
+    counts = acquisition.scan(lying_bodies()[:1], torch.Generator().manual_seed(0))[0]
+    check_energy_order(counts, "scan.npy")
+    with pytest.raises(InputError, match="expected low energy to attenuate more"):
+        check_energy_order(counts[..., [1, 0, 3, 2, 5, 4]], "scan.npy")
+
+
+@pytest.mark.parametrize("acquisition", SCANNERS.values(), ids=SCANNERS)
+def test_an_inverted_scan_is_refused(acquisition):
+    counts = acquisition.scan(lying_bodies()[:1], torch.Generator().manual_seed(0))[0]
+    with pytest.raises(InputError, match="expected low energy to attenuate more"):
+        check_energy_order(16383 - counts, "scan.npy")
 
 
 def test_equal_energies_cannot_be_a_body():

@@ -17,8 +17,8 @@ from dxa_monai.training.data import TrainingData
 from dxa_monai.training.noise_floor import NoiseFloorFile
 
 
-def _cohort(folder: Path, photons_per_pixel: float) -> list[dict[str, str]]:
-    acquisition = Acquisition(photons_per_pixel=photons_per_pixel)
+def _cohort(folder: Path, photons_per_pixel: float, scanner: str = "ideal") -> list[dict[str, str]]:
+    acquisition = getattr(Acquisition, scanner)(photons_per_pixel=photons_per_pixel)
     areal = np.zeros((3, 150, 109), dtype=np.float32)
     areal[:, 40:110, 30:80] = np.array([4.0, 12.0, 0.3])[:, None, None]
     counts = acquisition.scan(torch.from_numpy(areal)[None], torch.Generator().manual_seed(0))[0]
@@ -59,6 +59,17 @@ def test_fewer_photons_raise_every_view_s_floor(tmp_path: Path, loss: WeightedLo
         floors.append(json.loads((folder / "noise_floor.json").read_text())["floor"])
     assert set(floors[0]) == {*RAW_VIEWS, *STACKS}
     assert all(floors[1][view] > floors[0][view] > 0 for view in floors[0])
+
+
+def test_the_noise_free_reference_has_the_scanner_s_zero(tmp_path: Path, loss: WeightedLoss) -> None:
+    """Raw channels lie no further from it than drift and an uneven mat make them."""
+    floors = {}
+    for scanner in ("ideal", "realistic"):
+        folder = tmp_path / scanner
+        NoiseFloorFile(folder, loss, _Data(folder, _cohort(folder, 3e6, scanner))).write()
+        floors[scanner] = json.loads((folder / "noise_floor.json").read_text())["floor"]
+    for view in RAW_VIEWS:
+        assert floors["ideal"][view] < floors["realistic"][view] < 10 * floors["ideal"][view]
 
 
 @pytest.mark.parametrize(("name", "content"), [("cohort.json", "{}"), ("cohort.json", "[1"), ("truth.npz", "no zip")])

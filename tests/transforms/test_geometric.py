@@ -5,8 +5,11 @@ from monai.data import CacheDataset, MetaTensor
 from monai.transforms import Compose
 from numpy.testing import assert_allclose
 
+from dxa_monai.physics.acquisition import Acquisition
+from dxa_monai.physics.calibration import air_level
 from dxa_monai.scan.format import PIXEL_SPACING_MM, SCAN_SHAPE
 from dxa_monai.transforms.geometric import FieldGeometry, RandFieldGeometry, RandFieldGeometryd, move_in_field
+from tests.lying_bodies import SCANNERS, scanned
 
 ROWS_MM, COLUMNS_MM = np.meshgrid(
     (np.arange(SCAN_SHAPE[0]) + 0.5 - SCAN_SHAPE[0] / 2) * PIXEL_SPACING_MM[0],
@@ -22,8 +25,8 @@ def bump(row_mm: float, column_mm: float, sigma_mm: float = 60.0) -> torch.Tenso
 
 
 def moments(image: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Centre of mass (row, column) in mm, and covariance in mm2."""
-    weight = image[0].double().numpy()
+    """Centre of mass (row, column) in mm, and covariance in mm2, of what is no background."""
+    weight = np.where(image[0] > 1e-3, image[0].double().numpy(), 0.0)
     points = np.stack([ROWS_MM.ravel(), COLUMNS_MM.ravel()])
     centre = points @ weight.ravel() / weight.sum()
     offset = points - centre[:, None]
@@ -71,10 +74,36 @@ def test_turning_back_gives_the_image_again() -> None:
     assert (back - image).abs().max() < 0.02
 
 
-def test_the_border_is_repeated() -> None:
-    wheel = torch.full((1, *SCAN_SHAPE), 0.3)
-    moved = move_in_field(wheel, FieldGeometry(5, -0.1, 0.2, 0.8))
-    assert_allclose(moved, 0.3, atol=1e-6)
+def test_an_even_background_stays_as_it_is() -> None:
+    wheel = torch.linspace(0.1, 0.6, 6)[:, None, None].expand(6, *SCAN_SHAPE)
+    assert_allclose(move_in_field(wheel, FieldGeometry(5, -0.1, 0.2, 0.8)), wheel, atol=1e-5)
+
+
+OUTWARDS = FieldGeometry(5.0, -0.02, 0.1, 0.9)
+"""All four borders come into view."""
+
+
+@pytest.mark.parametrize(
+    "acquisition",
+    [*SCANNERS.values(), Acquisition(drift_low=0.01, drift_high=0.01)],
+    ids=[*SCANNERS, "drift"],
+)
+def test_corners_read_open_air(acquisition: Acquisition) -> None:
+    """Within what air itself differs by: noise, rounding, the table's profile and drift."""
+    for scan in scanned(acquisition):
+        moved, level = move_in_field(scan, OUTWARDS), air_level(scan[None])[0, :, 0]
+        corners = torch.stack([moved[:, row, column] for row in (0, -1) for column in (0, -1)], dim=1)
+        air = scan[:, :, :8].flatten(1)
+        spread = (air - level).abs().amax(dim=1, keepdim=True)
+        assert ((corners - level).abs() <= spread + 1e-6).all()
+
+
+@pytest.mark.parametrize("acquisition", SCANNERS.values(), ids=SCANNERS)
+def test_a_body_cut_by_the_border_is_not_drawn_out(acquisition: Acquisition) -> None:
+    cut = scanned(acquisition)[0][:, :, :80]  # through an arm
+    assert (cut[0, :, -1] - air_level(cut[None])[0, 0]).max() * 12.0 > 0.5
+    moved = move_in_field(cut, FieldGeometry(column_shift=-10 / 80))
+    assert_allclose(moved[:, :, -9:], air_level(cut[None])[0].expand(6, 150, 9), atol=1e-6)
 
 
 def test_seed_replays_and_parameters_stay_in_range() -> None:
