@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from dxa_monai.scan.format import PIXEL_SPACING_MM
 
-ITERATIONS = 48
+ITERATIONS = 60
 _SPECTRAL_RADIUS = 0.995
 """Of Jacobi's iteration in a hole about 30 pixels wide, the skull's; Chebyshev's acceleration needs to know it."""
 

@@ -107,7 +107,7 @@ def _air(correction: ScanCorrection) -> list[Flag]:
     if zero.rounding_nepers > _ROUNDED_NEPERS:
         sentence = (
             f"The export knows only every {_counts(correction, zero.rounding_nepers):.0f}th count, which hides the "
-            f"photons' noise: the zero is uncertain by a part of that step, {_kilograms(zero.rounding_nepers / 4.0)}."
+            f"photons' noise: the zero is uncertain by a part of that step, {_kilograms(zero.rounding_nepers / 2.0)}."
         )
         flags.append(Flag("coarse_export", sentence))
     return flags

@@ -14,6 +14,7 @@ from dxa_monai.physics.beam_model import HIGHEST, LOWEST, PRIOR_SD, BeamParamete
 
 FloatArray = npt.NDArray[np.float64]
 
+_MOST_STEPS = 60
 _AT_LIMIT = 1e-3
 """Share of a parameter's range within which it counts as at its limit."""
 
@@ -64,6 +65,7 @@ def fit_beam(
         lambda steps: np.concatenate([misfit(*parameters(steps)), steps]),
         np.clip(begin, *inside),
         bounds=(lowest, highest),
+        max_nfev=_MOST_STEPS,
     )
     beam, extra = parameters(found.x)
     return BeamFit(beam, extra, 2.0 * float(found.cost))

@@ -125,8 +125,8 @@ def find_correction(
         wheel_nepers: ``(6,)`` attenuation of the wheel's segments; None: the model's.
 
     Raises:
-        InputError: ``raw`` has less than two rows or columns or is not finite, or ``zero_counts`` are not six numbers in
-            0..16383.
+        InputError: ``raw`` has less than two rows or columns or is not finite, or ``zero_counts`` are not six numbers
+            in 0..16383.
     """
     not_finite = int((~torch.isfinite(raw)).sum())
     if min(raw.shape[1:]) < 2 or not_finite:

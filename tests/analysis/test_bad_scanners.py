@@ -1,4 +1,4 @@
-"""What a scanner or its owner may get wrong ends in a flag or in a sentence: no crash, and no wrong number in silence."""
+"""What a scanner or its owner may get wrong ends in a flag or a sentence: no crash, no wrong number in silence."""
 
 from __future__ import annotations
 
@@ -106,13 +106,26 @@ def test_a_table_narrower_than_the_body_is_no_table_for_it(areal: torch.Tensor, 
     check_nothing_is_wrong_in_silence(found, areal)
 
 
+@pytest.mark.parametrize("g_cm2", [0.2, 0.5, 3.0])
+def test_something_that_covers_the_table_on_one_side(g_cm2: float, areal: torch.Tensor, model: ScannerModel) -> None:
+    """A blanket is followed as a thicker mat is; what is thicker leaves air on one side only, and no body alone."""
+    covered = areal.clone()
+    covered[1, :, 55:] += g_cm2
+    found = analyse_scan(scan(covered), model)
+    assert found.correction.zero.one_sided == (g_cm2 > 0.2)
+    assert ("one_sided_air" in names(found) or found.refused) == (g_cm2 > 0.2)
+    check_nothing_is_wrong_in_silence(found, areal)
+
+
 def test_air_on_one_side_only_is_flagged(areal: torch.Tensor, model: ScannerModel) -> None:
-    """The person lies at the field's side, and further parts of the table are covered."""
-    moved = torch.roll(areal, 20, dims=-1)
-    moved[1, :, 75:] += 3.0
-    found = analyse_scan(scan(moved), model)
-    assert "one_sided_air" in names(found)
-    check_nothing_is_wrong_in_silence(found, moved)
+    """The field ends at the person's left side, and what lies beside head and legs there is covered."""
+    covered = torch.roll(areal, 3, dims=-1)
+    left = torch.arange(SCAN_SHAPE[1]) > 55
+    covered[1] += 0.3 * torch.rand(SCAN_SHAPE, generator=torch.Generator().manual_seed(0)) * left
+    found = analyse_scan(scan(covered), model)
+    assert found.correction.zero.one_sided
+    assert "one_sided_air" in names(found) or found.refused
+    check_nothing_is_wrong_in_silence(found, covered)
 
 
 @pytest.mark.parametrize("counts", [20.0, 200.0])

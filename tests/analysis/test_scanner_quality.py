@@ -159,7 +159,7 @@ def test_a_coarse_export_names_its_step(bits: int, flagged: bool, raw: torch.Ten
     assert ("coarse_export" in flags) == flagged
     if flagged:
         assert f"every {step}th count" in flags["coarse_export"].sentence
-        assert f"{step / 4 * MILLINEPERS_A_COUNT * 0.4:.1f} kg" in flags["coarse_export"].sentence
+        assert f"{step / 2 * MILLINEPERS_A_COUNT * 0.4:.1f} kg" in flags["coarse_export"].sentence
 
 
 def test_failed_columns_are_listed(model: ScannerModel) -> None:
@@ -182,7 +182,9 @@ def test_displaced_energies_name_both_directions(
 
 
 def test_several_things_are_all_told(model: ScannerModel) -> None:
-    odd = scan(table_width_mm=560.0, dead_columns=(50,), pedestal_counts=(1800.0, 1790.0, 1900.0, 1790.0, 1800.0, 1790.0))
+    odd = scan(
+        table_width_mm=560.0, dead_columns=(50,), pedestal_counts=(1800.0, 1790.0, 1900.0, 1790.0, 1800.0, 1790.0)
+    )
     assert set(of_zero(find_correction(odd, model))) == {"zero_mismatch", "table_edge", "dead_column"}
 
 

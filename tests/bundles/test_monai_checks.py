@@ -93,6 +93,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("checkpoints")
     networks = {"dxa_vae": tiny_vae(), "dxa_anthropometry": tiny_regressor(), "pseudo_dxa": tiny_pseudo_dxa()}
+    # As in training: a mean image, without which a scan's background alone drives every unit of these tiny networks.
+    scans = torch.from_numpy(np.stack([raw_scan(index) for index in range(3)]))
+    networks["dxa_anthropometry"].set_normalisation(scans.mean(dim=0), float(scans.std(dim=0).mean()))
     for name, network in networks.items():
         save_network(network, folder / f"{name}.pt")
     return {path.stem: str(path) for path in folder.glob("*.pt")}

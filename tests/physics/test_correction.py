@@ -182,7 +182,7 @@ def test_a_zero_that_cannot_be_is_refused(counts: Any, raw: torch.Tensor) -> Non
 def test_numbers_that_are_none_are_refused(value: float, raw: torch.Tensor) -> None:
     broken = raw[0].clone()
     broken[3, 70, 50] = value
-    with pytest.raises(InputError, match="raw: expected finite numbers .* with 1 that are not finite"):
+    with pytest.raises(InputError, match=r"raw: expected finite numbers .* with 1 that are not finite"):
         find_correction(broken, MODEL)
 
 

@@ -275,5 +275,5 @@ def test_the_same_scan_has_the_same_zero_and_is_not_changed() -> None:
 
 def test_full_scale_scales_the_zero() -> None:
     raw, _ = scans(Acquisition(pedestal_counts=1000.0), lying_bodies()[:1])
-    counts = [find_zero(raw, full_scale).level_counts(full_scale) for full_scale in (12.0, 11.0)]
-    np.testing.assert_allclose(*counts, atol=0.2)
+    first, second = (find_zero(raw, full_scale).level_counts(full_scale) for full_scale in (12.0, 11.0))
+    np.testing.assert_allclose(first, second, atol=0.2)
