@@ -121,10 +121,9 @@ def composition_of_scans(
     """What the analysis measures on scans: the rows in which a whole body is found, and their ``MEASURES`` (N, M)."""
     kept, totals = [], []
     for row in tqdm(rows, desc="body composition of training scans", unit="scan"):
-        found = analysed_regions(source.images([row]), scanner)
-        if found is not None:
+        measured = AnalysedScan(source.images([row]), scanner).totals()
+        if measured:
             kept.append(dict(row))
-            measured = regional_totals(*found, pixel_area_cm2())
             totals.append([measured[name] for name in MEASURES])
     return kept, np.array(totals, dtype=np.float64).reshape(len(totals), len(MEASURES))
 
@@ -169,25 +168,35 @@ def composition_from_shape(
     return found
 
 
-def analysed_regions(
-    raw: torch.Tensor, scanner: ScannerModel
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
-    """Areal densities ``(3, H, W)`` and region map ``(H, W)`` of a scan; None where no whole body is found."""
-    areal = _areal_density(raw, scanner)
-    body = np.asarray(areal.any(axis=0))
-    landmarks = find_landmarks(areal, body, PIXEL_SPACING_MM).landmarks
-    return None if landmarks is None else (areal, region_map_from_landmarks(landmarks, body))
+class AnalysedScan:
+    """What the analysis finds in a scan, and how it measures images that are to equal that scan.
 
+    Attributes:
+        areal_density_g_cm2: ``(3, H, W)``.
+        region_map: ``(H, W)``; None where no whole body is found.
+    """
 
-def totals_in_regions(image: torch.Tensor, region_map: np.ndarray[Any, Any], scanner: ScannerModel) -> dict[str, float]:
-    """What the analysis measures on an image ``(1, 6, H, W)`` in the regions of a scan."""
-    return regional_totals(_areal_density(image, scanner), region_map, pixel_area_cm2())
+    def __init__(self, raw: torch.Tensor, scanner: ScannerModel) -> None:
+        self._correction = find_correction(raw[0], scanner)
+        self._scanner = scanner
+        self.areal_density_g_cm2 = self._areal_density(raw)
+        body = np.asarray(self.areal_density_g_cm2.any(axis=0))
+        landmarks = find_landmarks(self.areal_density_g_cm2, body, PIXEL_SPACING_MM).landmarks
+        self.region_map = None if landmarks is None else region_map_from_landmarks(landmarks, body)
 
+    def totals(self, image: torch.Tensor | None = None) -> dict[str, float]:
+        """What the analysis measures in the scan's regions: on the scan, or on an image ``(1, 6, H, W)`` of it.
 
-def _areal_density(image: torch.Tensor, scanner: ScannerModel) -> np.ndarray[Any, Any]:
-    """Areal densities ``(3, H, W)`` of an image ``(1, 6, H, W)``; its zero is found in its own open air as a scan's."""
-    corrected = find_correction(image[0], scanner).apply(image)
-    return find_and_decompose(corrected, scanner)[1][0].numpy()
+        An image is taken through the correction of its scan. Above all its zero is the scan's: what a network makes of
+        open air is no measurement.
+        """
+        if self.region_map is None:
+            return {}
+        maps = self.areal_density_g_cm2 if image is None else self._areal_density(image)
+        return regional_totals(maps, self.region_map, pixel_area_cm2())
+
+    def _areal_density(self, image: torch.Tensor) -> np.ndarray[Any, Any]:
+        return find_and_decompose(self._correction.apply(image), self._scanner)[1][0].numpy()
 
 
 def _quality(
@@ -212,12 +221,10 @@ def _quality(
 def _composition(
     row: Mapping[str, Any], raw: torch.Tensor, images: Mapping[tuple[str, int], torch.Tensor], scanner: ScannerModel
 ) -> list[dict[str, Any]]:
-    found = analysed_regions(raw, scanner)
-    if found is None:
+    scan = AnalysedScan(raw, scanner)
+    if scan.region_map is None:
         return []
-    areal, region_map = found
-    totals = {(ORIGINAL, 0): regional_totals(areal, region_map, pixel_area_cm2())}
-    totals |= {key: totals_in_regions(image, region_map, scanner) for key, image in images.items()}
+    totals = {(ORIGINAL, 0): scan.totals()} | {key: scan.totals(image) for key, image in images.items()}
     truth = {f"true_{name}": row[name] for name in MEASURES if name in row}
     return [
         {"scan_id": row["scan_id"], "subject_id": row["subject_id"], "arm": arm, "seed": seed}
