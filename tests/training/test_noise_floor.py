@@ -18,7 +18,7 @@ from dxa_monai.training.noise_floor import NoiseFloorFile
 
 
 def _cohort(folder: Path, photons_per_pixel: float, scanner: str = "ideal") -> list[dict[str, str]]:
-    acquisition = getattr(Acquisition, scanner)(photons_per_pixel=photons_per_pixel)
+    acquisition = {"ideal": Acquisition.ideal, "realistic": Acquisition}[scanner](photons_per_pixel=photons_per_pixel)
     areal = np.zeros((3, 150, 109), dtype=np.float32)
     areal[:, 40:110, 30:80] = np.array([4.0, 12.0, 0.3])[:, None, None]
     counts = acquisition.scan(torch.from_numpy(areal)[None], torch.Generator().manual_seed(0))[0]
