@@ -29,9 +29,9 @@ from dxa_monai.physics.correction import find_correction
 from dxa_monai.physics.decomposition import decompose_soft
 from dxa_monai.physics.registration import believed_shift_mm
 from dxa_monai.physics.scanner_model import ScannerModel
-from dxa_monai.physics.stray import StraySignal
-from dxa_monai.physics.zero import FEWEST_AIR_PIXELS, Zero
-from dxa_monai.scan.format import FULL_SCALE_COUNTS, FULL_SCALE_NEPERS, PIXEL_SPACING_MM
+from dxa_monai.physics.stray import LEAST_SIGNAL, StraySignal
+from dxa_monai.physics.zero import FEWEST_AIR_PIXELS, Zero, zero_counts_of
+from dxa_monai.scan.format import FULL_SCALE_NEPERS, PIXEL_SPACING_MM
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -45,7 +45,6 @@ beyond, few photons are left behind the wheel's segments."""
 _DARK_SD, _DARK_HIGHEST = np.full(2, 3e-5), np.full(2, 1e-2)
 """Prior standard deviation and upper limit of the dark signal of each energy. The wheel's segments show it behind thick
 bodies; they do not show scatter, which comes through them and adds alike to all."""
-_LEAST_SIGNAL = 6e-6
 _BIN_NEPERS = 0.3
 _BIN_R = 0.02
 _FEWEST_IN_BIN = 8
@@ -122,7 +121,7 @@ def calibrate_with_scan(
         residual_nepers=residual,
         stray=StraySignal(dark_high=float(dark[0]), dark_low=float(dark[1])),
         energy_shift_mm=shift,
-        zero_counts=air.zero_counts(start),
+        zero_counts=zero_counts_of(air.level_nepers, full_scale_nepers),
     )
     return air.with_photons(model)
 
@@ -131,7 +130,7 @@ def _without_dark(nepers: FloatArray, wheel_nepers: FloatArray, dark: FloatArray
     """Means ``(K, 6)`` as they were without dark signals of the high and low energy."""
     relative = np.tile(dark, len(wheel_nepers) // 2) * np.exp(wheel_nepers)
     signal = np.exp(wheel_nepers - nepers) * (1.0 + relative) - relative
-    return np.asarray(wheel_nepers - np.log(np.maximum(signal, _LEAST_SIGNAL)))
+    return np.asarray(wheel_nepers - np.log(np.maximum(signal, LEAST_SIGNAL)))
 
 
 def nominal_scanner(raw: torch.Tensor, wheel: WheelSegments | None = None) -> ScannerModel:
@@ -181,10 +180,6 @@ class _Air:
         found = [zero.photons(model.variance_per_photon) for zero in self.zeros if zero.enough_air]
         known = [photons for photons in found if photons is not None]
         return dataclasses.replace(model, photons_per_pixel=float(np.median(known))) if known else model
-
-    def zero_counts(self, model: ScannerModel) -> tuple[float, ...]:
-        counts = self.level_nepers / model.full_scale_nepers * FULL_SCALE_COUNTS
-        return tuple(float(f"{max(count, 0.0):.2f}") for count in counts)
 
 
 def _expected_behind(nepers: FloatArray, model: ScannerModel) -> tuple[FloatArray, FloatArray]:

@@ -56,6 +56,19 @@ def bmi_class(height_cm: float, mass_kg: float) -> str:
     return next((name for limit, name in BMI_CLASSES if bmi < limit), HIGHEST_BMI_CLASS)
 
 
+def check_request(rows: Sequence[Any], calibrations: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse a measurement of nobody, or with calibrations that are not known.
+
+    Raises:
+        InputError: it names what was expected.
+    """
+    unknown = [name for name in calibrations if name not in known]
+    if unknown or not calibrations:
+        raise InputError(f"calibrations: expected some of {', '.join(known)}, got {unknown[0] if unknown else 'none'}.")
+    if not rows:
+        raise InputError("scans: expected at least one, got none.")
+
+
 def measure_cohort(
     rows: Sequence[Mapping[str, Any]],
     folder: str | Path,
@@ -83,13 +96,7 @@ def measure_cohort(
     Raises:
         InputError: an unknown calibration, rows without truth, or the folder cannot be written to.
     """
-    unknown = [name for name in calibrations if name not in CALIBRATIONS]
-    if unknown or not calibrations:
-        raise InputError(
-            f"calibrations: expected some of {', '.join(CALIBRATIONS)}, got {unknown[0] if unknown else 'none'}."
-        )
-    if not rows:
-        raise InputError("scans: expected at least one, got none.")
+    check_request(rows, calibrations, tuple(CALIBRATIONS))
     path = _write_job(rows, output_folder(folder), draw_scanners(scanners, seed), calibrations, seed)
     job = _job(path, path.stat().st_mtime_ns)
     waiting = [index for index, row in enumerate(job.rows) if _read(job, row) is None]

@@ -25,6 +25,7 @@ import dxa_monai
 from dxa_monai.analysis.composition import analyse_scan
 from dxa_monai.analysis.scan_calibration import calibrate_with_scan
 from dxa_monai.errors import InputError
+from dxa_monai.evaluation.measured import check_request
 from dxa_monai.evaluation.perturbed import assign_scanners, rescan
 from dxa_monai.evaluation.scanner_effects import EffectScanner, scanner_with
 from dxa_monai.files import atomic_path, output_folder
@@ -71,13 +72,7 @@ def measure_effects(
     Raises:
         InputError: an unknown calibration, no rows, rows without truth, no scanner, or the folder cannot be written to.
     """
-    unknown = [name for name in calibrations if name not in CALIBRATIONS]
-    if unknown or not calibrations:
-        raise InputError(
-            f"calibrations: expected some of {', '.join(CALIBRATIONS)}, got {unknown[0] if unknown else 'none'}."
-        )
-    if not rows:
-        raise InputError("scans: expected at least one, got none.")
+    check_request(rows, calibrations, CALIBRATIONS)
     if scanners < 1:
         raise InputError(f"scanners: expected at least 1, got {scanners}.")
     folder = output_folder(folder)

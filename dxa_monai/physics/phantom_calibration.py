@@ -100,8 +100,9 @@ def calibrate_with_phantom(
     sigma[starved | saturated] = _UNUSED_NEPERS
     patches = _Patches(areal, wheel, phantom, pixel_spacing_mm)
     blur = phantom_blur(above, phantom)
-    fit, stray = _most_probable(patches, mean, _Whitening(sigma, patches.of_the_mat()))
-    residual = _Whitening(sigma, patches.of_the_mat()).residual_nepers(patches.nepers(fit.beam, stray) - mean)
+    whitening = _Whitening(sigma, patches.of_the_mat())
+    fit, stray = _most_probable(patches, mean, whitening)
+    residual = whitening.residual_nepers(patches.nepers(fit.beam, stray) - mean)
     noise = 1.0 / float(np.sqrt((1.0 / sigma**2).mean()))
     check_beam(fit.beam, residual, MOST_RESIDUAL_NEPERS + 2.0 * noise, "step phantom")
     model = ScannerModel(

@@ -27,7 +27,7 @@ HIGH_ENERGY_CM2_G = 0.175
 _ITERATIONS, _FEW_ITERATIONS = 2, 1
 _LITTLE = 0.02
 """Share of a pixel's signal below which what one iteration leaves is a ten-thousandth."""
-_LEAST_SIGNAL = 6e-6  # 12 nepers
+LEAST_SIGNAL = 6e-6  # 12 nepers
 
 
 @dataclass(frozen=True)
@@ -100,11 +100,10 @@ def primary_signal(
         for sigma in (stray.glare_sigma_mm, stray.scatter_sigma_mm)
     )
     parts = signal.clone()
-    areal = areal_density_of(signal[:, HIGH_CHANNELS[:1]])
     for channels, dark in ((HIGH_CHANNELS, stray.dark_high), (LOW_CHANNELS, stray.dark_low)):
         offset = (dark / behind_wheel[list(channels)])[None, :, None, None].to(signal)
         own = signal[:, list(channels)] * (1.0 + offset) - offset
-        primary = own = _sharpened(own, stray).clamp_min(_LEAST_SIGNAL)
+        primary = own = _sharpened(own, stray).clamp_min(LEAST_SIGNAL)
         little = stray.scatter_to_primary < _LITTLE and stray.glare < _LITTLE / 10.0
         for _ in range((_FEW_ITERATIONS if little else _ITERATIONS) if stray.spreads else 0):
             if channels == HIGH_CHANNELS:
@@ -113,7 +112,7 @@ def primary_signal(
             # The open air reads 1 whatever is added there: that sets the scale. Where there is none, glare alone does.
             in_air = added[..., air].mean(dim=-1)[..., None, None] if bool(air.any()) else stray.glare
             level = 1.0 - stray.glare + in_air
-            primary = ((own * level - added) / (1.0 - stray.glare)).clamp_min(_LEAST_SIGNAL)
+            primary = ((own * level - added) / (1.0 - stray.glare)).clamp_min(LEAST_SIGNAL)
         parts[:, list(channels)] = primary
     return parts
 
@@ -163,4 +162,4 @@ def _shared(signal: torch.Tensor, stray: StraySignal) -> torch.Tensor:
 
 def areal_density_of(primary_high: torch.Tensor) -> torch.Tensor:
     """About how much lies in the beam, g/cm2, by the signal of its high-energy phase relative to the open air."""
-    return -torch.log(primary_high.clamp(_LEAST_SIGNAL, 1.0)) / HIGH_ENERGY_CM2_G
+    return -torch.log(primary_high.clamp(LEAST_SIGNAL, 1.0)) / HIGH_ENERGY_CM2_G

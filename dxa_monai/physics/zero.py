@@ -104,8 +104,7 @@ class Zero:
 
     def level_counts(self, full_scale_nepers: float = FULL_SCALE_NEPERS) -> tuple[float, ...]:
         """``level_nepers`` in counts of 14 bits, not below 0, to two digits."""
-        counts = self.level_nepers / full_scale_nepers * FULL_SCALE_COUNTS
-        return tuple(round(max(float(count), 0.0), 2) for count in counts)
+        return zero_counts_of(self.level_nepers, full_scale_nepers)
 
     def image_nepers(self) -> FloatArray:
         """``(6, H, W)``: what the channels would read without a body."""
@@ -131,6 +130,12 @@ class Zero:
 
 _LEAST_ABOVE_ROUNDING = 0.2
 """Share of the rounding's variance that the photons' must have to be told from it."""
+
+
+def zero_counts_of(level_nepers: FloatArray, full_scale_nepers: float = FULL_SCALE_NEPERS) -> tuple[float, ...]:
+    """Levels in nepers as counts of 14 bits, not below 0, to two digits."""
+    counts = level_nepers / full_scale_nepers * FULL_SCALE_COUNTS
+    return tuple(round(max(float(count), 0.0), 2) for count in counts)
 
 
 def find_zero(raw: npt.NDArray[np.floating], full_scale_nepers: float = FULL_SCALE_NEPERS) -> Zero:
