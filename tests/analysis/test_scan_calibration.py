@@ -11,10 +11,10 @@ import torch
 from dxa_monai.analysis.scan_calibration import calibrate_with_scan, nominal_scanner
 from dxa_monai.errors import InputError
 from dxa_monai.physics.acquisition import Acquisition
-from dxa_monai.physics.acquisition_parameters import IDEAL
 from dxa_monai.physics.decomposition import decompose_bone, decompose_soft
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.format import PIXEL_SPACING_MM
+from tests.sharp_scanner import clean
 
 SHAPE = (90, 109)
 
@@ -38,14 +38,6 @@ def scanned(acquisition: Acquisition, areal: torch.Tensor, seed: int) -> torch.T
 def another_scanner(seed: int) -> Acquisition:
     """Without scatter, which cannot be seen through the wheel."""
     return Acquisition(scatter_to_primary=0.0).perturbed(np.random.default_rng(seed))
-
-
-def clean(acquisition: Acquisition, areal: torch.Tensor, model: ScannerModel) -> torch.Tensor:
-    """What the corrected channels of a scanner read behind bodies, pixel by pixel and without noise."""
-    beam = {name: getattr(acquisition, name) for name in ("bone_segment", "tissue_segment", "table", "mat")}
-    sharp = dataclasses.replace(acquisition, **{**IDEAL, **beam})
-    above = sharp.forward(areal) - sharp.forward(torch.zeros_like(areal))
-    return above + torch.from_numpy(model.wheel_nepers)[:, None, None] / model.full_scale_nepers
 
 
 def worst_error(model: ScannerModel, acquisition: Acquisition) -> tuple[float, float]:

@@ -13,23 +13,15 @@ import torch
 from dxa_monai.errors import InputError
 from dxa_monai.physics import beam_model, phantom_calibration, scanner_model, spectra
 from dxa_monai.physics.acquisition import Acquisition
-from dxa_monai.physics.acquisition_parameters import IDEAL
 from dxa_monai.physics.beam_model import WheelSegments
 from dxa_monai.physics.decomposition import decompose_bone, decompose_soft
 from dxa_monai.physics.phantom_calibration import calibrate_with_phantom
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.physics.step_phantom import PHANTOM_MATERIALS, StepPhantom
 from dxa_monai.scan.format import channels_first
+from tests.sharp_scanner import clean
 
 SCANNERS = (0, 1, 2)
-
-
-def clean(acquisition: Acquisition, areal: torch.Tensor, model: ScannerModel) -> torch.Tensor:
-    """What the corrected channels of a scanner read behind bodies, pixel by pixel and without noise."""
-    beam = {name: getattr(acquisition, name) for name in ("bone_segment", "tissue_segment", "table", "mat")}
-    sharp = dataclasses.replace(acquisition, **{**IDEAL, **beam})
-    above = sharp.forward(areal) - sharp.forward(torch.zeros_like(areal))
-    return above + torch.from_numpy(model.wheel_nepers)[:, None, None] / model.full_scale_nepers
 
 
 def perturbed(seed: int) -> Acquisition:
