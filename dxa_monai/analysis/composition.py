@@ -29,6 +29,7 @@ from dxa_monai.physics.correction import ScanCorrection, find_correction
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.format import CHANNELS, PIXEL_SPACING_MM, pixel_area_cm2
 from dxa_monai.scan.regions import OVERLAPPING_REGIONS, REGION_GROUPS, regional_totals, weighted_totals
+from dxa_monai.threads import one_thread
 
 QUANTITIES = ("fat_g", "lean_g", "bmc_g", "bone_area_cm2", "bmd_g_cm2", "mass_g", "fat_percent")
 REGION_NAMES = (*REGION_GROUPS, *OVERLAPPING_REGIONS)
@@ -66,6 +67,7 @@ class BodyComposition:
         return any(flag.fatal for flag in self.flags)
 
 
+@one_thread()
 def analyse_scan(
     raw: torch.Tensor,
     model: ScannerModel,

@@ -22,6 +22,7 @@ from importlib.metadata import version
 from typing import Any
 
 from dxa_monai.errors import InputError, TrainingError
+from dxa_monai.threads import one_thread
 
 logger = logging.getLogger(__name__)
 
@@ -70,11 +71,7 @@ def run_on_cluster(
 
 def _call(task: Callable[..., Any], item: Any, arguments: tuple[Any, ...]) -> None:
     """What a worker does: the number of threads of linear algebra can change the last bits of a result."""
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    torch.set_num_threads(1)
-    with threadpool_limits(1):
+    with one_thread():
         task(item, *arguments)
 
 

@@ -23,6 +23,7 @@ from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.physics.stray import primary_signal
 from dxa_monai.physics.zero import ENERGIES, Zero, find_zero
 from dxa_monai.scan.format import FULL_SCALE_COUNTS, PIXEL_SPACING_MM, checked_zero_counts
+from dxa_monai.threads import one_thread
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -108,6 +109,7 @@ def _mean_of_mixed_pixels(nepers: torch.Tensor) -> torch.Tensor:
     return nepers + (_MIXED_SHARE * variance / 2.0).clamp_max(_MOST_MIXED_NEPERS)
 
 
+@one_thread()
 def find_correction(
     raw: torch.Tensor,
     model: ScannerModel,

@@ -13,7 +13,7 @@ the one and bone on the other side of an edge does not look like a displacement,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,8 @@ SMALLEST_SHIFT_MM = (0.3, 0.03)
 """Along rows and columns: what a body whose energies agree shows at most (30 virtual people)."""
 _SMALL_PIXELS = 0.05
 _BAND_ROWS, _FEWEST_BANDS, _LEAST_WEIGHT = 8, 4, 0.05
+_LEAST_SLOPE = 0.01
+"""Nepers a pixel, root mean square: below, a band shows noise and no edges; bands of bodies have 0.01 to 0.3."""
 _SD_OF_MAD, _SD_OF_MEDIAN, _SURE = 1.4826, 1.2533, 2.5
 _MOST_PIXELS = 0.5
 """A larger displacement than this is no small one, and is not undone."""
@@ -126,11 +128,13 @@ def _step(high: FloatArray, low: FloatArray) -> tuple[FloatArray, FloatArray]:
             slope, compared = _detail(slope), _detail(left)
         else:
             compared = left
-        found[axis], error[axis] = _agreed(-_band_sums(slope * compared * used), _band_sums(slope**2 * used))
+        weight, pixels = _band_sums(slope**2 * used), _band_sums(used)
+        shown = np.where(weight > _LEAST_SLOPE**2 * pixels, weight, 0.0)
+        found[axis], error[axis] = _agreed(-_band_sums(slope * compared * used), shown)
     return found, error
 
 
-def _band_sums(image: FloatArray) -> FloatArray:
+def _band_sums(image: npt.NDArray[Any]) -> FloatArray:
     """Sums over bands of rows."""
     return np.asarray(np.add.reduceat(image.sum(axis=1), np.arange(0, len(image), _BAND_ROWS)))
 
@@ -140,7 +144,7 @@ def _agreed(numerator: FloatArray, weight: FloatArray) -> tuple[float, float]:
 
     The end of a bone or of a lung in one band looks like a displacement there; a scanner displaces all of them.
     """
-    bands = weight > _LEAST_WEIGHT * weight.max(initial=0.0)
+    bands = (weight > 0.0) & (weight >= _LEAST_WEIGHT * weight.max(initial=0.0))
     if bands.sum() < _FEWEST_BANDS:
         return 0.0, np.inf
     each, weight = numerator[bands] / weight[bands], weight[bands]

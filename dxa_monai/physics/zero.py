@@ -16,11 +16,10 @@ truth. Profiles then come from the wheel's channels, and the level from the odds
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import solveh_banded
 from scipy.ndimage import binary_dilation
 from scipy.special import erf
 
@@ -253,28 +252,33 @@ def _levels(nepers: FloatArray, air: BoolArray, rows: FloatArray, columns: Float
 
 
 class _SmoothProfiles:
-    """Slow changes along rows and columns, fitted together: random walks, straight where nothing was seen."""
+    """Slow changes along rows and columns, fitted together: random walks, straight where nothing was seen.
+
+    The normal equations are (A, W; W^T, B) with W the air and A, B tridiagonal. Rows are eliminated first, so what is
+    left to solve is as large as a scan is wide: (B - W^T A^-1 W) columns = right - W^T A^-1 rows' right.
+    """
 
     def __init__(self, weight: FloatArray, deviation: float) -> None:
         walk = (deviation / _WALK_NEPERS) ** 2
-        along_rows = np.diag(weight.sum(axis=1)) + walk * _squared_differences(weight.shape[0])
-        along_columns = np.diag(weight.sum(axis=0)) + walk * _squared_differences(weight.shape[1])
         # A constant may be in either: a little weight on both parts' sizes shares it out.
-        joint = np.block([[along_rows, weight], [weight.T, along_columns]])
-        self._factor = cho_factor(joint + 1e-6 * weight.sum() * np.eye(len(joint)))
-        self._height = weight.shape[0]
+        least = 1e-6 * weight.sum()
+        self._along_rows = _random_walk(weight.sum(axis=1) + least, walk)
+        self._carried = solveh_banded(self._along_rows, weight, lower=True)
+        along_columns = _random_walk(weight.sum(axis=0) + least, walk)
+        neighbours = np.diag(along_columns[1, :-1], -1)
+        self._columns_alone = np.diag(along_columns[0]) + neighbours + neighbours.T - weight.T @ self._carried
 
     def fit(self, in_rows: FloatArray, in_columns: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Profiles ``(H,)`` and ``(W,)`` from the sums over each row's and each column's air."""
-        both = cho_solve(self._factor, np.concatenate([in_rows, in_columns]))
-        return both[: self._height], both[self._height :]
+        columns = np.linalg.solve(self._columns_alone, in_columns - self._carried.T @ in_rows)
+        return solveh_banded(self._along_rows, in_rows, lower=True) - self._carried @ columns, columns
 
 
-@lru_cache(maxsize=8)
-def _squared_differences(size: int) -> FloatArray:
-    """Matrix of the sum of squared differences of neighbours."""
-    difference = np.diff(np.eye(size), axis=0)
-    return difference.T @ difference
+def _random_walk(weight: FloatArray, walk: float) -> FloatArray:
+    """``(2, N)`` diagonal and what lies below it of ``weight`` plus ``walk`` times neighbours' squared differences."""
+    ends = np.ones(len(weight))
+    ends[1:-1] = 2.0
+    return np.stack([weight + walk * ends, np.full(len(weight), -walk)])
 
 
 def _noise(values: FloatArray, air: BoolArray) -> FloatArray:

@@ -52,6 +52,15 @@ def test_energies_that_agree_are_believed_to(areal: torch.Tensor) -> None:
         assert believed_shift_mm([energy_shift(nepers(areal, seed=seed))], (0.0, 0.0)) == (0.0, 0.0)
 
 
+def test_noise_without_edges_says_nothing_of_a_displacement() -> None:
+    block = torch.zeros(1, 3, *SCAN_SHAPE)
+    block[0, :2, 20:130, 25:85] = torch.tensor([5.0, 10.0])[:, None, None]
+    for seed in range(8):
+        found = energy_shift(nepers(block, seed=seed))
+        assert found.rows_error_mm == found.columns_error_mm == float("inf")
+        assert believed_shift_mm([found], (0.0, 0.0)) == (0.0, 0.0)
+
+
 def test_a_large_displacement_is_half_a_pixel_at_most() -> None:
     found = energy_shift(nepers(ridged(), (20.0, -9.0)))
     assert abs(found.rows_mm) <= PIXEL_SPACING_MM[0] / 2.0
