@@ -13,8 +13,8 @@ bundle=bundles/dxa_vae/configs
 # 1. A virtual cohort: raw six-channel scans, 3D meshes, and the exact fat, lean and bone of every pixel.
 run configs/cohort.json --count 300 --output_dir data/cohort --seed 0
 
-# 2. The DXA-VAE in two arms that differ in the loss alone. Delete runs/quickstart/ARM to train an arm anew.
-for arm in no_dxa dxa_masked; do
+# 2. The DXA-VAE in two arms: one knows that the ratio of the energies tells fat from lean. Delete runs/quickstart/ARM to train an arm anew.
+for arm in no_dxa energy_ratio; do
     if [ ! -f runs/quickstart/$arm/finished.json ]; then
         run "['$bundle/train.json','$bundle/arm_$arm.json','$bundle/preset_small.json','$bundle/mlflow.json']" \
             --dataset_dir data/cohort --output_dir runs/quickstart/$arm --resume True
@@ -23,7 +23,7 @@ done
 
 # 3. Both arms on the people that neither has seen: the paper's tables 1 and 2 and figure 2.
 run "['$bundle/evaluate.json','$bundle/mlflow_evaluation.json']" --dataset_dir data/cohort \
-    --arms "{'no_dxa': 'runs/quickstart/no_dxa/best.pt', 'dxa_masked': 'runs/quickstart/dxa_masked/best.pt'}" \
+    --arms "{'no_dxa': 'runs/quickstart/no_dxa/best.pt', 'energy_ratio': 'runs/quickstart/energy_ratio/best.pt'}" \
     --output_dir runs/quickstart/evaluation
 
 echo "Scans to look at:      data/cohort/contact_sheet.png"

@@ -62,7 +62,7 @@ def trained_arms(
 
     Args:
         arms: in the order in which they are shown.
-        reserved: names of baselines.
+        reserved: names of baselines, see :func:`refuse_baseline_names`.
 
     Raises:
         InputError: there is no arm or no checkpoint, or an arm has the name of a baseline.
@@ -80,10 +80,15 @@ def trained_arms(
 def refuse_baseline_names(arms: Iterable[str], reserved: Sequence[str]) -> None:
     """Refuse arms that a table could not tell from a baseline.
 
+    Args:
+        arms: their names.
+        reserved: names of baselines, or how such names begin, with an underscore at the end.
+
     Raises:
         InputError: an arm has the name of a baseline.
     """
-    taken = sorted(set(reserved) & set(arms))
+    beginnings = tuple(name for name in reserved if name.endswith("_"))
+    taken = sorted(arm for arm in arms if arm in reserved or arm.startswith(beginnings))
     if taken:
         raise InputError(f"arms: expected names of trained arms, got '{taken[0]}', which names a baseline.")
 

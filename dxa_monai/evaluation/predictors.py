@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -65,6 +66,12 @@ class Reconstruction:
     def __init__(self, network: DXAVAE, device: str | torch.device = "cpu") -> None:
         self.network = network.to(device).eval()
         self.device = device
+
+    @property
+    def code_size(self) -> int:
+        """Numbers in the code of a scan."""
+        architecture = self.network.architecture()
+        return int(architecture["latent_channels"] * math.prod(architecture["latent_shape"]))
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> torch.Tensor:

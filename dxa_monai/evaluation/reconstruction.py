@@ -37,7 +37,8 @@ class ReconstructionTask(Task):
     Baselines are the training people's mean (image, composition) and the projection on principal components.
 
     Args:
-        components: principal components of the linear baseline; 0 leaves it out.
+        components: principal components of the linear baseline; 0 leaves it out. None: as many as the largest code of
+            the networks has numbers, or as the training scans allow; the baseline's name tells.
         scanner_model: file of the calibrated scanner that analyses body composition; None: calibrated with some of the
             training scans, or, if these do not do (a line says so), the nominal one.
         composition: whether to analyse body composition (about 0.1 s an image on one core).
@@ -48,12 +49,12 @@ class ReconstructionTask(Task):
 
     def __init__(
         self,
-        components: int = 40,
+        components: int | None = None,
         scanner_model: str | Path | None = None,
         composition: bool = True,
         device: str | torch.device = "cpu",
     ) -> None:
-        self.reserved = (MEAN_ARM, ORIGINAL, f"{PRINCIPAL_ARM}_{components}")
+        self.reserved = (MEAN_ARM, ORIGINAL, f"{PRINCIPAL_ARM}_")
         self.components = components
         self.scanner_model = scanner_model
         self.composition = composition
@@ -72,8 +73,11 @@ class ReconstructionTask(Task):
         _refuse_other_means(networks)
         mean_image = mean_of_training(training, source)
         predictors: dict[tuple[str, int], ScanPredictor] = {(MEAN_ARM, 0): MeanScan(mean_image)}
-        if self.components:
-            linear = PrincipalComponents(training, source, mean_image, self.components)
+        components = self.components
+        if components is None:
+            components = min(max(each.code_size for each in networks.values()), len(training) - 1)
+        if components > 0:
+            linear = PrincipalComponents(training, source, mean_image, components)
             predictors[linear.name, 0] = linear
         scanner = scanner_of_rows(training, source, self.scanner_model) if self.composition else None
         quality, measured = evaluate_scans(people.rows, source, predictors | networks, scanner)

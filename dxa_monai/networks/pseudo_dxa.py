@@ -43,6 +43,7 @@ class PseudoDXA(ScanDecoder):
         generator_kernel_sizes: see :class:`DXAVAE`.
         generator_dense_shape: see :class:`DXAVAE`.
         linear_channels: see :class:`DXAVAE`.
+        linear_directions: see :class:`DXAVAE`.
 
     Raises:
         InputError: an unknown kind of encoder or argument of it, or sizes that do not fit together.
@@ -59,6 +60,7 @@ class PseudoDXA(ScanDecoder):
         generator_kernel_sizes: Sequence[int] = (2, 4, 8),
         generator_dense_shape: Sequence[int] | None = None,
         linear_channels: int = 0,
+        linear_directions: int | None = None,
     ) -> None:
         super().__init__()
         arguments = {"kind": "pointnet2"} if encoder is None else dict(encoder)
@@ -79,6 +81,7 @@ class PseudoDXA(ScanDecoder):
             generator_kernel_sizes,
             generator_dense_shape,
             linear_channels,
+            linear_directions,
         )
         # Codes of principal components multiply large images: they start at their mean.
         with torch.no_grad():

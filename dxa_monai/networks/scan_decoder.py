@@ -11,6 +11,7 @@ from dxa_monai.networks.generator import DXAGenerator
 from dxa_monai.networks.linear_path import LinearPath
 from dxa_monai.networks.normalisation import NormalisesScans
 from dxa_monai.networks.rebuildable import Rebuildable
+from dxa_monai.scan.energy_basis import EnergyBasis
 
 
 class ScanDecoder(Rebuildable, NormalisesScans):
@@ -32,6 +33,7 @@ class ScanDecoder(Rebuildable, NormalisesScans):
         generator_kernel_sizes: Sequence[int],
         generator_dense_shape: Sequence[int] | None,
         linear_channels: int,
+        linear_directions: int | None,
     ) -> None:
         """Make the generator, its last layer zero, the linear path, and the normalisation, mean 0 and deviation 1.
 
@@ -44,6 +46,7 @@ class ScanDecoder(Rebuildable, NormalisesScans):
             generator_kernel_sizes: ``kernel_sizes`` of :class:`DXAGenerator`.
             generator_dense_shape: ``dense_shape`` of :class:`DXAGenerator`.
             linear_channels: channels of the latent map that carry principal components (:class:`LinearPath`).
+            linear_directions: of a pixel, in which the components lie; None: its channels.
 
         Raises:
             InputError: sizes that do not fit together.
@@ -61,22 +64,26 @@ class ScanDecoder(Rebuildable, NormalisesScans):
         )
         nn.init.zeros_(self.generator.to_scan.weight)
         self.linear_codes = linear_channels * int(latent_shape[0]) * int(latent_shape[1])
-        self.linear_path = LinearPath(self.linear_codes, (out_channels, int(spatial_shape[0]), int(spatial_shape[1])))
+        image_shape = (out_channels, int(spatial_shape[0]), int(spatial_shape[1]))
+        self.linear_path = LinearPath(self.linear_codes, image_shape, linear_directions)
         self.build_normalisation(out_channels, spatial_shape)
 
     @torch.jit.unused
-    def set_linear_path(self, components: torch.Tensor, deviations: torch.Tensor) -> None:
+    def set_linear_path(
+        self, components: torch.Tensor, deviations: torch.Tensor, basis: EnergyBasis | None = None
+    ) -> None:
         """Set the principal components of the training scans; call :meth:`set_normalisation` first.
 
         Args:
-            components: ``(K, out_channels, H, W)``, K = ``linear_channels`` x cells of the latent map; orthonormal, as
-                :func:`dxa_monai.scan.statistics.principal_components` gives them.
+            components: ``(K, D, H, W)``, K = ``linear_channels`` x cells of the latent map and D ``linear_directions``
+                or ``out_channels``; orthonormal, as :func:`dxa_monai.scan.statistics.principal_components` gives them.
             deviations: ``(K,)`` standard deviations of the scans along them, in the unit of the scans.
+            basis: the directions, if the network has ``linear_directions``.
 
         Raises:
-            InputError: other shapes, or a deviation that is not positive.
+            InputError: as :meth:`LinearPath.set_components`.
         """
-        self.linear_path.set_components(components, deviations / self.standard_deviation.to(deviations))
+        self.linear_path.set_components(components, deviations / self.standard_deviation.to(deviations), basis)
 
     def decode(self, z: torch.Tensor) -> torch.Tensor:
         """Scans ``(B, out_channels, H, W)``, not clamped, of latent maps ``(B, latent_channels, *latent_shape)``."""

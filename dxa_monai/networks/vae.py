@@ -55,6 +55,8 @@ class DXAVAE(ScanDecoder):
         generator_kernel_sizes: ``kernel_sizes`` of :class:`DXAGenerator`.
         generator_dense_shape: ``dense_shape`` of :class:`DXAGenerator`.
         linear_channels: channels of the latent map that carry principal components; see above.
+        linear_directions: directions of a pixel in which the components lie, two for two energies
+            (:class:`dxa_monai.scan.energy_basis.EnergyBasis`); None: its channels.
 
     Raises:
         InputError: sizes that do not fit together, as the encoder and the generator say.
@@ -75,6 +77,7 @@ class DXAVAE(ScanDecoder):
         generator_kernel_sizes: Sequence[int] = (2, 4, 8),
         generator_dense_shape: Sequence[int] | None = None,
         linear_channels: int = 0,
+        linear_directions: int | None = None,
     ) -> None:
         super().__init__()
         self.encoder = DXAEncoder(
@@ -97,6 +100,7 @@ class DXAVAE(ScanDecoder):
             generator_kernel_sizes,
             generator_dense_shape,
             linear_channels,
+            linear_directions,
         )
         # The codes start as they are: what the trunk adds to them begins at zero.
         head_outputs = linear_channels if heads == "conv" else self.linear_codes

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from dxa_monai.errors import InputError
+from dxa_monai.scan.energy_basis import EnergyBasis
 from dxa_monai.scan.format import counts_to_unit
 from dxa_monai.scan.source import ScanSource
 
@@ -49,38 +50,70 @@ def image_statistics(rows: Iterable[Mapping[str, Any]], source: ScanSource) -> t
     return torch.from_numpy(np.moveaxis(mean, -1, 0).astype(np.float32).copy()), float(np.sqrt(variance))
 
 
+def mirrored_mean(mean_image: torch.Tensor) -> torch.Tensor:
+    """The mean of scans and of their mirror images, left and right exchanged."""
+    return (mean_image + mean_image.flip(-1)) / 2.0
+
+
 def principal_components(
-    rows: Iterable[Mapping[str, Any]], mean_image: torch.Tensor, count: int, source: ScanSource
+    rows: Iterable[Mapping[str, Any]],
+    mean_image: torch.Tensor,
+    count: int,
+    source: ScanSource,
+    basis: EnergyBasis | None = None,
+    mirrored: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The directions in which scans differ most from their mean, by the eigenvectors of their Gram matrix.
 
-    All scans are held in memory, 0.4 MB each.
+    With mirror images as further scans the components fall apart into those that are alike on both sides and those that
+    are opposite, because the sum of an image and its mirror image is orthogonal to their difference: two Gram matrices
+    as large as without mirror images say all.
+
+    All scans are held in memory, 0.4 MB each (a third in a basis of two directions).
 
     Args:
         rows: manifest rows with a ``scan`` path.
-        mean_image: ``(6, H, W)``, from :func:`image_statistics` of the same rows.
+        mean_image: ``(6, H, W)``, from :func:`image_statistics` of the same rows; of ``mirrored`` scans
+            :func:`mirrored_mean` of it.
         count: number of components.
         source: how the scans are read.
+        basis: the directions of a pixel in which distances are taken; None: the six channels as they are.
+        mirrored: whether each scan's mirror image counts as a scan, too.
 
     Returns:
-        Orthonormal components, float32 ``(count, 6, H, W)``, by decreasing variance, each with its largest pixel
-        positive; and the standard deviation of the scans along each, ``(count,)``.
+        Orthonormal components, float32 ``(count, D, H, W)`` with D the directions of the basis or the six channels, by
+        decreasing variance, each with its largest pixel positive; and the standard deviation of the scans along each,
+        ``(count,)``.
 
     Raises:
-        InputError: there are not more scans than components.
+        InputError: there are not more scans (mirror images included) than components.
     """
+    shape = mean_image.shape if basis is None else (len(basis.analysis), *mean_image.shape[1:])
     if count == 0:
-        return mean_image.new_zeros(0, *mean_image.shape), mean_image.new_ones(0)
+        return mean_image.new_zeros(0, *shape), mean_image.new_ones(0)
     paths = [row["scan"] for row in rows]
-    if len(paths) <= count:
-        raise InputError(f"training split: expected more than {count} scans for {count} components, got {len(paths)}.")
-    deviations = torch.empty(len(paths), mean_image.numel())
+    scans = len(paths) * (2 if mirrored else 1)
+    if scans <= count:
+        raise InputError(f"training split: expected more than {count} scans for {count} components, got {scans}.")
+    deviations = torch.empty(len(paths), *shape)
     for index, path in enumerate(paths):
-        deviations[index] = (source.image(path) - mean_image).flatten()
+        deviation = source.image(path) - mean_image
+        deviations[index] = deviation if basis is None else basis.directions_of(deviation)
+    halves = [deviations]
+    if mirrored:
+        halves = [(deviations + deviations.flip(-1)) / 2.0, (deviations - deviations.flip(-1)) / 2.0]
+    found = [_leading(half.flatten(1), count) for half in halves]
+    variances = torch.cat([variance for variance, _ in found])
+    largest = torch.argsort(variances, descending=True)[:count]
+    components = torch.cat([each for _, each in found])[largest]
+    signs = components.gather(1, components.abs().argmax(dim=1, keepdim=True)).sign()
+    return (components * signs).reshape(count, *shape), variances[largest].sqrt().float()
+
+
+def _leading(deviations: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Variances, decreasing, and orthonormal components ``(K, N)`` of images ``(scans, N)``, at most ``count``."""
     eigenvalues, eigenvectors = torch.linalg.eigh((deviations @ deviations.T).double())
     largest = torch.argsort(eigenvalues, descending=True)[:count]
-    singular_values = eigenvalues[largest].clamp(min=torch.finfo(torch.float32).tiny).sqrt()
-    components = (eigenvectors[:, largest] / singular_values).float().T @ deviations
-    signs = components.gather(1, components.abs().argmax(dim=1, keepdim=True)).sign()
-    standard_deviations = (singular_values / len(paths) ** 0.5).float()
-    return (components * signs).reshape(count, *mean_image.shape), standard_deviations
+    squares = eigenvalues[largest].clamp(min=torch.finfo(torch.float32).tiny)
+    components = (eigenvectors[:, largest] / squares.sqrt()).float().T @ deviations
+    return squares / len(deviations), components

@@ -17,7 +17,7 @@ from dxa_monai.scan.measures import as_labelled_datalist, first_pairs, measure_s
 from dxa_monai.scan.quarantine import BadScanPolicy
 from dxa_monai.scan.reader import RawDXAReader
 from dxa_monai.scan.splits import Split, read_split, split_by_subject, split_from_path_lists
-from dxa_monai.scan.statistics import image_statistics, principal_components
+from dxa_monai.scan.statistics import image_statistics
 from dxa_monai.transforms.point_clouds import as_points_datalist, draw_point_clouds, mesh_faults, mesh_paths
 
 
@@ -121,10 +121,6 @@ class TrainingData:
     def statistics(self) -> tuple[torch.Tensor, float]:
         """Mean scan of the training rows and the deviation from it, see :func:`image_statistics`."""
         return image_statistics(self.training_rows, self.source)
-
-    def principal_components(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Of the training scans, see :func:`dxa_monai.scan.statistics.principal_components`."""
-        return principal_components(self.training_rows, self.statistics[0], count, self.source)
 
     def as_dict(self) -> dict[str, Any]:
         """What the record of a run should tell, in plain types."""

@@ -10,12 +10,15 @@ from typing import Any, Protocol
 
 import torch
 
+from dxa_monai.errors import InputError
 from dxa_monai.networks.generator_weights import initialise_generator
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.regressor import AnthropometryRegressor
 from dxa_monai.networks.trunk_weights import RANDOM, Initialisation, initialise_trunk
 from dxa_monai.networks.vae import DXAVAE
+from dxa_monai.scan.energy_basis import energy_basis
 from dxa_monai.scan.splits import check_new_people
+from dxa_monai.scan.statistics import mirrored_mean, principal_components
 from dxa_monai.training.data import BodyData, MeasuredData, TrainingData
 
 
@@ -38,11 +41,25 @@ class VAEStart:
     Args:
         network: to be trained.
         data: of the training.
+        mirrored: whether mirror images of the training scans count as scans, too, in mean and linear path.
+        contrast_weight: how often the contrast of the energies counts in the linear path, where that lies in directions
+            of the energies (:func:`dxa_monai.scan.energy_basis.energy_basis`).
+
+    Raises:
+        InputError: a weight that nothing would use.
     """
 
-    def __init__(self, network: DXAVAE, data: TrainingData) -> None:
+    def __init__(
+        self, network: DXAVAE, data: TrainingData, mirrored: bool = False, contrast_weight: float = 1.0
+    ) -> None:
+        if contrast_weight != 1.0 and network.linear_codes > 0 and not network.linear_path.in_basis:
+            raise InputError(
+                f"contrast_weight: expected 1 for a linear path without linear_directions, got {contrast_weight}."
+            )
         self.network = network
         self.data = data
+        self.mirrored = mirrored
+        self.contrast_weight = contrast_weight
 
     def check(self) -> None:
         """Nothing to refuse: the weights are random."""
@@ -53,12 +70,23 @@ class VAEStart:
         Raises:
             InputError: there are fewer training scans than principal components.
         """
-        self.network.set_normalisation(*self.data.statistics)
-        self.network.set_linear_path(*self.data.principal_components(self.network.linear_codes))
+        mean_image, deviation = self.data.statistics
+        mean_image = mirrored_mean(mean_image) if self.mirrored else mean_image
+        self.network.set_normalisation(mean_image, deviation)
+        count = self.network.linear_codes
+        if count == 0:
+            return
+        rows, source = self.data.training_rows, self.data.source
+        basis = None
+        if self.network.linear_path.in_basis:
+            directions = len(self.network.linear_path.analysis)
+            basis = energy_basis(rows, mean_image, source, self.contrast_weight, directions)
+        components = principal_components(rows, mean_image, count, source, basis, self.mirrored)
+        self.network.set_linear_path(*components, basis)
 
     def as_dict(self) -> dict[str, Any]:
-        """Nothing that the network's architecture does not tell."""
-        return {}
+        """What the network's architecture does not tell, in plain types."""
+        return {"mirrored": self.mirrored, "contrast_weight": self.contrast_weight}
 
 
 class PretrainedStart:

@@ -22,6 +22,7 @@ def bundle_files(bundle: str, *names: str) -> list[str]:
 VAE: dict[str, Any] = {
     "max_epochs": 2,
     "network_def#latent_channels": 2,
+    "network_def#linear_channels": 0,
     "network_def#block_config": [1, 1, 1, 1],
     "network_def#growth_rate": 2,
     "network_def#init_features": 4,

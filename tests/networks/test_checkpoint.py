@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import pickle
 from collections.abc import Callable
@@ -62,6 +63,31 @@ def test_compact_weights_are_half_as_large_and_load_as_single_precision(make_vae
         # 11 bits; what is smaller than half precision's normal numbers has fewer
         torch.testing.assert_close(got, tensor, rtol=2.0**-11 if name in halved else 0.0, atol=1e-7)
     assert not torch.equal(loaded.state_dict()[min(halved)], vae.state_dict()[min(halved)])
+
+
+def test_compact_components_are_bytes_and_stand_for_the_same_images(make_vae: MakeVAE, tmp_path: Path) -> None:
+    vae = make_vae(linear_channels=1).eval()
+    count, *shape = vae.linear_path.components.shape
+    components, _ = torch.linalg.qr(torch.randn(math.prod(shape), count, generator=torch.Generator().manual_seed(0)))
+    vae.set_linear_path(components.T.reshape(count, *shape).contiguous(), torch.linspace(9.0, 1.0, count))
+    save_network(vae, tmp_path / "best.pt")
+    compact_checkpoint(tmp_path / "best.pt", tmp_path / "half.pt")
+    assert torch.load(tmp_path / "half.pt", weights_only=True)["state"]["linear_path.components"].dtype == torch.int8
+    loaded = load_vae(tmp_path / "half.pt")
+    codes = torch.randn(3, count, generator=torch.Generator().manual_seed(1))
+    expected, got = vae.linear_path.decode(codes), loaded.linear_path.decode(codes)
+    assert (got - expected).square().mean() < 1e-4 * expected.square().mean()
+    assert not got.equal(expected)
+
+
+@pytest.mark.parametrize("scales", [torch.ones(3), "many"])
+def test_scales_that_do_not_belong_to_components_are_refused(make_vae: MakeVAE, tmp_path: Path, scales: object) -> None:
+    save_network(make_vae(linear_channels=1), tmp_path / "best.pt")
+    content = torch.load(tmp_path / "best.pt", weights_only=True)
+    content["state"]["linear_path.component_scales"] = scales
+    torch.save(content, tmp_path / "odd.pt")
+    with pytest.raises(InputError, match=r"1 unexpected \(linear_path\.component_scales\)"):
+        load_vae(tmp_path / "odd.pt")
 
 
 def test_weights_that_half_precision_cannot_hold_are_refused_by_name(make_vae: MakeVAE, tmp_path: Path) -> None:

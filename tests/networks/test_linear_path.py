@@ -4,6 +4,7 @@ import torch
 from dxa_monai.errors import InputError
 from dxa_monai.networks.linear_path import LinearPath
 from dxa_monai.networks.vae import DXAVAE
+from dxa_monai.scan.energy_basis import EnergyBasis
 
 SHAPE = (6, 64, 32)
 LINEAR = {
@@ -73,3 +74,45 @@ def test_linear_path_belongs_to_architecture_and_state() -> None:
 def test_more_linear_channels_than_latent_channels_are_refused() -> None:
     with pytest.raises(InputError, match="linear_channels: expected 0 to 4, got 5"):
         DXAVAE(**(LINEAR | {"linear_channels": 5}))
+
+
+def _basis() -> EnergyBasis:
+    """Two orthonormal directions of six channels, the second of which counts three times."""
+    vectors, _ = torch.linalg.qr(torch.randn(6, 2, generator=torch.Generator().manual_seed(1)))
+    weights = torch.tensor([1.0, 3.0])
+    return EnergyBasis(weights[:, None] * vectors.T, vectors / weights)
+
+
+def test_components_in_directions_of_a_pixel_give_back_images_in_their_span() -> None:
+    basis, components = _basis(), _orthonormal(3)[:, :2].contiguous()
+    components, _ = torch.linalg.qr(components.flatten(1).T)
+    components = components.T.reshape(3, 2, *SHAPE[1:]).contiguous()
+    network = DXAVAE(**(LINEAR | {"linear_directions": 2, "linear_channels": 1, "latent_shape": (3, 1)}))
+    mean = torch.full(SHAPE, 0.3)
+    network.set_normalisation(mean, 0.05)
+    network.set_linear_path(components, torch.tensor([2.0, 1.0, 0.5]), basis)
+    weights = torch.tensor([[1.0, -2.0, 0.5]])
+    pixels = (weights @ components.flatten(1)).reshape(1, 2, -1)
+    scans = mean + (basis.synthesis @ pixels).reshape(1, *SHAPE)
+    output = network.eval()(scans)
+    torch.testing.assert_close(output.reconstruction, scans, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        output.mu.flatten(1)[:, :3], weights / torch.tensor([2.0, 1.0, 0.5]), atol=1e-4, rtol=1e-4
+    )
+    script = torch.jit.script(network)
+    torch.testing.assert_close(script(scans).reconstruction, output.reconstruction, atol=1e-6, rtol=1e-5)
+
+
+def test_a_basis_where_none_is_expected_and_the_reverse_are_refused() -> None:
+    components, deviations = _orthonormal(4), torch.ones(4)
+    with pytest.raises(InputError, match=r"basis: expected none, got one of shape \(2, 6\)"):
+        LinearPath(4, SHAPE).set_components(components, deviations, _basis())
+    with pytest.raises(InputError, match=r"basis: expected one of shape \(2, 6\), got none"):
+        LinearPath(4, SHAPE, 2).set_components(components[:, :2], deviations)
+    with pytest.raises(InputError, match=r"basis: expected one of shape \(3, 6\), got one of shape \(2, 6\)"):
+        LinearPath(4, SHAPE, 3).set_components(components[:, :3], deviations, _basis())
+
+
+def test_a_path_without_a_basis_has_no_more_tensors_than_before() -> None:
+    assert set(LinearPath(4, SHAPE).state_dict()) == {"components", "deviations"}
+    assert set(LinearPath(4, SHAPE, 2).state_dict()) == {"components", "deviations", "analysis", "synthesis"}

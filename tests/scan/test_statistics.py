@@ -5,11 +5,12 @@ import pytest
 import torch
 
 from dxa_monai.errors import InputError
+from dxa_monai.scan.energy_basis import EnergyBasis
 from dxa_monai.scan.format import counts_to_unit
 from dxa_monai.scan.io import load_scan
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.source import ScanSource
-from dxa_monai.scan.statistics import image_statistics, principal_components
+from dxa_monai.scan.statistics import image_statistics, mirrored_mean, principal_components
 
 
 def test_statistics_are_those_of_all_scans_at_once(bar_cohort: Path) -> None:
@@ -52,3 +53,37 @@ def test_more_components_than_scans_are_refused(bar_cohort: Path) -> None:
         150,
         109,
     )
+
+
+def test_mirror_images_count_as_scans(bar_cohort: Path) -> None:
+    """Components of all scans and their mirror images at once, by a singular value decomposition."""
+    rows = read_manifest(bar_cohort)
+    mean = mirrored_mean(image_statistics(rows, ScanSource())[0])
+    assert mean.equal(mean.flip(-1))
+    images = torch.stack([ScanSource().image(row["scan"]) for row in rows]) - mean
+    both = torch.cat([images, images.flip(-1)]).flatten(1).double()
+    _, singular_values, basis = torch.linalg.svd(both, full_matrices=False)
+    components, deviations = principal_components(rows, mean, 4, ScanSource(), mirrored=True)
+    torch.testing.assert_close(deviations.double(), singular_values[:4] / len(both) ** 0.5, rtol=1e-4, atol=0.0)
+    kept = images.flatten(1) @ components.flatten(1).T @ components.flatten(1)
+    expected = images.flatten(1).double() @ basis[:4].T @ basis[:4]
+    torch.testing.assert_close(kept.double(), expected, atol=1e-4, rtol=0.0)
+
+
+def test_mirror_images_allow_twice_as_many_components(bar_cohort: Path) -> None:
+    rows = read_manifest(bar_cohort)[:3]
+    mean = mirrored_mean(image_statistics(rows, ScanSource())[0])
+    assert len(principal_components(rows, mean, 5, ScanSource(), mirrored=True)[0]) == 5
+    with pytest.raises(InputError, match="expected more than 6 scans for 6 components, got 6"):
+        principal_components(rows, mean, 6, ScanSource(), mirrored=True)
+
+
+def test_components_lie_in_the_directions_of_a_basis(bar_cohort: Path) -> None:
+    rows = read_manifest(bar_cohort)
+    mean, _ = image_statistics(rows, ScanSource())
+    basis = EnergyBasis(torch.eye(2, 6), torch.eye(6, 2))  # the first two channels
+    components, deviations = principal_components(rows, mean, 2, ScanSource(), basis)
+    images = torch.stack([ScanSource().image(row["scan"]) for row in rows])[:, :2] - mean[:2]
+    singular_values = torch.linalg.svdvals(images.flatten(1).double())
+    assert components.shape == (2, 2, 150, 109)
+    torch.testing.assert_close(deviations.double(), singular_values[:2] / len(rows) ** 0.5, rtol=1e-4, atol=0.0)

@@ -1,0 +1,79 @@
+"""What a DXA-VAE knows of the training scans before it is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dxa_monai.errors import InputError
+from dxa_monai.networks.vae import DXAVAE
+from dxa_monai.scan.reader import RawDXAReader
+from dxa_monai.training.data import TrainingData
+from dxa_monai.training.start import VAEStart
+
+
+def network(**changes: object) -> DXAVAE:
+    arguments = {
+        "latent_channels": 2,
+        "latent_shape": (3, 2),
+        "block_config": (1, 1, 1, 1),
+        "growth_rate": 2,
+        "heads": "dense",
+        "init_features": 2,
+        "generator_channels": (2, 2, 2),
+        "generator_kernel_sizes": (3,),
+        "generator_dense_shape": (38, 28),
+        "linear_channels": 1,
+        "linear_directions": 2,
+    }
+    return DXAVAE(**(arguments | changes)).eval()  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def data(bar_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
+    return TrainingData(bar_cohort, tmp_path_factory.mktemp("run"), RawDXAReader(), split_seed=0)
+
+
+def scans_of(data: TrainingData) -> torch.Tensor:
+    return torch.stack([data.source.image(row["scan"]) for row in data.training_rows])
+
+
+def test_a_linear_path_is_nearer_to_the_scans_than_their_mean(data: TrainingData) -> None:
+    vae, scans = network(), scans_of(data)
+    VAEStart(vae, data).prepare()
+    with torch.no_grad():
+        missed = (vae.reconstruct(scans) - scans).square().mean()
+    assert missed < 0.5 * (vae.mean_image - scans).square().mean()
+
+
+def test_a_mirrored_start_treats_both_sides_alike(data: TrainingData) -> None:
+    vae, scans = network(), scans_of(data)
+    VAEStart(vae, data, mirrored=True).prepare()
+    assert vae.mean_image.equal(vae.mean_image.flip(-1))
+    with torch.no_grad():
+        codes = vae.linear_path.encode(vae.normalised(scans))
+        mirrored = vae.linear_path.encode(vae.normalised(scans.flip(-1)))
+    torch.testing.assert_close(codes.abs(), mirrored.abs(), atol=1e-3, rtol=1e-3)
+
+
+def test_the_contrast_weight_chooses_other_components(data: TrainingData) -> None:
+    plain, weighted = network(), network()
+    VAEStart(plain, data).prepare()
+    start = VAEStart(weighted, data, contrast_weight=6.0)
+    start.prepare()
+    assert start.as_dict() == {"mirrored": False, "contrast_weight": 6.0}
+    assert plain.mean_image.equal(weighted.mean_image)
+    assert not torch.allclose(plain.linear_path.components, weighted.linear_path.components, atol=1e-3)
+
+
+def test_a_contrast_weight_that_nothing_would_use_is_refused(data: TrainingData) -> None:
+    with pytest.raises(InputError, match="contrast_weight: expected 1 for a linear path without linear_directions"):
+        VAEStart(network(linear_directions=None), data, contrast_weight=6.0)
+
+
+def test_fewer_scans_than_codes_are_refused(data: TrainingData) -> None:
+    many = network(latent_shape=(5, 4), latent_channels=5, linear_channels=5)
+    with pytest.raises(InputError, match="expected more than 100 scans for 100 components"):
+        VAEStart(many, data).prepare()
