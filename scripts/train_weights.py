@@ -1,9 +1,10 @@
 """Trains the weights that lie in ``bundles/NAME/models``, from nothing: ``python -m scripts.train_weights``.
 
-Two virtual cohorts, the DXA-VAE on the first, the body measures and the mesh-to-scan network on the second, each from
-the DXA-VAE. What is finished is kept: an interrupted command goes on. Then the weights are rounded to half precision,
-compared with the unrounded ones on the people held out, and copied with what inference and evaluation read beside
-them. Run it in the repository's root: the paths it records are relative. See docs/releases.md.
+Two virtual cohorts; on the first the DXA-VAE, and a second one without a linear path, whose encoder has to learn all by
+itself; on the second the body measures from that encoder, and the mesh-to-scan network from the DXA-VAE's generator.
+What is finished is kept: an interrupted command goes on. Then the weights are rounded, compared with the unrounded ones
+on the people held out, and copied with what inference and evaluation read beside them. Run it in the repository's root:
+the paths it records are relative. See docs/releases.md.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.networks.checkpoint import compact_checkpoint
 from dxa_monai.phantom.cohort import generate_cohort
 
-ARM = "composition"
+ARM = "energy_ratio"
 """The DXA-VAE that is released: its reconstructions hold the scan's fat, lean and bone (table 2 in its docs)."""
 MOST_LOST_R2 = 0.01
 """By half precision, in any cell of a bundle's tables where R2 is positive."""
@@ -50,23 +51,35 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a bundle's weights are trained: on which cohort, what the config is told besides, and by which overlay."""
+    """How weights are trained.
 
+    Attributes:
+        bundle: whose config is run.
+        cohort: name of the people.
+        settings: what the config is told besides; values that are names of earlier recipes stand for their weights.
+        overlays: config files of the bundle between that of the training and the preset's, and after it.
+        released: whether the weights are what the bundle's inference starts from.
+    """
+
+    bundle: str
     cohort: str
     settings: Mapping[str, Any]
-    overlay: str = ""
+    overlays: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    released: bool = True
 
 
-VAE = "the weights of the DXA-VAE"
-"""Stands for their path in a recipe."""
+_ARM_FILES = (f"arm_{ARM}.json",)
 COHORTS = {
     "small": {"cohort": Cohort(300, 0), "pairs": Cohort(960, 1)},
     "paper": {"cohort": Cohort(16000, 0), "pairs": Cohort(960, 1)},
 }
 RECIPES = {
-    "dxa_vae": Recipe("cohort", {}, f"arm_{ARM}.json"),
-    "dxa_anthropometry": Recipe("pairs", {"arm": ARM, "initial_weights": VAE, "pairs": 1107}),
-    "pseudo_dxa": Recipe("pairs", {"arm": ARM, "generator": VAE, "composition_weight": 0.1, "pairs": 1107}),
+    "dxa_vae": Recipe("dxa_vae", "cohort", {}, (_ARM_FILES, ())),
+    "encoder": Recipe("dxa_vae", "cohort", {}, (_ARM_FILES, ("decoder_dense.json",)), released=False),
+    "dxa_anthropometry": Recipe(
+        "dxa_anthropometry", "pairs", {"arm": ARM, "initial_weights": "encoder", "pairs": 1107}
+    ),
+    "pseudo_dxa": Recipe("pseudo_dxa", "pairs", {"arm": ARM, "generator": "dxa_vae", "pairs": 1107}),
 }
 """In the order of training."""
 DRY_PEOPLE = 20  # two of them in validation and test, which R2 needs
@@ -94,27 +107,35 @@ def train_weights(
         InputError: a folder holds something else, or half precision costs too much.
         TrainingError: a training failed.
     """
+    weights: dict[str, str] = {}
     released = []
-    vae = ""
     for name, recipe in RECIPES.items():
-        cohort = COHORTS[preset][recipe.cohort]
+        if name == "encoder" and preset == "paper":
+            weights[name] = weights["dxa_vae"]  # the published generator has no linear path: one network is both
+            continue
+        cohort, bundle = COHORTS[preset][recipe.cohort], recipe.bundle
         people = DRY_PEOPLE if dry_run else cohort.people
         dataset = data_dir / recipe.cohort
         generate_cohort(people, dataset, cohort.seed, workers)
         folder = runs_dir / name
-        settings = {key: vae if value == VAE else value for key, value in recipe.settings.items()}
+        settings = {key: weights.get(value, value) for key, value in recipe.settings.items()}
         settings |= {"preset": preset, "manifest": str(dataset / "manifest.csv"), "output_dir": str(folder)}
-        if name == "pseudo_dxa":
+        if bundle == "pseudo_dxa":
             settings |= {"clouds_dir": str(runs_dir / "points")}
         if dry_run:
-            known = json.loads((_configs(name) / "train.json").read_text()).keys()
+            known = json.loads((_configs(bundle) / "train.json").read_text()).keys()
             settings |= {key: value for key, value in DRY_SETTINGS.items() if key in known}
-        files = ["train.json", *([recipe.overlay] if recipe.overlay else []), f"preset_{preset}.json"]
-        run_trainings([Training(tuple(str(_configs(name) / file) for file in files), settings)], 0)
-        vae = vae or str(folder / "best.pt")
+            # so few people have no more components than that
+            settings |= {"network_def#linear_channels": 0} if bundle == "dxa_vae" else {}
+        before, after = recipe.overlays
+        files = ["train.json", *before, f"preset_{preset}.json", *after]
+        run_trainings([Training(tuple(str(_configs(bundle) / file) for file in files), settings)], 0)
+        weights[name] = str(folder / "best.pt")
+        if not recipe.released:
+            continue
         if not dry_run:
-            _evaluate(name, preset, folder, dataset)
-        released.append(_release(folder, output_folder(models_dir / name / "models")))
+            _evaluate(bundle, preset, folder, dataset)
+        released.append(_release(folder, output_folder(models_dir / bundle / "models")))
     return released
 
 
