@@ -16,7 +16,7 @@ from dxa_monai.phantom.body.model import BodyModel, Phenotype, PosedBody, Unreac
 from dxa_monai.phantom.body.positioning import sample_positioning
 from dxa_monai.phantom.body.table import fit_positioning
 from dxa_monai.phantom.people.population import Person, sample_person, visit_count
-from dxa_monai.phantom.skeleton.placed import bone_mineral_map, bone_volume_map, place_skeleton
+from dxa_monai.phantom.skeleton.placed import bone_maps, place_skeleton
 from dxa_monai.phantom.tissue.maps import TissueMaps, body_volume_l, compose
 from dxa_monai.phantom.tissue.projection import BodyDoesNotFit, Frame, centre_frame
 from dxa_monai.physics.acquisition import Acquisition
@@ -136,8 +136,7 @@ class Simulator:
             self.model,
             self.smoothing,
             frame,
-            bone_mineral_map(skeleton, frame, cortical_scale=person.cortical_scale),
-            bone_volume_map(skeleton, frame),
+            bone_maps(skeleton, frame, cortical_scale=person.cortical_scale),
         )
         noise = torch.Generator().manual_seed(int(person.generator(_FIRST_VISIT_STREAM + visit).integers(2**62)))
         counts = self.acquisition.scan(torch.from_numpy(tissue.areal_density_g_cm2)[None], noise)[0]

@@ -60,10 +60,18 @@ COEFFICIENTS: dict[str, Coefficient] = {
     ),
     "bone_loss_per_year": Coefficient(0.0065, 0.0025, "Looker 2012: total body loses less than the hip"),
     "bone_per_log_bmi": Coefficient(0.10, 0.10, "assumption: weak loading effect"),
-    "bone_mean": Coefficient(1.0, 1.03, "tuned, with the materials of bone_mineral, to 2.1 / 2.7 kg BMC of adults"),
+    "bone_mean": Coefficient(1.035, 1.02, "tuned, with the materials of bone_mineral, to 2.1 / 2.7 kg BMC of adults"),
     "bone_residual_sd": Coefficient(0.10, 0.10, "NHANES total-body BMD: sd about 0.10 to 0.12 of the mean at one age"),
+    "marrow_fat_log_per_year": Coefficient(
+        0.002,
+        0.002,
+        "assumption: red marrow turns yellow, vertebrae 7 % a decade (Kugel 2001, JMRI 13:263 (?)), limbs not",
+    ),
+    "marrow_fat_log_sd": Coefficient(0.08, 0.08, "assumption: vertebral fat fraction of one age varies by a fifth"),
     "frame_mean": Coefficient(
-        0.98, 0.935, "tuned to the bone areas that BMC and BMD of NHANES imply, 1.9 / 2.25 times 1000 cm2"
+        0.98,
+        0.95,
+        "tuned to bone areas of about 1.95 / 2.35 times 1000 cm2 and the volume of ICRP 89's skeleton together",
     ),
     "frame_sd": Coefficient(0.03, 0.03, "assumption: width of the skeleton at a given stature"),
     "muscle_centre": Coefficient(0.45, 0.50, "assumption: place in the range that the shape model allows at this BMI"),
@@ -98,7 +106,9 @@ COEFFICIENTS: dict[str, Coefficient] = {
 """Every number of the population model. Women first, men second."""
 
 FAT_DEPTH_MEDIAN: dict[str, Coefficient] = {
-    "head": Coefficient(0.55, 0.60, _ASSUMED),
+    "head": Coefficient(
+        0.80, 0.85, "assumption: scalp, cheeks, neck and orbits; reports show 17 to 27 % fat in the head"
+    ),
     "upper_trunk": Coefficient(0.85, 1.05, "assumption: men store more on the trunk"),
     "android": Coefficient(0.62, 0.58, "assumption: men store more on the waist"),
     "gynoid": Coefficient(1.20, 1.10, "assumption: women store more on hip and thigh"),

@@ -68,6 +68,8 @@ class Person:
     lung_air_l: float
     texture_amplitude: float
     """Standard deviation of the local fat and lean exchange, relative to the fat there."""
+    marrow_fat_scale: float
+    """Fat in the marrow relative to an adult of 40 years with the same bones."""
     cortical_scale: float = 1.0
     """Thickness of compact bone relative to an adult's."""
 
@@ -173,6 +175,12 @@ def _sample_adult(index: int, seed: int, attempt: int) -> Person:
         lean_density_g_cm3=c["lean_density_g_cm3"] + c["lean_density_sd_g_cm3"] * truncated_normal(next(z), -3.0, 3.0),
         lung_air_l=lung,
         texture_amplitude=c["texture_amplitude"] * float(np.exp(c["texture_log_sd"] * next(z))),
+        marrow_fat_scale=float(
+            np.exp(
+                c["marrow_fat_log_per_year"] * (age - 40.0)
+                + c["marrow_fat_log_sd"] * truncated_normal(next(z), -2.5, 2.5)
+            )
+        ),
     )
 
 

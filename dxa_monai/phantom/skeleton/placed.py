@@ -14,17 +14,17 @@ import numpy as np
 from dxa_monai.phantom.body.affine import Affine
 from dxa_monai.phantom.body.mesh import FloatArray
 from dxa_monai.phantom.body.model import BodyModel, PosedBody
-from dxa_monai.phantom.skeleton.bone_mineral import bone_mineral_map, bone_volume_map
+from dxa_monai.phantom.skeleton.bone_mineral import BoneMaps, bone_maps
 from dxa_monai.phantom.skeleton.bones import BONE_GROUPS, PlacedSkeleton, Skeleton, load_skeleton
 from dxa_monai.phantom.skeleton.limb_bones import place_limbs
 from dxa_monai.phantom.skeleton.trunk_bones import place_trunk
 
 __all__ = [
     "BONE_GROUPS",
+    "BoneMaps",
     "PlacedSkeleton",
     "Skeleton",
-    "bone_mineral_map",
-    "bone_volume_map",
+    "bone_maps",
     "load_skeleton",
     "place_skeleton",
 ]

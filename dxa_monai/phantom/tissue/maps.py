@@ -16,6 +16,7 @@ from dxa_monai.phantom.body.joints import DIAPHRAGM_LEVEL, LUNG_APEX_LEVEL, NAVE
 from dxa_monai.phantom.body.mesh import FloatArray
 from dxa_monai.phantom.body.model import PART_NAMES, BodyModel, PosedBody
 from dxa_monai.phantom.people.population import Person
+from dxa_monai.phantom.skeleton.bone_mineral import BoneMaps
 from dxa_monai.phantom.tissue.fat_shell import FatShell
 from dxa_monai.phantom.tissue.projection import Frame, grouped_thickness_maps_cm, thickness_map_cm
 from dxa_monai.phantom.tissue.region_map import region_map
@@ -33,8 +34,8 @@ SUPINE_VOLUME_SHARE = 0.993
 40 people, sd 0.002)."""
 _EXPECTED_HEIGHT_CM = {"F": 162.0, "M": 176.0}
 
-MARROW_FAT_SHARE = 0.40
-"""Fat in the part of bone that is not mineral: about half of it is marrow, mostly yellow (assumption)."""
+MARROW_SHARE_LIMIT = 0.87
+"""Greatest share of marrow fat in what is not mineral in bone: that of yellow marrow."""
 MINERAL_SHARE_OF_BONE = 0.42
 """Greatest volume share of mineral in bone: cortical bone holds about 1.2 g/cm3 of it."""
 BONE_SHARE_LIMIT = 0.90
@@ -87,8 +88,7 @@ def compose(
     model: BodyModel,
     smoothing: scipy.sparse.csr_matrix,
     frame: Frame,
-    bone_mineral_g_cm2: FloatArray,
-    bone_volume_cm: FloatArray,
+    bones: BoneMaps,
 ) -> TissueMaps:
     """Fill a posed body with the person's tissues.
 
@@ -98,8 +98,7 @@ def compose(
         model: the body model it came from.
         smoothing: ``mesh.smoothing_matrix`` of the model's faces (made once a cohort).
         frame: the scan's pixel grid.
-        bone_mineral_g_cm2: ``(H, W)`` mineral of the placed skeleton at BMD scale 1.
-        bone_volume_cm: ``(H, W)`` thickness of the whole bones, marrow included.
+        bones: mineral, volume and marrow fat of the placed skeleton at BMD scale 1.
 
     Returns:
         The maps. The fat fraction meets ``person.fat_fraction`` unless the person is so lean or so fat that the limits
@@ -117,11 +116,12 @@ def compose(
 
     # The fat that all of the body must hold follows from the volumes alone: with soft tissue volume S, mineral mass B
     # and fat fraction f, F rho_f = f (F rho_f + (S - F) rho_l + B).
-    mineral_wanted = person.bmd_scale * bone_mineral_g_cm2 / BONE_MINERAL_DENSITY_G_CM3
+    mineral_wanted = person.bmd_scale * bones.mineral_g_cm2 / BONE_MINERAL_DENSITY_G_CM3
     mineral_kg = mineral_wanted.sum() * litres * BONE_MINERAL_DENSITY_G_CM3
     soft_l = thickness.sum() * litres - mineral_wanted.sum() * litres - person.lung_air_l
     fat_l = _fat_volume_l(person, soft_l, mineral_kg)
-    marrow_l = MARROW_FAT_SHARE * max((bone_volume_cm - mineral_wanted).sum() * litres, 0.0)
+    marrow_wanted = person.marrow_fat_scale * bones.marrow_fat_cm
+    marrow_l = marrow_wanted.sum() * litres
     visceral_l = person.visceral_fat_kg / FAT_DENSITY_G_CM3
     share = person.intramuscular_share
     shell = FatShell(person, body, model, axes, smoothing)
@@ -131,7 +131,7 @@ def compose(
     inner_vertices = model.closed_vertices(shell.inner_vertices_m(shell.solve(outside_l)))
     inner = np.clip(thickness_map_cm(inner_vertices, model.closed_faces, frame), 0.0, thickness)
 
-    bone = np.clip(np.maximum(bone_volume_cm, mineral_wanted / MINERAL_SHARE_OF_BONE), 0.0, BONE_SHARE_LIMIT * inner)
+    bone = np.clip(np.maximum(bones.volume_cm, mineral_wanted / MINERAL_SHARE_OF_BONE), 0.0, BONE_SHARE_LIMIT * inner)
     mineral = np.minimum(mineral_wanted, MINERAL_SHARE_OF_BONE * bone)
     room = inner - bone
     air = _fill(_lung_profile(axes, frame), AIR_SHARE_LIMIT * room, person.lung_air_l / litres)
@@ -139,7 +139,9 @@ def compose(
     visceral = _fill(_abdomen_profile(axes, frame), VISCERAL_SHARE_LIMIT * room, visceral_l / litres)
     lean_space = room - visceral
 
-    marrow = MARROW_FAT_SHARE * (bone - mineral)
+    # Of bones cut off at the skin the marrow is cut in proportion; it never displaces the bone's own matrix.
+    whole = np.divide(bone, bones.volume_cm, out=np.zeros_like(bone), where=bones.volume_cm > 0.0)
+    marrow = np.minimum(marrow_wanted * np.minimum(whole, 1.0), MARROW_SHARE_LIMIT * (bone - mineral))
     fat = (thickness - inner) + marrow + visceral
     soft_l = (thickness - mineral - air).sum() * litres
     fat_l = _fat_volume_l(person, soft_l, mineral.sum() * litres * BONE_MINERAL_DENSITY_G_CM3)
