@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -117,7 +117,7 @@ class Simulator:
         Raises:
             UnreachableBody: the body model has no such body.
         """
-        return self.model.solve(
+        mirrored = self.model.solve(
             sex=person.sex,
             age_years=person.age_years,
             height_cm=person.height_cm,
@@ -126,10 +126,11 @@ class Simulator:
             proportions=person.proportions,
             local_changes=person.local_changes,
         )
+        return replace(mirrored, asymmetry=person.asymmetry)
 
     def scan(self, person: Person, body: PosedBody, frame: Frame, visit: int) -> Visit:
         """Fill a posed body with the person's tissues and scan it."""
-        skeleton = place_skeleton(body, self.model, person.frame_scale)
+        skeleton = place_skeleton(body, self.model, person.frame_scale, person.asymmetry)
         tissue = compose(
             person,
             body,

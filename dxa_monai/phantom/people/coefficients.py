@@ -98,6 +98,22 @@ COEFFICIENTS: dict[str, Coefficient] = {
     "lung_maximum_l": Coefficient(4.5, 5.5, _ASSUMED),
     "second_visit_share": Coefficient(0.2, 0.2, "assumption: enough to measure precision with repositioning"),
     "woman_share": Coefficient(0.52, 0.52, "NHANES adults"),
+    "left_handed_share": Coefficient(0.10, 0.12, "Papadatou-Pastou 2020, Psychol Bull 146:481: 10.6 %, men more often"),
+    "arm_flesh_dominance": Coefficient(
+        0.05, 0.06, "assumption: the preferred arm has 5 to 10 % more lean mass, the larger part of it girth"
+    ),
+    "arm_flesh_sd": Coefficient(0.04, 0.04, _ASSUMED),
+    "leg_flesh_sd": Coefficient(0.025, 0.025, "assumption: legs differ by 2 to 3 %, neither side is preferred"),
+    "arm_bone_dominance": Coefficient(
+        0.03, 0.035, "assumption: width; with it the preferred arm has about 5 % more mineral, athletes 10 and more"
+    ),
+    "arm_bone_sd": Coefficient(0.02, 0.02, _ASSUMED),
+    "leg_bone_sd": Coefficient(0.012, 0.012, "assumption: mineral of the legs differs by about 2 %"),
+    "limb_fat_asymmetry_sd": Coefficient(0.05, 0.05, _ASSUMED),
+    "spine_bend_sd_deg": Coefficient(
+        2.0, 2.0, "assumption: bends below the 10 degrees from which they are called scoliosis; each at two levels"
+    ),
+    "shoulder_raise_sd_deg": Coefficient(3.0, 3.0, "assumption: one shoulder lies about a centimetre higher"),
     "texture_amplitude": Coefficient(
         0.10, 0.10, "assumption: sd of the local fat and lean exchange, share of fat depth"
     ),

@@ -7,11 +7,13 @@ far as published studies say, and each carries an independent residual.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import ndtri
 
+from dxa_monai.phantom.body.asymmetry import Asymmetry
 from dxa_monai.phantom.people.children import draw_child, is_child
 from dxa_monai.phantom.people.coefficients import (
     AGE_EDGES_YEARS,
@@ -70,6 +72,8 @@ class Person:
     """Standard deviation of the local fat and lean exchange, relative to the fat there."""
     marrow_fat_scale: float
     """Fat in the marrow relative to an adult of 40 years with the same bones."""
+    asymmetry: Asymmetry
+    """How left and right differ."""
     cortical_scale: float = 1.0
     """Thickness of compact bone relative to an adult's."""
 
@@ -181,6 +185,28 @@ def _sample_adult(index: int, seed: int, attempt: int) -> Person:
                 + c["marrow_fat_log_sd"] * truncated_normal(next(z), -2.5, 2.5)
             )
         ),
+        asymmetry=_asymmetry(c, z),
+    )
+
+
+def _asymmetry(c: dict[str, float], z: Iterator[float]) -> Asymmetry:
+    """The arm of the preferred hand is the stronger one; everything else has no preferred side."""
+    left_handed = next(z) < float(ndtri(c["left_handed_share"]))
+    side = 1.0 if left_handed else -1.0
+
+    def about(mean: float, sd: float) -> float:
+        return mean + sd * truncated_normal(next(z), -2.5, 2.5)
+
+    return Asymmetry(
+        arm_flesh=side * about(c["arm_flesh_dominance"], c["arm_flesh_sd"]),
+        leg_flesh=about(0.0, c["leg_flesh_sd"]),
+        arm_bone=side * about(c["arm_bone_dominance"], c["arm_bone_sd"]),
+        leg_bone=about(0.0, c["leg_bone_sd"]),
+        arm_fat=about(0.0, c["limb_fat_asymmetry_sd"]),
+        leg_fat=about(0.0, c["limb_fat_asymmetry_sd"]),
+        lumbar_bend_deg=about(0.0, c["spine_bend_sd_deg"]),
+        thoracic_bend_deg=about(0.0, c["spine_bend_sd_deg"]),
+        left_shoulder_raise_deg=about(0.0, c["shoulder_raise_sd_deg"]),
     )
 
 
