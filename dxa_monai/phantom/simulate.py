@@ -13,7 +13,13 @@ from dxa_monai.phantom.anthropometry import measure
 from dxa_monai.phantom.body import mesh
 from dxa_monai.phantom.body.mesh import FloatArray
 from dxa_monai.phantom.body.model import BodyModel, Phenotype, PosedBody, UnreachableBody
-from dxa_monai.phantom.body.positioning import sample_positioning
+from dxa_monai.phantom.body.positioning import (
+    PROTOCOL_ARMS,
+    Positioning,
+    moved,
+    sample_hand_under_thigh,
+    sample_scatter,
+)
 from dxa_monai.phantom.body.table import fit_positioning
 from dxa_monai.phantom.people.population import Person, sample_person, visit_count
 from dxa_monai.phantom.skeleton.placed import bone_maps, place_skeleton
@@ -148,7 +154,10 @@ class Simulator:
         """Posed body and frame of a visit, and how often the body was put on the table anew; None if it never fits."""
         rng = person.generator(_FIRST_VISIT_STREAM // 2 + visit)
         for attempt in range(POSE_ATTEMPTS):
-            positioning = fit_positioning(self.model, phenotype, sample_positioning(rng))
+            scatter = sample_scatter(rng)
+            centre = replace(moved(Positioning(), scatter), **PROTOCOL_ARMS)
+            arms = moved(scatter, sample_hand_under_thigh(rng))
+            positioning = fit_positioning(self.model, phenotype, centre, arms)
             body = self.model.supine(phenotype, positioning)
             try:
                 frame = centre_frame(body.vertices_m, positioning.shift_mm, self.acquisition.pixel_spacing_mm)
