@@ -11,8 +11,7 @@ from dxa_monai.phantom.body.mesh import FloatArray
 # Heights along the trunk: 0 at the hip joints, 1 at the shoulder joints (proportions of an adult skeleton).
 ILIAC_CREST_LEVEL = 0.34
 LOWEST_RIB_LEVEL = 0.52
-DIAPHRAGM_LEVEL = 0.52
-LUNG_APEX_LEVEL = 1.04
+LUNG_APEX_LEVEL = 1.16
 NAVEL_LEVEL = 0.36
 
 SPINE_JOINTS = ("spine05", "spine04", "spine03", "spine02", "spine01", "neck01")

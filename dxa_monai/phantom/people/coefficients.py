@@ -96,6 +96,8 @@ COEFFICIENTS: dict[str, Coefficient] = {
     "lung_residual_sd_l": Coefficient(0.50, 0.60, "Quanjer 1993; lying down loses what half a breath adds"),
     "lung_minimum_l": Coefficient(1.6, 1.8, _ASSUMED),
     "lung_maximum_l": Coefficient(4.5, 5.5, _ASSUMED),
+    "bowel_gas_median_l": Coefficient(0.12, 0.13, "Tomlin 1991, Gut 32:665 (?): about 0.1 l; Levitt 1971: below 0.2 l"),
+    "bowel_gas_log_sd": Coefficient(0.45, 0.45, _ASSUMED),
     "second_visit_share": Coefficient(0.2, 0.2, "assumption: enough to measure precision with repositioning"),
     "woman_share": Coefficient(0.52, 0.52, "NHANES adults"),
     "left_handed_share": Coefficient(0.10, 0.12, "Papadatou-Pastou 2020, Psychol Bull 146:481: 10.6 %, men more often"),

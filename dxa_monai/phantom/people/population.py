@@ -68,6 +68,7 @@ class Person:
     """Relative depth of subcutaneous fat in each of ``FAT_REGIONS``."""
     lean_density_g_cm3: float
     lung_air_l: float
+    bowel_gas_l: float
     texture_amplitude: float
     """Standard deviation of the local fat and lean exchange, relative to the fat there."""
     marrow_fat_scale: float
@@ -76,6 +77,11 @@ class Person:
     """How left and right differ."""
     cortical_scale: float = 1.0
     """Thickness of compact bone relative to an adult's."""
+
+    @property
+    def air_l(self) -> float:
+        """Air in lungs and bowel."""
+        return self.lung_air_l + self.bowel_gas_l
 
     @property
     def bmi_kg_m2(self) -> float:
@@ -186,6 +192,8 @@ def _sample_adult(index: int, seed: int, attempt: int) -> Person:
             )
         ),
         asymmetry=_asymmetry(c, z),
+        bowel_gas_l=c["bowel_gas_median_l"]
+        * float(np.exp(c["bowel_gas_log_sd"] * truncated_normal(next(z), -2.5, 2.5))),
     )
 
 

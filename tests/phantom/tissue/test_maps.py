@@ -130,10 +130,10 @@ def test_mass_is_near_its_target(subjects: list[Subject]) -> None:
         assert totals(subject)["total_mass_g"] == pytest.approx(1000.0 * subject.person.mass_kg, rel=0.02)
 
 
-def test_lung_air_is_hit(subjects: list[Subject]) -> None:
+def test_air_of_lungs_and_bowel_is_hit(subjects: list[Subject]) -> None:
     for subject in subjects:
         litres = subject.maps.air_cm.sum() * subject.frame.pixel_area_cm2 / 1000.0
-        assert litres == pytest.approx(subject.person.lung_air_l, rel=0.01)
+        assert litres == pytest.approx(subject.person.air_l, rel=0.01)
 
 
 def test_bone_follows_its_scale(bench: Bench, subjects: list[Subject]) -> None:
