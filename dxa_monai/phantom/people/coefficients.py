@@ -23,6 +23,11 @@ class Coefficient(NamedTuple):
 _LI = "Li 2009, Am J Clin Nutr 90:1457 (NHANES 1999-2004): mean fat 40.0 / 28.1 %, fat mass 30.8 / 25.4 kg"
 _GALLAGHER = "Gallagher 2000, Am J Clin Nutr 72:694: %fat = 64.5 - 848/BMI + 0.079 age + men(-16.4 + 0.05 age + 39/BMI)"
 _ASSUMED = "assumption"
+_TRUNK = (
+    "the body model's trunk is short: from hip to shoulder joints 0.29 of the stature in people "
+    "(de Leva 1996, J Biomech 29:1223), 0.27 in the model"
+)
+_ANSUR = "tuned to girths of ANSUR II (Gordon 2014, Natick/TR-15/007) at equal height and mass"
 
 COEFFICIENTS: dict[str, Coefficient] = {
     "height_mean_cm": Coefficient(163.0, 176.7, "NHANES adults: 162 / 176 cm over all ages; here before the age loss"),
@@ -50,6 +55,9 @@ COEFFICIENTS: dict[str, Coefficient] = {
     "visceral_median_kg": Coefficient(1.7, 3.3, "West 2016, PLoS One 11:e0163332: 2.6 / 5.0 l at a mean of 62 years"),
     "visceral_log_per_log_fat_index": Coefficient(1.3, 1.1, _ASSUMED),
     "visceral_log_per_year": Coefficient(0.018, 0.013, _ASSUMED + ", towards the means of West 2016"),
+    "visceral_log_per_waist": Coefficient(
+        0.18, 0.18, "assumption: at one height and mass a wide waist holds the more of it"
+    ),
     "visceral_log_residual_sd": Coefficient(0.33, 0.33, _ASSUMED),
     "visceral_share_of_fat_maximum": Coefficient(0.17, 0.28, _ASSUMED),
     "fat_index_reference_kg_m2": Coefficient(11.5, 8.1, _LI + ", divided by mean height squared"),
@@ -117,7 +125,7 @@ COEFFICIENTS: dict[str, Coefficient] = {
     ),
     "shoulder_raise_sd_deg": Coefficient(3.0, 3.0, "assumption: one shoulder lies about a centimetre higher"),
     "texture_amplitude": Coefficient(
-        0.10, 0.10, "assumption: sd of the local fat and lean exchange, share of fat depth"
+        0.07, 0.07, "assumption: sd of the local fat and lean exchange, share of fat depth"
     ),
     "texture_log_sd": Coefficient(0.25, 0.25, _ASSUMED),
 }
@@ -153,7 +161,7 @@ LOCAL_CHANGES_SD: dict[str, float] = {
     "measure-lowerleg-height-incr": 0.12,
     "measure-neck-circ-incr": 0.15,
     "measure-shoulder-dist-incr": 0.20,
-    "measure-thigh-circ-incr": 0.20,
+    "measure-thigh-circ-incr": 0.22,
     "measure-upperarm-circ-incr": 0.20,
     "measure-upperarm-length-incr": 0.12,
     "measure-upperleg-height-incr": 0.12,
@@ -163,5 +171,28 @@ LOCAL_CHANGES_SD: dict[str, float] = {
     "torso-scale-horiz-incr": 0.20,
     "torso-vshape-incr": 0.20,
 }
-"""anny's local changes of shape and their independent standard deviations (assumption), cut at +-0.5."""
-LOCAL_CHANGE_LIMIT = 0.5
+"""anny's local changes of shape and their independent standard deviations (assumption). """
+LOCAL_CHANGES_MEAN: dict[str, Coefficient] = {
+    "buttocks-volume-incr": Coefficient(-0.55, -0.45, _ANSUR),
+    "measure-calf-circ-incr": Coefficient(-0.40, -0.30, _ANSUR),
+    "measure-hips-circ-incr": Coefficient(-0.85, -0.75, _ANSUR),
+    "measure-lowerleg-height-incr": Coefficient(-0.35, -0.35, _TRUNK),
+    "measure-upperleg-height-incr": Coefficient(-0.25, -0.25, _TRUNK),
+    "measure-waist-circ-incr": Coefficient(0.0, -0.15, _ANSUR),
+    "measure-thigh-circ-incr": Coefficient(0.10, 0.0, _ANSUR),
+}
+"""Where the middle of a local change is not 0: the body model's hips and calves are too wide for its mass."""
+WAIST_AXIS: dict[str, float] = {
+    "measure-bust-circ-incr": 0.08,
+    "measure-hips-circ-incr": -0.12,
+    "measure-thigh-circ-incr": -0.08,
+    "measure-waist-circ-incr": 0.30,
+    "stomach-pregnant-incr": 0.26,
+    "torso-scale-depth-incr": 0.10,
+    "torso-scale-horiz-incr": 0.10,
+    "torso-vshape-incr": -0.14,
+}
+"""What a person whose waist is one standard deviation wide for height and mass has of each local change: shapes from
+pear to apple. Sizes are tuned to ANSUR II's spread of the waist at given height and mass, 4.4 cm in men and 4.8 in
+women (Gordon 2014, Natick/TR-15/007); without the axis it was half of that."""
+LOCAL_CHANGE_LIMIT = 1.25

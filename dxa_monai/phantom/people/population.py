@@ -25,7 +25,9 @@ from dxa_monai.phantom.people.coefficients import (
     FAT_DISTRIBUTION_LOG_SD,
     FAT_REGIONS,
     LOCAL_CHANGE_LIMIT,
+    LOCAL_CHANGES_MEAN,
     LOCAL_CHANGES_SD,
+    WAIST_AXIS,
     Sex,
 )
 from dxa_monai.phantom.people.truncated import truncated_normal
@@ -129,7 +131,8 @@ def _sample_adult(index: int, seed: int, attempt: int) -> Person:
     rng = np.random.default_rng(np.random.SeedSequence([seed, index, attempt]))
     sex: Sex = "F" if rng.random() < COEFFICIENTS["woman_share"].women else "M"
     c = {name: coefficient.of(sex) for name, coefficient in COEFFICIENTS.items()}
-    z = iter(rng.standard_normal(64).tolist())
+    *draws, waist = rng.standard_normal(64).tolist()
+    z = iter(draws)
 
     age = _age(rng)
     loss = c["height_loss_cm_per_year"] * max(age - c["height_loss_from_age_years"], 0.0)
@@ -142,7 +145,7 @@ def _sample_adult(index: int, seed: int, attempt: int) -> Person:
     fat_residual = truncated_normal(next(z), leanest, fattest)
     fat_fraction = fat_expected + c["fat_residual_sd"] * fat_residual
 
-    visceral_kg = _visceral_fat_kg(c, age, fat_fraction * bmi, fat_fraction * mass_kg, next(z))
+    visceral_kg = _visceral_fat_kg(c, age, fat_fraction * bmi, fat_fraction * mass_kg, waist, next(z))
 
     bone = c["bone_mean"] - c["bone_loss_per_year"] * max(age - c["bone_loss_from_age_years"], 0.0)
     bone += c["bone_per_log_bmi"] * np.log(bmi / c["bmi_median_kg_m2"])
@@ -174,8 +177,7 @@ def _sample_adult(index: int, seed: int, attempt: int) -> Person:
         muscle=muscle,
         proportions=float(np.clip(0.5 + c["proportions_sd"] * next(z), 0.0, 1.0)),
         local_changes=tuple(
-            (name, float(np.clip(sd * next(z), -LOCAL_CHANGE_LIMIT, LOCAL_CHANGE_LIMIT)))
-            for name, sd in LOCAL_CHANGES_SD.items()
+            (name, _local_change(name, sex, waist, sd * next(z))) for name, sd in LOCAL_CHANGES_SD.items()
         ),
         fat_depth={
             region: FAT_DEPTH_MEDIAN[region].of(sex)
@@ -195,6 +197,12 @@ def _sample_adult(index: int, seed: int, attempt: int) -> Person:
         bowel_gas_l=c["bowel_gas_median_l"]
         * float(np.exp(c["bowel_gas_log_sd"] * truncated_normal(next(z), -2.5, 2.5))),
     )
+
+
+def _local_change(name: str, sex: Sex, waist: float, residual: float) -> float:
+    mean = LOCAL_CHANGES_MEAN[name].of(sex) if name in LOCAL_CHANGES_MEAN else 0.0
+    change = mean + WAIST_AXIS.get(name, 0.0) * waist + residual
+    return float(np.clip(change, -LOCAL_CHANGE_LIMIT, LOCAL_CHANGE_LIMIT))
 
 
 def _asymmetry(c: dict[str, float], z: Iterator[float]) -> Asymmetry:
@@ -230,12 +238,15 @@ def _bmi(c: dict[str, float], age: float, z: float) -> float:
     return float(np.exp(centre + c["bmi_log_sd"] * truncated_normal(z, lowest, highest)))
 
 
-def _visceral_fat_kg(c: dict[str, float], age: float, fat_index_kg_m2: float, fat_kg: float, z: float) -> float:
-    """Log-normal about what fat mass index and age predict, and never more than a share of all fat."""
+def _visceral_fat_kg(
+    c: dict[str, float], age: float, fat_index_kg_m2: float, fat_kg: float, waist: float, z: float
+) -> float:
+    """Log-normal about what fat mass index, age and waist predict, and never more than a share of all fat."""
     centre = (
         np.log(c["visceral_median_kg"])
         + c["visceral_log_per_log_fat_index"] * np.log(fat_index_kg_m2 / c["fat_index_reference_kg_m2"])
         + c["visceral_log_per_year"] * (age - 45.0)
+        + c["visceral_log_per_waist"] * waist
     )
     sd = c["visceral_log_residual_sd"]
     highest = (np.log(c["visceral_share_of_fat_maximum"] * fat_kg) - centre) / sd
