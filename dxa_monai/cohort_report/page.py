@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dxa_monai.cohort_report import published
+from dxa_monai.cohort_report import build, published
 from dxa_monai.cohort_report.plausibility import (
     ADULT_YEARS,
     GROUPS,
@@ -93,6 +93,9 @@ def population_page(people: pd.DataFrame, record: Mapping[str, Any], shape: pd.D
         correlation_references=_correlation_references(),
         checks=_checks(people),
         implausible=_implausible(people),
+        girths=_girths(people),
+        shares=_shares(people),
+        sides=_sides(people),
         shape=_shape(shape),
         sources="\n".join(f"- {source}" for source in _sources()),
     )
@@ -200,6 +203,46 @@ def _implausible(people: pd.DataFrame) -> str:
     )
 
 
+def _girths(people: pd.DataFrame) -> str:
+    """A row a girth: the cohort and ANSUR II for men and women, and how their ways differ."""
+    found = build.girths_at_given_size(people).set_index(["sex", "girth"])
+    sexes = [sex for sex in "MF" if sex in found.index.get_level_values("sex")]
+    if not sexes:
+        return "Not computed: too few adults of the ages and builds of soldiers."
+    header = ["cm"]
+    for sex in sexes:
+        name = "men" if sex == "M" else "women"
+        header += [f"{name} ({int(found.loc[sex, 'count'].iloc[0])})", f"{name}, ANSUR II"]
+    rows = []
+    for girth in build.GIRTHS:
+        row = [girth.label]
+        for sex in sexes:
+            line = found.loc[(sex, girth.label)]
+            spread = girth.spread_cm and girth.spread_cm[sex == "F"]
+            row.append(f"{line['mean_cm']:.1f} ± {line['spread_cm']:.1f}")
+            row.append(f"{girth.men_cm if sex == 'M' else girth.women_cm}" + (f" ± {spread}" if spread else ""))
+        rows.append([*row, girth.differs])
+    return _table([*header, "ANSUR II measured"], rows)
+
+
+def _shares(people: pd.DataFrame) -> str:
+    table = build.shares_percent(people)
+    rows = [
+        [share.label, *(f"{table.loc[share.label, sex]:.1f}" if sex in table else "" for sex in "FM"), share.published]
+        for share in build.SHARES
+    ]
+    return _table(["% of the body's", "women", "men", "two reports of women"], rows)
+
+
+def _sides(people: pd.DataFrame) -> str:
+    table = build.side_difference_percent(people)
+    rows = [
+        [name.rsplit("_", 1)[0].replace("_", ", "), f"{line['mean']:+.1f} ± {line['spread']:.1f}"]
+        for name, line in table.iterrows()
+    ]
+    return _table(["left against right, %", "adults"], [[str(cell) for cell in row] for row in rows])
+
+
 def _shape(table: pd.DataFrame | None) -> str:
     if table is None:
         return "Not computed: this cohort has too few T-pose meshes (`save_meshes`)."
@@ -268,6 +311,32 @@ Two published regressions, on these people:
 ## Who is implausible, and why
 
 {implausible}
+
+## Girths at given height and mass
+
+Adults below 56 years with a BMI of 19 to 38, at the height and mass of the mean soldier of ANSUR II; the spread is
+that of people of one height and mass. Soldiers are leaner about the waist than other men of their mass.
+
+{girths}
+
+## Where bone and fat lie
+
+{shares}
+
+Bone area here is that of pixels from {threshold} g/cm2 on, in regions cut along the posed body's own lines.
+
+## Left and right
+
+{sides}
+
+## Beside published pictures
+
+Twenty people of the contact sheets beside published whole-body scans. Alike: faint ribs over a brighter column, the
+pelvis' wings that light shines through and its bright sockets, two crossing bones of the forearm, a heart to the left
+of a mediastinum between dark lungs of unequal height, the liver's brighter corner under the right dome, gas as dark
+spots, arms at unequal distances, a head seldom quite straight. Unlike: real spines curve more and their discs show; the
+hands' and feet's small bones are plumper here; in some heavy-legged people the hip narrows abruptly above the thigh;
+nobody wears anything; buttocks and back are not flattened by the table.
 
 ## What the body's shape tells
 
