@@ -25,6 +25,7 @@ from dxa_monai.cohort_report.plausibility import (
 )
 from dxa_monai.figures.cohort_distributions import Mark, write_distributions
 from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.phantom.conditions import CONDITIONS
 from dxa_monai.scan.regions import BONE_AREA_THRESHOLD_G_CM2
 
 FIGURE_NAME = "cohort_distributions.png"
@@ -97,6 +98,7 @@ def population_page(people: pd.DataFrame, record: Mapping[str, Any], shape: pd.D
         shares=_shares(people),
         sides=_sides(people),
         shape=_shape(shape),
+        conditions=", ".join(f"`{name}`" for name in CONDITIONS),
         sources="\n".join(f"- {source}" for source in _sources()),
     )
 
@@ -351,8 +353,13 @@ that sees a scan can therefore be better than this table only by what the X-rays
 
 ## What is not modelled
 
-Ethnicity; disease, implants, amputation, pregnancy; the link of bone to muscle and of frailty to age beyond a mean
-loss. Puberty comes with age alone. Children's bones are an adult skeleton scaled, without growth plates.
+Ethnicity; disease and pregnancy; the link of bone to muscle and of frailty to age beyond a mean loss. Puberty comes
+with age alone. Children's bones are an adult skeleton scaled, without growth plates.
+
+Only on request, each by its share of people or scans: `--conditions#hip_implant 0.05 --conditions#head_cut_off 0.02`
+on the command that makes a cohort, of {conditions}. The manifest's column `conditions` says who has what, the truth is
+that of the person, and what is foreign to the person lies beside it as `foreign_g_cm2`; metal is shown as the bone
+mineral that weakens the beam as much. What scans people anew from their truth leaves it out.
 
 ## Sources
 

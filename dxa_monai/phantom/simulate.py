@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,7 @@ from dxa_monai.phantom.body.positioning import (
     sample_scatter,
 )
 from dxa_monai.phantom.body.table import fit_positioning
+from dxa_monai.phantom.conditions import Scene, apply_conditions
 from dxa_monai.phantom.people.population import Person, sample_person, visit_count
 from dxa_monai.phantom.skeleton.placed import bone_maps, place_skeleton
 from dxa_monai.phantom.tissue.maps import TissueMaps, body_volume_l, compose
@@ -43,6 +46,9 @@ class Visit:
     tissue: TissueMaps
     frame: Frame
     totals: dict[str, float]
+    foreign_g_cm2: npt.NDArray[Any] | None = None
+    """``(3, H, W)`` what the scan shows beside the person, None for nothing."""
+    conditions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,9 +78,16 @@ class Simulator:
     Args:
         acquisition: the scanner; default: the default :class:`dxa_monai.physics.acquisition.Acquisition`.
         model: the body model; default: a new one (some seconds).
+        conditions: share of people or scans with each of ``dxa_monai.phantom.conditions.CONDITIONS``; default: none.
     """
 
-    def __init__(self, acquisition: Acquisition | None = None, model: BodyModel | None = None) -> None:
+    def __init__(
+        self,
+        acquisition: Acquisition | None = None,
+        model: BodyModel | None = None,
+        conditions: Mapping[str, float] | None = None,
+    ) -> None:
+        self.conditions = dict(conditions or {})
         self.acquisition = Acquisition() if acquisition is None else acquisition
         self.model = BodyModel() if model is None else model
         self.smoothing = mesh.smoothing_matrix(self.model.faces, len(self.model.vertex_part))
@@ -145,10 +158,17 @@ class Simulator:
             frame,
             bone_maps(skeleton, frame, cortical_scale=person.cortical_scale),
         )
+        names: tuple[str, ...] = ()
+        foreign: npt.NDArray[Any] | None = None
+        if self.conditions:
+            scene = Scene.of(tissue, body.joints_m | skeleton.joints_m, frame)
+            scene, names = apply_conditions(scene, person, visit, self.conditions)
+            tissue, frame, foreign = scene.tissue, scene.frame, scene.foreign_g_cm2 if names else None
+        seen = tissue.areal_density_g_cm2 if foreign is None else tissue.areal_density_g_cm2 + foreign
         noise = torch.Generator().manual_seed(int(person.generator(_FIRST_VISIT_STREAM + visit).integers(2**62)))
-        counts = self.acquisition.scan(torch.from_numpy(tissue.areal_density_g_cm2)[None], noise)[0]
+        counts = self.acquisition.scan(torch.from_numpy(seen)[None], noise)[0]
         totals = regional_totals(tissue.areal_density_g_cm2, tissue.region_map, frame.pixel_area_cm2)
-        return Visit(counts, tissue, frame, totals)
+        return Visit(counts, tissue, frame, totals, foreign, names)
 
     def _lie_down(self, person: Person, phenotype: Phenotype, visit: int) -> tuple[PosedBody | None, Frame | None, int]:
         """Posed body and frame of a visit, and how often the body was put on the table anew; None if it never fits."""

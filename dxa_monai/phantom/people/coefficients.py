@@ -161,7 +161,7 @@ LOCAL_CHANGES_SD: dict[str, float] = {
     "measure-lowerleg-height-incr": 0.12,
     "measure-neck-circ-incr": 0.15,
     "measure-shoulder-dist-incr": 0.20,
-    "measure-thigh-circ-incr": 0.22,
+    "measure-thigh-circ-incr": 0.17,
     "measure-upperarm-circ-incr": 0.20,
     "measure-upperarm-length-incr": 0.12,
     "measure-upperleg-height-incr": 0.12,
