@@ -357,9 +357,10 @@ Ethnicity; disease and pregnancy; the link of bone to muscle and of frailty to a
 with age alone. Children's bones are an adult skeleton scaled, without growth plates.
 
 Only on request, each by its share of people or scans: `--conditions#hip_implant 0.05 --conditions#head_cut_off 0.02`
-on the command that makes a cohort, of {conditions}. The manifest's column `conditions` says who has what, the truth is
-that of the person, and what is foreign to the person lies beside it as `foreign_g_cm2`; metal is shown as the bone
-mineral that weakens the beam as much. What scans people anew from their truth leaves it out.
+on the command that makes a cohort, of {conditions}.
+The manifest's column `conditions` says who has what, the truth is that of the person, and what is foreign to the person
+lies beside it as `foreign_g_cm2`; metal is shown as the bone mineral that weakens the beam as much. What scans people
+anew from their truth leaves it out.
 
 ## Sources
 

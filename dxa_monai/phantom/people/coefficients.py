@@ -178,18 +178,18 @@ LOCAL_CHANGES_MEAN: dict[str, Coefficient] = {
     "measure-hips-circ-incr": Coefficient(-0.85, -0.75, _ANSUR),
     "measure-lowerleg-height-incr": Coefficient(-0.35, -0.35, _TRUNK),
     "measure-upperleg-height-incr": Coefficient(-0.25, -0.25, _TRUNK),
-    "measure-waist-circ-incr": Coefficient(0.0, -0.15, _ANSUR),
-    "measure-thigh-circ-incr": Coefficient(0.10, 0.0, _ANSUR),
+    "measure-waist-circ-incr": Coefficient(-0.35, -0.55, _ANSUR),
+    "measure-thigh-circ-incr": Coefficient(0.20, 0.15, _ANSUR),
 }
 """Where the middle of a local change is not 0: the body model's hips and calves are too wide for its mass."""
 WAIST_AXIS: dict[str, float] = {
     "measure-bust-circ-incr": 0.08,
     "measure-hips-circ-incr": -0.12,
     "measure-thigh-circ-incr": -0.08,
-    "measure-waist-circ-incr": 0.30,
-    "stomach-pregnant-incr": 0.26,
+    "measure-waist-circ-incr": 0.35,
+    "stomach-pregnant-incr": 0.32,
     "torso-scale-depth-incr": 0.10,
-    "torso-scale-horiz-incr": 0.10,
+    "torso-scale-horiz-incr": 0.14,
     "torso-vshape-incr": -0.14,
 }
 """What a person whose waist is one standard deviation wide for height and mass has of each local change: shapes from
