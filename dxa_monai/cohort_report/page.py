@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dxa_monai.cohort_report import published
+from dxa_monai.cohort_report import build, published
 from dxa_monai.cohort_report.plausibility import (
     ADULT_YEARS,
     GROUPS,
@@ -25,6 +25,7 @@ from dxa_monai.cohort_report.plausibility import (
 )
 from dxa_monai.figures.cohort_distributions import Mark, write_distributions
 from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.phantom.conditions import CONDITIONS
 from dxa_monai.scan.regions import BONE_AREA_THRESHOLD_G_CM2
 
 FIGURE_NAME = "cohort_distributions.png"
@@ -93,7 +94,11 @@ def population_page(people: pd.DataFrame, record: Mapping[str, Any], shape: pd.D
         correlation_references=_correlation_references(),
         checks=_checks(people),
         implausible=_implausible(people),
+        girths=_girths(people),
+        shares=_shares(people),
+        sides=_sides(people),
         shape=_shape(shape),
+        conditions=", ".join(f"`{name}`" for name in CONDITIONS),
         sources="\n".join(f"- {source}" for source in _sources()),
     )
 
@@ -200,6 +205,46 @@ def _implausible(people: pd.DataFrame) -> str:
     )
 
 
+def _girths(people: pd.DataFrame) -> str:
+    """A row a girth: the cohort and ANSUR II for men and women, and how their ways differ."""
+    found = build.girths_at_given_size(people).set_index(["sex", "girth"])
+    sexes = [sex for sex in "MF" if sex in found.index.get_level_values("sex")]
+    if not sexes:
+        return "Not computed: too few adults of the ages and builds of soldiers."
+    header = ["cm"]
+    for sex in sexes:
+        name = "men" if sex == "M" else "women"
+        header += [f"{name} ({int(found.loc[sex, 'count'].iloc[0])})", f"{name}, ANSUR II"]
+    rows = []
+    for girth in build.GIRTHS:
+        row = [girth.label]
+        for sex in sexes:
+            line = found.loc[(sex, girth.label)]
+            spread = girth.spread_cm and girth.spread_cm[sex == "F"]
+            row.append(f"{line['mean_cm']:.1f} ± {line['spread_cm']:.1f}")
+            row.append(f"{girth.men_cm if sex == 'M' else girth.women_cm}" + (f" ± {spread}" if spread else ""))
+        rows.append([*row, girth.differs])
+    return _table([*header, "ANSUR II measured"], rows)
+
+
+def _shares(people: pd.DataFrame) -> str:
+    table = build.shares_percent(people)
+    rows = [
+        [share.label, *(f"{table.loc[share.label, sex]:.1f}" if sex in table else "" for sex in "FM"), share.published]
+        for share in build.SHARES
+    ]
+    return _table(["% of the body's", "women", "men", "two reports of women"], rows)
+
+
+def _sides(people: pd.DataFrame) -> str:
+    table = build.side_difference_percent(people)
+    rows = [
+        [name.rsplit("_", 1)[0].replace("_", ", "), f"{line['mean']:+.1f} ± {line['spread']:.1f}"]
+        for name, line in table.iterrows()
+    ]
+    return _table(["left against right, %", "adults"], [[str(cell) for cell in row] for row in rows])
+
+
 def _shape(table: pd.DataFrame | None) -> str:
     if table is None:
         return "Not computed: this cohort has too few T-pose meshes (`save_meshes`)."
@@ -269,6 +314,34 @@ Two published regressions, on these people:
 
 {implausible}
 
+## Girths at given height and mass
+
+Adults below 56 years with a BMI of 19 to 38, at the height and mass of the mean soldier of ANSUR II; the spread is
+that of people of one height and mass. Soldiers are leaner about the waist than other men of their mass.
+
+{girths}
+
+## Where bone and fat lie
+
+{shares}
+
+Bone area here is that of pixels from {threshold} g/cm2 on, in regions cut along the posed body's own lines. The bones of
+women and men of mean height hold about 4.2 and 5.6 l with their marrow (ICRP 89: 4.8 and 6.6) and 0.75 to 0.8 g of
+marrow fat a gram of mineral (0.8). Bones so wide and no heavier have a lower BMD than those published above.
+
+## Left and right
+
+{sides}
+
+## Beside published pictures
+
+Twenty people of the contact sheets beside published whole-body scans. Alike: faint ribs over a brighter column, the
+pelvis' wings that light shines through and its bright sockets, two crossing bones of the forearm, a heart to the left
+of a mediastinum between dark lungs of unequal height, the liver's brighter corner under the right dome, gas as dark
+spots, arms at unequal distances, a head seldom quite straight. Unlike: real spines curve more and their discs show; the
+hands' and feet's small bones are plumper here; in some heavy-legged people the hip narrows abruptly above the thigh;
+nobody wears anything; buttocks and back are not flattened by the table.
+
 ## What the body's shape tells
 
 Ridge regression on 20 principal components of the T-pose mesh, adults, five-fold cross-validation by person; published
@@ -282,8 +355,14 @@ that sees a scan can therefore be better than this table only by what the X-rays
 
 ## What is not modelled
 
-Ethnicity; disease, implants, amputation, pregnancy; the link of bone to muscle and of frailty to age beyond a mean
-loss. Puberty comes with age alone. Children's bones are an adult skeleton scaled, without growth plates.
+Ethnicity; disease and pregnancy; the link of bone to muscle and of frailty to age beyond a mean loss. Puberty comes
+with age alone. Children's bones are an adult skeleton scaled, without growth plates.
+
+Only on request, each by its share of people or scans: `--conditions#hip_implant 0.05 --conditions#head_cut_off 0.02`
+on the command that makes a cohort, of {conditions}.
+The manifest's column `conditions` says who has what, the truth is that of the person, and what is foreign to the person
+lies beside it as `foreign_g_cm2`; metal is shown as the bone mineral that weakens the beam as much. What scans people
+anew from their truth leaves it out.
 
 ## Sources
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from dxa_monai.cohort_report import build
 from dxa_monai.cohort_report.shape_regression import FOLDS, held_out_r2
 from dxa_monai.errors import InputError
 from dxa_monai.phantom.body.mesh import read_ply_vertices
@@ -61,8 +62,8 @@ def people_table(manifest: str | Path) -> pd.DataFrame:
         manifest: manifest of a virtual cohort.
 
     Returns:
-        ``subject_id, sex, age_years, mesh`` (file or None), ``bone_area_cm2``, ``waist_cm``, ``hip_cm`` and the columns
-        of ``QUANTITIES``.
+        ``subject_id, sex, age_years, mesh`` (file or None), ``bone_area_cm2``, ``waist_cm``, ``hip_cm``, the columns
+        of ``QUANTITIES`` and those of :data:`dxa_monai.cohort_report.build.COLUMNS`.
 
     Raises:
         InputError: the manifest cannot be read or lacks a column that the cohort generator writes.
@@ -89,6 +90,7 @@ def people_table(manifest: str | Path) -> pd.DataFrame:
                 "bone_area_cm2": row["total_bone_area_cm2"],
                 "waist_cm": row["waist_circumference_cm"],
                 "hip_cm": row["hip_circumference_cm"],
+                **{name: row[name] for name in build.COLUMNS},
             }
         except KeyError as error:
             raise InputError(

@@ -22,6 +22,7 @@ import json
 import os
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.parallel.cluster import run_on_cluster
 from dxa_monai.parallel.worker_pool import run_in_processes
 from dxa_monai.phantom.body.mesh import write_ply
+from dxa_monai.phantom.conditions import check_conditions
 from dxa_monai.phantom.people.population import sample_person
 from dxa_monai.phantom.simulate import PersonRecord, Simulator
 from dxa_monai.physics.acquisition import Acquisition
@@ -60,6 +62,7 @@ def generate_cohort(
     progress: bool = True,
     children_share: float = 0.0,
     cluster: bool = False,
+    conditions: Mapping[str, float] | None = None,
 ) -> Path:
     """Simulate ``count`` people and write them to ``output_dir``; what is already there is kept.
 
@@ -75,6 +78,9 @@ def generate_cohort(
             children are those of the cohort without.
         cluster: the workers of a Dask cluster simulate instead of ``workers`` processes here; see
             :func:`dxa_monai.parallel.cluster.run_on_cluster`. The folder has to be theirs, too. The bytes are the same.
+        conditions: share of people or scans with each of :data:`dxa_monai.phantom.conditions.CONDITIONS`, for example
+            ``{"hip_implant": 0.05}``; default: nobody. Their names are in the manifest's column ``conditions``, and
+            what is foreign to the person is ``foreign_g_cm2`` in the truth.
 
     Returns:
         Path of the manifest.
@@ -102,6 +108,9 @@ def generate_cohort(
     }
     if children_share:
         settings["children_share"] = float(children_share)
+    shares = check_conditions(conditions or {})
+    if shares:
+        settings["conditions"] = shares
     _claim(folder, settings, count)
 
     waiting = [index for index in range(count) if _finished_person(folder, index, seed) is None]
@@ -110,7 +119,8 @@ def generate_cohort(
     if waiting:
         for name in ("scans", "truth", *(["meshes"] if save_meshes else [])):
             output_folder(folder / name)
-        arguments = (folder.absolute() if cluster else folder, seed, save_meshes, acquisition, float(children_share))
+        place = folder.absolute() if cluster else folder
+        arguments = (place, seed, save_meshes, acquisition, float(children_share), tuple(shares.items()))
         if cluster:
             done = run_on_cluster(_make_person, waiting, arguments)
         else:
@@ -127,17 +137,23 @@ def generate_cohort(
 
 
 @lru_cache(maxsize=1)
-def _simulator(acquisition: Acquisition) -> Simulator:
+def _simulator(acquisition: Acquisition, conditions: tuple[tuple[str, float], ...]) -> Simulator:
     """A worker's simulator, loaded with its first person."""
     torch.set_num_threads(1)
-    return Simulator(acquisition)
+    return Simulator(acquisition, conditions=dict(conditions))
 
 
 def _make_person(
-    index: int, folder: Path, seed: int, save_meshes: bool, acquisition: Acquisition, children_share: float
+    index: int,
+    folder: Path,
+    seed: int,
+    save_meshes: bool,
+    acquisition: Acquisition,
+    children_share: float,
+    conditions: tuple[tuple[str, float], ...],
 ) -> None:
     """What a worker does for one person."""
-    simulator = _simulator(acquisition)
+    simulator = _simulator(acquisition, conditions)
     write_person(simulator.simulate_person(index, seed, children_share), simulator.model.faces, folder, save_meshes)
 
 
@@ -164,13 +180,15 @@ def write_person(record: PersonRecord, faces: Any, folder: Path, save_mesh: bool
             scan_path, truth_path = f"scans/{scan_id}.npy", f"truth/{scan_id}.npz"
             spacing_mm = visit.frame.pixel_spacing_mm
             save_scan(RawScan(visit.counts, spacing_mm), folder / scan_path)
+            truth: dict[str, Any] = {
+                "areal_density_g_cm2": visit.tissue.areal_density_g_cm2,
+                "region_map": visit.tissue.region_map,
+                "pixel_spacing_mm": np.array(spacing_mm),
+            }
+            if visit.foreign_g_cm2 is not None:
+                truth["foreign_g_cm2"] = visit.foreign_g_cm2
             with atomic_path(folder / truth_path) as temporary:
-                np.savez(  # not compressed: the bytes do not depend on the version of zlib
-                    temporary,
-                    areal_density_g_cm2=visit.tissue.areal_density_g_cm2,
-                    region_map=visit.tissue.region_map,
-                    pixel_spacing_mm=np.array(spacing_mm),
-                )
+                np.savez(temporary, **truth)  # not compressed: the bytes do not depend on the version of zlib
             files += [scan_path, truth_path]
             row = {
                 "subject_id": person.subject_id,
@@ -185,6 +203,8 @@ def write_person(record: PersonRecord, faces: Any, folder: Path, save_mesh: bool
                 **record.anthropometry,
                 **visit.totals,
             }
+            if visit.conditions:
+                row["conditions"] = " ".join(visit.conditions)
             rows.append({name: _rounded(value) for name, value in row.items()})
         marker = {
             "rows": rows,

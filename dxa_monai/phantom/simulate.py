@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +15,17 @@ from dxa_monai.phantom.anthropometry import measure
 from dxa_monai.phantom.body import mesh
 from dxa_monai.phantom.body.mesh import FloatArray
 from dxa_monai.phantom.body.model import BodyModel, Phenotype, PosedBody, UnreachableBody
-from dxa_monai.phantom.body.positioning import sample_positioning
+from dxa_monai.phantom.body.positioning import (
+    PROTOCOL_ARMS,
+    Positioning,
+    moved,
+    sample_hand_under_thigh,
+    sample_scatter,
+)
 from dxa_monai.phantom.body.table import fit_positioning
+from dxa_monai.phantom.conditions import Scene, apply_conditions
 from dxa_monai.phantom.people.population import Person, sample_person, visit_count
-from dxa_monai.phantom.skeleton.placed import bone_mineral_map, bone_volume_map, place_skeleton
+from dxa_monai.phantom.skeleton.placed import bone_maps, place_skeleton
 from dxa_monai.phantom.tissue.maps import TissueMaps, body_volume_l, compose
 from dxa_monai.phantom.tissue.projection import BodyDoesNotFit, Frame, centre_frame
 from dxa_monai.physics.acquisition import Acquisition
@@ -37,6 +46,9 @@ class Visit:
     tissue: TissueMaps
     frame: Frame
     totals: dict[str, float]
+    foreign_g_cm2: npt.NDArray[Any] | None = None
+    """``(3, H, W)`` what the scan shows beside the person, None for nothing."""
+    conditions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,9 +78,16 @@ class Simulator:
     Args:
         acquisition: the scanner; default: the default :class:`dxa_monai.physics.acquisition.Acquisition`.
         model: the body model; default: a new one (some seconds).
+        conditions: share of people or scans with each of ``dxa_monai.phantom.conditions.CONDITIONS``; default: none.
     """
 
-    def __init__(self, acquisition: Acquisition | None = None, model: BodyModel | None = None) -> None:
+    def __init__(
+        self,
+        acquisition: Acquisition | None = None,
+        model: BodyModel | None = None,
+        conditions: Mapping[str, float] | None = None,
+    ) -> None:
+        self.conditions = dict(conditions or {})
         self.acquisition = Acquisition() if acquisition is None else acquisition
         self.model = BodyModel() if model is None else model
         self.smoothing = mesh.smoothing_matrix(self.model.faces, len(self.model.vertex_part))
@@ -117,7 +136,7 @@ class Simulator:
         Raises:
             UnreachableBody: the body model has no such body.
         """
-        return self.model.solve(
+        mirrored = self.model.solve(
             sex=person.sex,
             age_years=person.age_years,
             height_cm=person.height_cm,
@@ -126,29 +145,39 @@ class Simulator:
             proportions=person.proportions,
             local_changes=person.local_changes,
         )
+        return replace(mirrored, asymmetry=person.asymmetry)
 
     def scan(self, person: Person, body: PosedBody, frame: Frame, visit: int) -> Visit:
         """Fill a posed body with the person's tissues and scan it."""
-        skeleton = place_skeleton(body, self.model, person.frame_scale)
+        skeleton = place_skeleton(body, self.model, person.frame_scale, person.asymmetry)
         tissue = compose(
             person,
             body,
             self.model,
             self.smoothing,
             frame,
-            bone_mineral_map(skeleton, frame, cortical_scale=person.cortical_scale),
-            bone_volume_map(skeleton, frame),
+            bone_maps(skeleton, frame, cortical_scale=person.cortical_scale),
         )
+        names: tuple[str, ...] = ()
+        foreign: npt.NDArray[Any] | None = None
+        if self.conditions:
+            scene = Scene.of(tissue, body.joints_m | skeleton.joints_m, frame)
+            scene, names = apply_conditions(scene, person, visit, self.conditions)
+            tissue, frame, foreign = scene.tissue, scene.frame, scene.foreign_g_cm2 if names else None
+        seen = tissue.areal_density_g_cm2 if foreign is None else tissue.areal_density_g_cm2 + foreign
         noise = torch.Generator().manual_seed(int(person.generator(_FIRST_VISIT_STREAM + visit).integers(2**62)))
-        counts = self.acquisition.scan(torch.from_numpy(tissue.areal_density_g_cm2)[None], noise)[0]
+        counts = self.acquisition.scan(torch.from_numpy(seen)[None], noise)[0]
         totals = regional_totals(tissue.areal_density_g_cm2, tissue.region_map, frame.pixel_area_cm2)
-        return Visit(counts, tissue, frame, totals)
+        return Visit(counts, tissue, frame, totals, foreign, names)
 
     def _lie_down(self, person: Person, phenotype: Phenotype, visit: int) -> tuple[PosedBody | None, Frame | None, int]:
         """Posed body and frame of a visit, and how often the body was put on the table anew; None if it never fits."""
         rng = person.generator(_FIRST_VISIT_STREAM // 2 + visit)
         for attempt in range(POSE_ATTEMPTS):
-            positioning = fit_positioning(self.model, phenotype, sample_positioning(rng))
+            scatter = sample_scatter(rng)
+            centre = replace(moved(Positioning(), scatter), **PROTOCOL_ARMS)
+            arms = moved(scatter, sample_hand_under_thigh(rng))
+            positioning = fit_positioning(self.model, phenotype, centre, arms)
             body = self.model.supine(phenotype, positioning)
             try:
                 frame = centre_frame(body.vertices_m, positioning.shift_mm, self.acquisition.pixel_spacing_mm)

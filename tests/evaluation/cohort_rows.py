@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dxa_monai.cohort_report.build import COLUMNS, GIRTHS, SIDED
 from dxa_monai.phantom.body.mesh import write_ply
 from dxa_monai.scan.manifest import write_manifest
 
@@ -38,6 +39,10 @@ def write_cohort(folder: Path, people: int = 200, meshes: bool = True, children:
             "waist_circumference_cm": 90.0,
             "hip_circumference_cm": 100.0,
         }
+        # A tenth of everything in every region, and a tenth more on the left.
+        row |= {name: row.get(f"total_{name.split('_', 1)[1]}", 40.0) / 10.0 for name in COLUMNS if name not in row}
+        row |= {f"left_{name}": 1.1 * row[f"right_{name}"] for name in SIDED}
+        row |= {girth.column: 0.2 * height + 0.5 * mass for girth in GIRTHS if girth.column not in row}
         for visit in range(2 if index == 0 else 1):
             scan = f"scans/S{index:03d}_V{visit + 1}.npy"
             (folder / scan).touch()

@@ -17,7 +17,7 @@ from dxa_monai.phantom.body.table import fit_positioning
 from dxa_monai.phantom.people.coefficients import COEFFICIENTS
 from dxa_monai.phantom.people.population import sample_person
 from dxa_monai.phantom.simulate import Simulator
-from dxa_monai.phantom.skeleton.bone_mineral import bone_mineral_map
+from dxa_monai.phantom.skeleton.bone_mineral import bone_maps
 from dxa_monai.phantom.skeleton.bones import PlacedSkeleton
 from dxa_monai.phantom.skeleton.placed import place_skeleton
 from dxa_monai.phantom.tissue.projection import Frame, centre_frame
@@ -151,13 +151,14 @@ def test_thigh_and_shank_turn_inwards_with_the_foot(make: Maker) -> None:
 
 
 def test_skull_has_no_areal_peaks_that_bone_does_not_have(subject: Subject) -> None:
-    mineral = bone_mineral_map(subject.placed, subject.frame)
+    mineral = bone_maps(subject.placed, subject.frame).mineral_g_cm2
     skull = subject.bone("skull")
     z, x = subject.frame.pixel_centres_m()
     head = mineral[z > skull[:, 2].min()]
-    assert head.max() < 3.8
+    # Whole-body reports give heads 2.1 to 2.3 g/cm2 on average.
+    assert head.max() < 4.3
     bone = head[head > 0.3]
-    assert 1.4 < bone.mean() < 2.5
+    assert 1.6 < bone.mean() < 2.5
     # Where the beam grazes the vault's thin side walls it meets at most 2.6 times what it meets in the middle.
     vault = mineral[(z > skull[:, 2].mean() + 0.02) & (z < skull[:, 2].max() - 0.03)]
     middle = vault[:, np.abs(x - skull[:, 0].mean()) < 0.02]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dxa_monai.errors import InputError
+from dxa_monai.phantom.body.asymmetry import SYMMETRIC, Asymmetry
 from dxa_monai.phantom.body.mesh import FloatArray
 
 LOCAL_CHANGES = (
@@ -65,6 +66,7 @@ class Phenotype:
         muscle: 0 .. 1; obesity is high weight with low muscle.
         proportions: 0 (ideal) .. 1 (uncommon).
         local_changes: name and value of local shape changes, names from ``LOCAL_CHANGES``.
+        asymmetry: how left and right differ; not anny's, whose shapes are mirror images.
     """
 
     sex: str
@@ -74,6 +76,7 @@ class Phenotype:
     muscle: float = 0.5
     proportions: float = 0.5
     local_changes: tuple[tuple[str, float], ...] = ()
+    asymmetry: Asymmetry = SYMMETRIC
 
 
 def anny_age(age_years: float) -> float:

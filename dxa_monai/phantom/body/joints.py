@@ -11,9 +11,11 @@ from dxa_monai.phantom.body.mesh import FloatArray
 # Heights along the trunk: 0 at the hip joints, 1 at the shoulder joints (proportions of an adult skeleton).
 ILIAC_CREST_LEVEL = 0.34
 LOWEST_RIB_LEVEL = 0.52
-DIAPHRAGM_LEVEL = 0.52
-LUNG_APEX_LEVEL = 1.04
+LUNG_APEX_LEVEL = 1.16
 NAVEL_LEVEL = 0.36
+
+SPINE_JOINTS = ("spine05", "spine04", "spine03", "spine02", "spine01", "neck01")
+"""The body model's joints from the lowest of the spine to that of the neck."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def trunk_axes(joints_m: dict[str, FloatArray]) -> TrunkAxes:
     hip, shoulder = hips.mean(axis=0), shoulders.mean(axis=0)
     along = (shoulder - hip)[[0, 2]]
     length_m = float(np.linalg.norm(along))
-    spine = np.stack([joints_m[name] for name in ("spine05", "spine04", "spine03", "spine02", "spine01", "neck01")])
+    spine = np.stack([joints_m[name] for name in SPINE_JOINTS])
     return TrunkAxes(
         origin_m=hip,
         up=along / length_m,

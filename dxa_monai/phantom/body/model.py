@@ -17,6 +17,7 @@ import numpy as np
 from dxa_monai.errors import InputError
 from dxa_monai.phantom.body import mesh
 from dxa_monai.phantom.body.anny_shapes import LOCAL_CHANGES, AnnyShapes, Phenotype, anny_age
+from dxa_monai.phantom.body.asymmetry import SYMMETRIC, Asymmetry, LimbFlesh, bend_trunk
 from dxa_monai.phantom.body.mesh import FloatArray, IntArray
 from dxa_monai.phantom.body.pose import Posing, pose_supine, pose_t, rotation_about, skin
 from dxa_monai.phantom.body.positioning import Positioning, sample_positioning
@@ -67,12 +68,14 @@ class RestShape:
     Attributes:
         vertices_m, lean_vertices_m: ``(V, 3)``.
         heads_m, lean_heads_m: ``(J, 3)`` joints.
+        asymmetry: how the trunk is carried; the limbs' part is in the vertices.
     """
 
     vertices_m: FloatArray
     heads_m: FloatArray
     lean_vertices_m: FloatArray
     lean_heads_m: FloatArray
+    asymmetry: Asymmetry = SYMMETRIC
 
 
 class BodyModel:
@@ -97,6 +100,7 @@ class BodyModel:
         self._bone_index = {name: index for index, name in enumerate(self.bone_names)}
         self._all_vertices = np.arange(self._shapes.vertex_count)
         self.bone_of_vertex = self._shapes.bones[self._all_vertices, self._shapes.weights.argmax(axis=1)]
+        self._flesh = LimbFlesh(self._shapes.weights, self._shapes.bones, self._bone_index)
         part_of_bones = np.array([part_of_bone(name) for name in self.bone_names], dtype=np.int64)
         self.surface = BodySurface(self._shapes.faces, self._shapes.inner, part_of_bones[self.bone_of_vertex])
         self.faces = self.surface.faces
@@ -176,7 +180,12 @@ class BodyModel:
         """The person standing in anny's rest pose, and at anny weight 0."""
         corners = self._shapes.corners(phenotype)
         vertices, heads = self._shapes.shape(corners, phenotype.height, phenotype.weight)
-        return RestShape(vertices, heads, *self._shapes.shape(corners, phenotype.height, 0.0))
+        lean, lean_heads = self._shapes.shape(corners, phenotype.height, 0.0)
+        asymmetry = phenotype.asymmetry
+        if asymmetry != SYMMETRIC:
+            vertices = self._flesh.differ(vertices, heads, asymmetry)
+            lean = self._flesh.differ(lean, lean_heads, asymmetry)
+        return RestShape(vertices, heads, lean, lean_heads, asymmetry)
 
     def t_pose(self, phenotype: Phenotype) -> PosedBody:
         """Standing, arms straight sideways, legs slightly apart; feet on z = 0, pelvis above x = y = 0."""
@@ -207,8 +216,10 @@ class BodyModel:
         return 1000.0 * mesh.enclosed_volume_m3(self.closed_vertices(vertices_m), self.closed_faces)
 
     def posing(self, rest: RestShape) -> Posing:
-        """The person's skeleton at rest, ready to be turned."""
-        return Posing(rest.heads_m, self._shapes.parents, self._bone_index)
+        """The person's skeleton at rest but for the bend of the trunk, ready to be turned."""
+        posing = Posing(rest.heads_m, self._shapes.parents, self._bone_index)
+        bend_trunk(posing, rest.asymmetry)
+        return posing
 
     def skinned(self, rest: RestShape, posing: Posing, vertices: IntArray, out: FloatArray) -> None:
         """Write the posed positions of some vertices (indices) of ``rest`` to their rows of ``out`` ``(V, 3)``."""

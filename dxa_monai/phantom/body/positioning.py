@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -78,17 +78,42 @@ POSITIONING_SD = Positioning(
 """Standard deviations of :func:`sample_positioning` (assumption: no published series of these angles was found)."""
 
 
-def sample_positioning(rng: np.random.Generator, centre: Positioning | None = None) -> Positioning:
-    """A positioning scattered about ``centre`` (default: the protocol), normal and cut at two standard deviations.
+NO_SCATTER = Positioning(**dict.fromkeys((field.name for field in fields(Positioning)), 0.0))
+"""An addition that changes nothing."""
+PROTOCOL_ARMS = {
+    field.name: float(getattr(Positioning(), field.name)) for field in fields(Positioning) if "arm_abd" in field.name
+}
+"""The arms' angles of the protocol, by name."""
+HAND_UNDER_THIGH_SHARE = 0.06
+HAND_UNDER_THIGH_DEG = (5.0, 11.0)
+"""In so many scans one forearm lies this much further inwards than it should, and the hand under the thigh (assumption:
+seen in published scans, and no share of them is)."""
 
-    ``BodyModel.fit_positioning`` then makes room for the person's own width and length.
-    """
-    centre = Positioning() if centre is None else centre
+
+def moved(positioning: Positioning, by: Positioning) -> Positioning:
+    """A positioning with the angles and shifts of ``by`` added to its own."""
+    names = [field.name for field in fields(Positioning)]
+    return Positioning(**{name: float(getattr(positioning, name) + getattr(by, name)) for name in names})
+
+
+def sample_scatter(rng: np.random.Generator) -> Positioning:
+    """What a person lies off the protocol by: normal with ``POSITIONING_SD``, cut at two standard deviations."""
     names = [field.name for field in fields(Positioning)]
     scatter = np.clip(rng.standard_normal(len(names)), -2.0, 2.0)
     return Positioning(
-        **{
-            name: float(getattr(centre, name) + getattr(POSITIONING_SD, name) * value)
-            for name, value in zip(names, scatter, strict=True)
-        }
+        **{name: float(getattr(POSITIONING_SD, name) * value) for name, value in zip(names, scatter, strict=True)}
     )
+
+
+def sample_positioning(rng: np.random.Generator, centre: Positioning | None = None) -> Positioning:
+    """A positioning scattered about ``centre`` (default: the protocol) by :func:`sample_scatter`.
+
+    :func:`dxa_monai.phantom.body.table.fit_positioning` then makes room for the person's own width and length.
+    """
+    return moved(Positioning() if centre is None else centre, sample_scatter(rng))
+
+
+def sample_hand_under_thigh(rng: np.random.Generator) -> Positioning:
+    """Nothing, or in a ``HAND_UNDER_THIGH_SHARE`` of all cases one forearm's turn inwards, as an addition."""
+    under, side, angle = rng.random(), rng.choice(("left", "right")), rng.uniform(*HAND_UNDER_THIGH_DEG)
+    return replace(NO_SCATTER, **({f"{side}_forearm_abduction_deg": -angle} if under < HAND_UNDER_THIGH_SHARE else {}))

@@ -15,7 +15,7 @@ from dxa_monai.phantom.body.anny_shapes import Phenotype
 from dxa_monai.phantom.body.mesh import FloatArray
 from dxa_monai.phantom.body.model import BodyModel, RestShape
 from dxa_monai.phantom.body.pose import SIDES, pose_supine, pose_supine_arm
-from dxa_monai.phantom.body.positioning import Positioning
+from dxa_monai.phantom.body.positioning import NO_SCATTER, Positioning
 from dxa_monai.phantom.body.surface import PART_NAMES
 from dxa_monai.scan.format import PIXEL_SPACING_MM, SCAN_SHAPE
 
@@ -30,10 +30,13 @@ _MAX_STEPS = 6
 _PROJECTIONS = 30
 _GOOD_ENOUGH_M = 0.001
 _OBSTACLES = ("trunk", "left_leg", "right_leg")
+_ARM_ANGLES = ("arm_abduction", "forearm_abduction")
 _ANGLE_BOUNDS_DEG = (-12.0, 40.0)
 
 
-def fit_positioning(model: BodyModel, phenotype: Phenotype, positioning: Positioning) -> Positioning:
+def fit_positioning(
+    model: BodyModel, phenotype: Phenotype, positioning: Positioning, arm_scatter: Positioning = NO_SCATTER
+) -> Positioning:
     """The positioning nearest to the one wanted with arms clear of the body and the whole body inside the field.
 
     Only arm and forearm abduction and plantarflexion change. What cannot be had stays wanting: a person too wide or too
@@ -44,6 +47,8 @@ def fit_positioning(model: BodyModel, phenotype: Phenotype, positioning: Positio
         model: the body model.
         phenotype: the person.
         positioning: the positioning wanted.
+        arm_scatter: what the arms' angles are off by once there is room, since nobody lies with just that gap: the
+            arms may then touch the body, but the field still wins. The rest of it does not count.
     """
     rest = model.rest(phenotype)
     posing = model.posing(rest)
@@ -56,7 +61,12 @@ def fit_positioning(model: BodyModel, phenotype: Phenotype, positioning: Positio
     # Rotating the body in the table's plane moves the hands, about 0.1 m below its middle, sideways.
     half_width_m -= 0.1 * abs(np.sin(np.deg2rad(positioning.body_rotation_deg)))
     for side, sign in SIDES:
-        positioning = _fit_arm(model, rest, positioning, side, sign, vertices, half_width_m)
+        positioning = _fit_arm(model, rest, positioning, side, sign, vertices, half_width_m, ARM_CLEARANCE_M)
+        off = _arm_angles(side, np.array([arm_scatter.side(side, name) for name in _ARM_ANGLES]))
+        if any(off.values()):
+            off = {name: getattr(positioning, name) + value for name, value in off.items()}
+            positioning = replace(positioning, **off)
+            positioning = _fit_arm(model, rest, positioning, side, sign, vertices, half_width_m, None)
     return positioning
 
 
@@ -91,14 +101,18 @@ def _fit_arm(
     sign: float,
     vertices: FloatArray,
     half_width_m: float,
+    clearance_m: float | None,
 ) -> Positioning:
-    """Fit the two angles of one arm; ``vertices`` hold the body in the positioning wanted."""
+    """Fit the two angles of one arm; ``vertices`` hold the body in the positioning wanted.
+
+    With ``clearance_m`` None nothing but the field moves the arm.
+    """
     arm = np.flatnonzero(model.vertex_part == PART_NAMES.index("left_arm" if side == "L" else "right_arm"))
     obstacles = np.flatnonzero(np.isin(model.vertex_part, [PART_NAMES.index(name) for name in _OBSTACLES]))
     top_m = float(vertices[:, 2].max())
     body_edge = _edge(sign * vertices[obstacles, 0], top_m - vertices[obstacles, 2])
 
-    angles = np.array([positioning.side(side, "arm_abduction"), positioning.side(side, "forearm_abduction")])
+    angles = np.array([positioning.side(side, name) for name in _ARM_ANGLES])
     best, best_cost = angles, np.inf
     for _ in range(_MAX_STEPS):
         posing = model.posing(rest)
@@ -111,7 +125,8 @@ def _fit_arm(
         # with which the two angles move the row sideways.
         below = (np.arange(_BINS) + 0.5) * _BIN_M - shoulder
         levers = np.stack([np.clip(below, 0.0, upper_arm), np.maximum(below - upper_arm, 0.0)], axis=1)
-        lack = np.where(below > _AXILLA * upper_arm, ARM_CLEARANCE_M + body_edge + _edge(-outwards, depth), -np.inf)
+        wanted = -np.inf if clearance_m is None else clearance_m + body_edge + _edge(-outwards, depth)
+        lack = np.where(below > _AXILLA * upper_arm, wanted, -np.inf)
         reach = np.where(below > 0.0, _edge(outwards, depth) - half_width_m, -np.inf)
         cost = 10.0 * max(reach.max(), 0.0) + max(lack.max(), 0.0)
         improved = best_cost - cost
@@ -124,8 +139,8 @@ def _fit_arm(
 
 
 def _arm_angles(side: str, angles_deg: FloatArray) -> dict[str, float]:
-    name = "left" if side == "L" else "right"
-    return {f"{name}_arm_abduction_deg": float(angles_deg[0]), f"{name}_forearm_abduction_deg": float(angles_deg[1])}
+    prefix = "left" if side == "L" else "right"
+    return {f"{prefix}_{name}_deg": float(angle) for name, angle in zip(_ARM_ANGLES, angles_deg, strict=True)}
 
 
 def _edge(outwards: FloatArray, depth: FloatArray) -> FloatArray:

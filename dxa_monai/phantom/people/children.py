@@ -90,6 +90,12 @@ BONE_SCALE = Curve(
 BONE_RESIDUAL_SD = 0.10
 FRAME_SCALE = Curve(_EVEN_YEARS, (0.96,) * 6 + (0.98,), (0.96, 0.96, 0.96, 0.95, 0.94, 0.935, 0.935), "assumption")
 
+MARROW_FAT_SCALE = Curve(
+    _EVEN_YEARS,
+    (0.60, 0.66, 0.72, 0.78, 0.84, 0.90, 0.95),
+    (0.60, 0.66, 0.72, 0.78, 0.84, 0.90, 0.95),
+    "assumption: marrow turns from red to yellow from the limbs' ends inwards (Cristy 1981, Phys Med Biol 26:389)",
+)
 LEAN_DENSITY_G_CM3 = Curve(
     _EVEN_YEARS,
     (1.052, 1.0535, 1.055, 1.0565, 1.058, 1.059, 1.0594),
@@ -143,6 +149,7 @@ class Child(NamedTuple):
     frame_scale: float
     lean_density_g_cm3: float
     lung_air_l: float
+    marrow_fat_scale: float
     shape_bmi_kg_m2: float
     """BMI of an adult of the same build: where the shape model's limits for adults hold."""
     fat_residual: float
@@ -176,6 +183,7 @@ def draw_child(sex: str, rng: np.random.Generator) -> Child:
         frame_scale=FRAME_SCALE.at(sex, age) + 0.03 * z_frame,
         lean_density_g_cm3=LEAN_DENSITY_G_CM3.at(sex, age),
         lung_air_l=lung_air_l(sex, height_cm, z_lung),
+        marrow_fat_scale=MARROW_FAT_SCALE.at(sex, age),
         shape_bmi_kg_m2=bmi * SHAPE_BMI_RATIO.at(sex, age),
         fat_residual=z_fat,
     )

@@ -23,6 +23,11 @@ class Coefficient(NamedTuple):
 _LI = "Li 2009, Am J Clin Nutr 90:1457 (NHANES 1999-2004): mean fat 40.0 / 28.1 %, fat mass 30.8 / 25.4 kg"
 _GALLAGHER = "Gallagher 2000, Am J Clin Nutr 72:694: %fat = 64.5 - 848/BMI + 0.079 age + men(-16.4 + 0.05 age + 39/BMI)"
 _ASSUMED = "assumption"
+_TRUNK = (
+    "the body model's trunk is short: from hip to shoulder joints 0.29 of the stature in people "
+    "(de Leva 1996, J Biomech 29:1223), 0.27 in the model"
+)
+_ANSUR = "tuned to girths of ANSUR II (Gordon 2014, Natick/TR-15/007) at equal height and mass"
 
 COEFFICIENTS: dict[str, Coefficient] = {
     "height_mean_cm": Coefficient(163.0, 176.7, "NHANES adults: 162 / 176 cm over all ages; here before the age loss"),
@@ -50,6 +55,9 @@ COEFFICIENTS: dict[str, Coefficient] = {
     "visceral_median_kg": Coefficient(1.7, 3.3, "West 2016, PLoS One 11:e0163332: 2.6 / 5.0 l at a mean of 62 years"),
     "visceral_log_per_log_fat_index": Coefficient(1.3, 1.1, _ASSUMED),
     "visceral_log_per_year": Coefficient(0.018, 0.013, _ASSUMED + ", towards the means of West 2016"),
+    "visceral_log_per_waist": Coefficient(
+        0.18, 0.18, "assumption: at one height and mass a wide waist holds the more of it"
+    ),
     "visceral_log_residual_sd": Coefficient(0.33, 0.33, _ASSUMED),
     "visceral_share_of_fat_maximum": Coefficient(0.17, 0.28, _ASSUMED),
     "fat_index_reference_kg_m2": Coefficient(11.5, 8.1, _LI + ", divided by mean height squared"),
@@ -60,10 +68,18 @@ COEFFICIENTS: dict[str, Coefficient] = {
     ),
     "bone_loss_per_year": Coefficient(0.0065, 0.0025, "Looker 2012: total body loses less than the hip"),
     "bone_per_log_bmi": Coefficient(0.10, 0.10, "assumption: weak loading effect"),
-    "bone_mean": Coefficient(1.0, 1.03, "tuned, with the materials of bone_mineral, to 2.1 / 2.7 kg BMC of adults"),
+    "bone_mean": Coefficient(1.035, 1.02, "tuned, with the materials of bone_mineral, to 2.1 / 2.7 kg BMC of adults"),
     "bone_residual_sd": Coefficient(0.10, 0.10, "NHANES total-body BMD: sd about 0.10 to 0.12 of the mean at one age"),
+    "marrow_fat_log_per_year": Coefficient(
+        0.002,
+        0.002,
+        "assumption: red marrow turns yellow, vertebrae 7 % a decade (Kugel 2001, JMRI 13:263 (?)), limbs not",
+    ),
+    "marrow_fat_log_sd": Coefficient(0.08, 0.08, "assumption: vertebral fat fraction of one age varies by a fifth"),
     "frame_mean": Coefficient(
-        0.98, 0.935, "tuned to the bone areas that BMC and BMD of NHANES imply, 1.9 / 2.25 times 1000 cm2"
+        0.98,
+        0.95,
+        "tuned to bone areas of about 1.95 / 2.35 times 1000 cm2 and the volume of ICRP 89's skeleton together",
     ),
     "frame_sd": Coefficient(0.03, 0.03, "assumption: width of the skeleton at a given stature"),
     "muscle_centre": Coefficient(0.45, 0.50, "assumption: place in the range that the shape model allows at this BMI"),
@@ -88,17 +104,37 @@ COEFFICIENTS: dict[str, Coefficient] = {
     "lung_residual_sd_l": Coefficient(0.50, 0.60, "Quanjer 1993; lying down loses what half a breath adds"),
     "lung_minimum_l": Coefficient(1.6, 1.8, _ASSUMED),
     "lung_maximum_l": Coefficient(4.5, 5.5, _ASSUMED),
+    "bowel_gas_median_l": Coefficient(0.12, 0.13, "Tomlin 1991, Gut 32:665 (?): about 0.1 l; Levitt 1971: below 0.2 l"),
+    "bowel_gas_log_sd": Coefficient(0.45, 0.45, _ASSUMED),
     "second_visit_share": Coefficient(0.2, 0.2, "assumption: enough to measure precision with repositioning"),
     "woman_share": Coefficient(0.52, 0.52, "NHANES adults"),
+    "left_handed_share": Coefficient(0.10, 0.12, "Papadatou-Pastou 2020, Psychol Bull 146:481: 10.6 %, men more often"),
+    "arm_flesh_dominance": Coefficient(
+        0.05, 0.06, "assumption: the preferred arm has 5 to 10 % more lean mass, the larger part of it girth"
+    ),
+    "arm_flesh_sd": Coefficient(0.04, 0.04, _ASSUMED),
+    "leg_flesh_sd": Coefficient(0.025, 0.025, "assumption: legs differ by 2 to 3 %, neither side is preferred"),
+    "arm_bone_dominance": Coefficient(
+        0.03, 0.035, "assumption: width; with it the preferred arm has about 5 % more mineral, athletes 10 and more"
+    ),
+    "arm_bone_sd": Coefficient(0.02, 0.02, _ASSUMED),
+    "leg_bone_sd": Coefficient(0.012, 0.012, "assumption: mineral of the legs differs by about 2 %"),
+    "limb_fat_asymmetry_sd": Coefficient(0.05, 0.05, _ASSUMED),
+    "spine_bend_sd_deg": Coefficient(
+        2.0, 2.0, "assumption: bends below the 10 degrees from which they are called scoliosis; each at two levels"
+    ),
+    "shoulder_raise_sd_deg": Coefficient(3.0, 3.0, "assumption: one shoulder lies about a centimetre higher"),
     "texture_amplitude": Coefficient(
-        0.10, 0.10, "assumption: sd of the local fat and lean exchange, share of fat depth"
+        0.07, 0.07, "assumption: sd of the local fat and lean exchange, share of fat depth"
     ),
     "texture_log_sd": Coefficient(0.25, 0.25, _ASSUMED),
 }
 """Every number of the population model. Women first, men second."""
 
 FAT_DEPTH_MEDIAN: dict[str, Coefficient] = {
-    "head": Coefficient(0.55, 0.60, _ASSUMED),
+    "head": Coefficient(
+        0.80, 0.85, "assumption: scalp, cheeks, neck and orbits; reports show 17 to 27 % fat in the head"
+    ),
     "upper_trunk": Coefficient(0.85, 1.05, "assumption: men store more on the trunk"),
     "android": Coefficient(0.62, 0.58, "assumption: men store more on the waist"),
     "gynoid": Coefficient(1.20, 1.10, "assumption: women store more on hip and thigh"),
@@ -125,7 +161,7 @@ LOCAL_CHANGES_SD: dict[str, float] = {
     "measure-lowerleg-height-incr": 0.12,
     "measure-neck-circ-incr": 0.15,
     "measure-shoulder-dist-incr": 0.20,
-    "measure-thigh-circ-incr": 0.20,
+    "measure-thigh-circ-incr": 0.17,
     "measure-upperarm-circ-incr": 0.20,
     "measure-upperarm-length-incr": 0.12,
     "measure-upperleg-height-incr": 0.12,
@@ -135,5 +171,28 @@ LOCAL_CHANGES_SD: dict[str, float] = {
     "torso-scale-horiz-incr": 0.20,
     "torso-vshape-incr": 0.20,
 }
-"""anny's local changes of shape and their independent standard deviations (assumption), cut at +-0.5."""
-LOCAL_CHANGE_LIMIT = 0.5
+"""anny's local changes of shape and their independent standard deviations (assumption). """
+LOCAL_CHANGES_MEAN: dict[str, Coefficient] = {
+    "buttocks-volume-incr": Coefficient(-0.55, -0.45, _ANSUR),
+    "measure-calf-circ-incr": Coefficient(-0.40, -0.30, _ANSUR),
+    "measure-hips-circ-incr": Coefficient(-0.85, -0.75, _ANSUR),
+    "measure-lowerleg-height-incr": Coefficient(-0.35, -0.35, _TRUNK),
+    "measure-upperleg-height-incr": Coefficient(-0.25, -0.25, _TRUNK),
+    "measure-waist-circ-incr": Coefficient(-0.35, -0.55, _ANSUR),
+    "measure-thigh-circ-incr": Coefficient(0.20, 0.15, _ANSUR),
+}
+"""Where the middle of a local change is not 0: the body model's hips and calves are too wide for its mass."""
+WAIST_AXIS: dict[str, float] = {
+    "measure-bust-circ-incr": 0.08,
+    "measure-hips-circ-incr": -0.12,
+    "measure-thigh-circ-incr": -0.08,
+    "measure-waist-circ-incr": 0.35,
+    "stomach-pregnant-incr": 0.32,
+    "torso-scale-depth-incr": 0.10,
+    "torso-scale-horiz-incr": 0.14,
+    "torso-vshape-incr": -0.14,
+}
+"""What a person whose waist is one standard deviation wide for height and mass has of each local change: shapes from
+pear to apple. Sizes are tuned to ANSUR II's spread of the waist at given height and mass, 4.4 cm in men and 4.8 in
+women (Gordon 2014, Natick/TR-15/007); without the axis it was half of that."""
+LOCAL_CHANGE_LIMIT = 1.25

@@ -7,11 +7,13 @@ far as published studies say, and each carries an independent residual.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import ndtri
 
+from dxa_monai.phantom.body.asymmetry import Asymmetry
 from dxa_monai.phantom.people.children import draw_child, is_child
 from dxa_monai.phantom.people.coefficients import (
     AGE_EDGES_YEARS,
@@ -23,7 +25,9 @@ from dxa_monai.phantom.people.coefficients import (
     FAT_DISTRIBUTION_LOG_SD,
     FAT_REGIONS,
     LOCAL_CHANGE_LIMIT,
+    LOCAL_CHANGES_MEAN,
     LOCAL_CHANGES_SD,
+    WAIST_AXIS,
     Sex,
 )
 from dxa_monai.phantom.people.truncated import truncated_normal
@@ -66,10 +70,20 @@ class Person:
     """Relative depth of subcutaneous fat in each of ``FAT_REGIONS``."""
     lean_density_g_cm3: float
     lung_air_l: float
+    bowel_gas_l: float
     texture_amplitude: float
     """Standard deviation of the local fat and lean exchange, relative to the fat there."""
+    marrow_fat_scale: float
+    """Fat in the marrow relative to an adult of 40 years with the same bones."""
+    asymmetry: Asymmetry
+    """How left and right differ."""
     cortical_scale: float = 1.0
     """Thickness of compact bone relative to an adult's."""
+
+    @property
+    def air_l(self) -> float:
+        """Air in lungs and bowel."""
+        return self.lung_air_l + self.bowel_gas_l
 
     @property
     def bmi_kg_m2(self) -> float:
@@ -117,7 +131,8 @@ def _sample_adult(index: int, seed: int, attempt: int) -> Person:
     rng = np.random.default_rng(np.random.SeedSequence([seed, index, attempt]))
     sex: Sex = "F" if rng.random() < COEFFICIENTS["woman_share"].women else "M"
     c = {name: coefficient.of(sex) for name, coefficient in COEFFICIENTS.items()}
-    z = iter(rng.standard_normal(64).tolist())
+    *draws, waist = rng.standard_normal(64).tolist()
+    z = iter(draws)
 
     age = _age(rng)
     loss = c["height_loss_cm_per_year"] * max(age - c["height_loss_from_age_years"], 0.0)
@@ -130,7 +145,7 @@ def _sample_adult(index: int, seed: int, attempt: int) -> Person:
     fat_residual = truncated_normal(next(z), leanest, fattest)
     fat_fraction = fat_expected + c["fat_residual_sd"] * fat_residual
 
-    visceral_kg = _visceral_fat_kg(c, age, fat_fraction * bmi, fat_fraction * mass_kg, next(z))
+    visceral_kg = _visceral_fat_kg(c, age, fat_fraction * bmi, fat_fraction * mass_kg, waist, next(z))
 
     bone = c["bone_mean"] - c["bone_loss_per_year"] * max(age - c["bone_loss_from_age_years"], 0.0)
     bone += c["bone_per_log_bmi"] * np.log(bmi / c["bmi_median_kg_m2"])
@@ -162,8 +177,7 @@ def _sample_adult(index: int, seed: int, attempt: int) -> Person:
         muscle=muscle,
         proportions=float(np.clip(0.5 + c["proportions_sd"] * next(z), 0.0, 1.0)),
         local_changes=tuple(
-            (name, float(np.clip(sd * next(z), -LOCAL_CHANGE_LIMIT, LOCAL_CHANGE_LIMIT)))
-            for name, sd in LOCAL_CHANGES_SD.items()
+            (name, _local_change(name, sex, waist, sd * next(z))) for name, sd in LOCAL_CHANGES_SD.items()
         ),
         fat_depth={
             region: FAT_DEPTH_MEDIAN[region].of(sex)
@@ -173,6 +187,42 @@ def _sample_adult(index: int, seed: int, attempt: int) -> Person:
         lean_density_g_cm3=c["lean_density_g_cm3"] + c["lean_density_sd_g_cm3"] * truncated_normal(next(z), -3.0, 3.0),
         lung_air_l=lung,
         texture_amplitude=c["texture_amplitude"] * float(np.exp(c["texture_log_sd"] * next(z))),
+        marrow_fat_scale=float(
+            np.exp(
+                c["marrow_fat_log_per_year"] * (age - 40.0)
+                + c["marrow_fat_log_sd"] * truncated_normal(next(z), -2.5, 2.5)
+            )
+        ),
+        asymmetry=_asymmetry(c, z),
+        bowel_gas_l=c["bowel_gas_median_l"]
+        * float(np.exp(c["bowel_gas_log_sd"] * truncated_normal(next(z), -2.5, 2.5))),
+    )
+
+
+def _local_change(name: str, sex: Sex, waist: float, residual: float) -> float:
+    mean = LOCAL_CHANGES_MEAN[name].of(sex) if name in LOCAL_CHANGES_MEAN else 0.0
+    change = mean + WAIST_AXIS.get(name, 0.0) * waist + residual
+    return float(np.clip(change, -LOCAL_CHANGE_LIMIT, LOCAL_CHANGE_LIMIT))
+
+
+def _asymmetry(c: dict[str, float], z: Iterator[float]) -> Asymmetry:
+    """The arm of the preferred hand is the stronger one; everything else has no preferred side."""
+    left_handed = next(z) < float(ndtri(c["left_handed_share"]))
+    side = 1.0 if left_handed else -1.0
+
+    def about(mean: float, sd: float) -> float:
+        return mean + sd * truncated_normal(next(z), -2.5, 2.5)
+
+    return Asymmetry(
+        arm_flesh=side * about(c["arm_flesh_dominance"], c["arm_flesh_sd"]),
+        leg_flesh=about(0.0, c["leg_flesh_sd"]),
+        arm_bone=side * about(c["arm_bone_dominance"], c["arm_bone_sd"]),
+        leg_bone=about(0.0, c["leg_bone_sd"]),
+        arm_fat=about(0.0, c["limb_fat_asymmetry_sd"]),
+        leg_fat=about(0.0, c["limb_fat_asymmetry_sd"]),
+        lumbar_bend_deg=about(0.0, c["spine_bend_sd_deg"]),
+        thoracic_bend_deg=about(0.0, c["spine_bend_sd_deg"]),
+        left_shoulder_raise_deg=about(0.0, c["shoulder_raise_sd_deg"]),
     )
 
 
@@ -188,12 +238,15 @@ def _bmi(c: dict[str, float], age: float, z: float) -> float:
     return float(np.exp(centre + c["bmi_log_sd"] * truncated_normal(z, lowest, highest)))
 
 
-def _visceral_fat_kg(c: dict[str, float], age: float, fat_index_kg_m2: float, fat_kg: float, z: float) -> float:
-    """Log-normal about what fat mass index and age predict, and never more than a share of all fat."""
+def _visceral_fat_kg(
+    c: dict[str, float], age: float, fat_index_kg_m2: float, fat_kg: float, waist: float, z: float
+) -> float:
+    """Log-normal about what fat mass index, age and waist predict, and never more than a share of all fat."""
     centre = (
         np.log(c["visceral_median_kg"])
         + c["visceral_log_per_log_fat_index"] * np.log(fat_index_kg_m2 / c["fat_index_reference_kg_m2"])
         + c["visceral_log_per_year"] * (age - 45.0)
+        + c["visceral_log_per_waist"] * waist
     )
     sd = c["visceral_log_residual_sd"]
     highest = (np.log(c["visceral_share_of_fat_maximum"] * fat_kg) - centre) / sd

@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 
 from dxa_monai.phantom.body.affine import Affine, along_bone
+from dxa_monai.phantom.body.asymmetry import Asymmetry
 from dxa_monai.phantom.body.mesh import FloatArray
 from dxa_monai.phantom.skeleton.bones import Skeleton, load_skeleton
 
@@ -45,7 +46,12 @@ Joints = dict[str, FloatArray]
 
 
 def place_limbs(
-    skeleton: Skeleton, joints_m: Joints, girdles_m: Joints, lateral_scale: float, vertices_m: FloatArray
+    skeleton: Skeleton,
+    joints_m: Joints,
+    girdles_m: Joints,
+    lateral_scale: float,
+    asymmetry: Asymmetry,
+    vertices_m: FloatArray,
 ) -> Joints:
     """Write the limb bones' vertices.
 
@@ -55,6 +61,7 @@ def place_limbs(
         girdles_m: ``hip_right``, ``hip_left``, ``shoulder_right``, ``shoulder_left``: centres in the placed pelvis and
             shoulder blades.
         lateral_scale: scale of the bones across their axes.
+        asymmetry: how that differs between the sides.
         vertices_m: ``(V, 3)``, rows of the limb bones are overwritten.
 
     Returns:
@@ -66,8 +73,9 @@ def place_limbs(
         rest = {name: mirror * joint for name, joint in skeleton.joints_m.items()}
         body = {name[:-2]: joint for name, joint in joints_m.items() if name.endswith(f".{suffix}")}
         outwards = np.array([sign, 0.0, 0.0])
-        maps = _leg_maps(rest, body, side, girdles_m[f"hip_{side}"], outwards, lateral_scale)
-        maps |= _arm_maps(rest, body, side, girdles_m[f"shoulder_{side}"], outwards, lateral_scale)
+        leg, arm = (lateral_scale * asymmetry.of(side, name) for name in ("leg_bone", "arm_bone"))
+        maps = _leg_maps(rest, body, side, girdles_m[f"hip_{side}"], outwards, leg)
+        maps |= _arm_maps(rest, body, side, girdles_m[f"shoulder_{side}"], outwards, arm)
         for name, transform in maps.items():
             rows = skeleton.select(f"{name}_{side}")
             vertices_m[rows] = transform(skeleton.vertices_m[rows])

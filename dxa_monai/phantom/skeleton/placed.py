@@ -12,25 +12,28 @@ from itertools import pairwise
 import numpy as np
 
 from dxa_monai.phantom.body.affine import Affine
+from dxa_monai.phantom.body.asymmetry import SYMMETRIC, Asymmetry
 from dxa_monai.phantom.body.mesh import FloatArray
 from dxa_monai.phantom.body.model import BodyModel, PosedBody
-from dxa_monai.phantom.skeleton.bone_mineral import bone_mineral_map, bone_volume_map
+from dxa_monai.phantom.skeleton.bone_mineral import BoneMaps, bone_maps
 from dxa_monai.phantom.skeleton.bones import BONE_GROUPS, PlacedSkeleton, Skeleton, load_skeleton
 from dxa_monai.phantom.skeleton.limb_bones import place_limbs
 from dxa_monai.phantom.skeleton.trunk_bones import place_trunk
 
 __all__ = [
     "BONE_GROUPS",
+    "BoneMaps",
     "PlacedSkeleton",
     "Skeleton",
-    "bone_mineral_map",
-    "bone_volume_map",
+    "bone_maps",
     "load_skeleton",
     "place_skeleton",
 ]
 
 
-def place_skeleton(body: PosedBody, model: BodyModel, frame_scale: float = 1.0) -> PlacedSkeleton:
+def place_skeleton(
+    body: PosedBody, model: BodyModel, frame_scale: float = 1.0, asymmetry: Asymmetry | None = None
+) -> PlacedSkeleton:
     """Put the skeleton into a posed body.
 
     Args:
@@ -38,6 +41,7 @@ def place_skeleton(body: PosedBody, model: BodyModel, frame_scale: float = 1.0) 
         model: the body model that made it (which vertices belong to trunk and head).
         frame_scale: thickness of the bones across their axes against the average of a person of this length, about
             0.9 .. 1.1.
+        asymmetry: how the limbs' bones differ between the sides; default: not at all.
 
     Returns:
         All bones in the body's coordinates.
@@ -58,7 +62,7 @@ def place_skeleton(body: PosedBody, model: BodyModel, frame_scale: float = 1.0) 
         size * frame_scale,
         vertices,
     )
-    placed |= place_limbs(skeleton, joints, placed, size * frame_scale, vertices)
+    placed |= place_limbs(skeleton, joints, placed, size * frame_scale, asymmetry or SYMMETRIC, vertices)
     back = to_trunk.inverse()
     return PlacedSkeleton(back(vertices), {name: back(joint) for name, joint in placed.items()}, skeleton)
 

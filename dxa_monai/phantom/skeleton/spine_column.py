@@ -107,7 +107,9 @@ class Column:
         return placed
 
 
-def fit_column(rest: RestTrunk, rest_hip_z: float, head: Affine, skin: TrunkSkin, neck_z: float, size: float) -> Column:
+def fit_column(
+    rest: RestTrunk, rest_hip_z: float, head: Affine, skin: TrunkSkin, spine_m: FloatArray, size: float
+) -> Column:
     """Thoracic and lumbar levels at constant depth under the back, the atlas under the skull.
 
     Args:
@@ -115,10 +117,11 @@ def fit_column(rest: RestTrunk, rest_hip_z: float, head: Affine, skin: TrunkSkin
         rest_hip_z: height of the hip centres at rest.
         head: map of the skull.
         skin: the trunk around the spine.
-        neck_z: height of the body model's lower neck joint.
+        spine_m: ``(n, 3)`` the body model's joints from the lowest of the spine to that of the neck.
         size: scale of the vertebrae from back to front.
     """
     # The spinous process of C7 (cervicale) lies at the body model's lower neck joint; it is level with T1's top.
+    neck_z = float(spine_m[-1, 2])
     neck_rest_z = rest.level_z_m[-2] + HALF_VERTEBRA_M
     scale = (neck_z + HIP_BELOW_JOINT_M) / (neck_rest_z - rest_hip_z)
     z = (rest.level_z_m - rest_hip_z) * scale - HIP_BELOW_JOINT_M
@@ -131,6 +134,6 @@ def fit_column(rest: RestTrunk, rest_hip_z: float, head: Affine, skin: TrunkSkin
     y = np.convolve(np.pad(y, 2, mode="edge"), np.array([1.0, 2.0, 3.0, 2.0, 1.0]) / 9.0, mode="valid")
     atlas = head(np.array([0.0, rest.level_y_m[-1], rest.level_z_m[-1]]))
     z[-1] = atlas[2]
-    x = np.zeros(len(z))
+    x = np.interp(z, spine_m[:, 2], spine_m[:, 0])
     x[-1] = atlas[0]
     return Column(rest.level_z_m, z, rest.level_y_m, np.append(y, atlas[1]), x, scale)

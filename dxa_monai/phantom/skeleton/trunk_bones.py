@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dxa_monai.phantom.body.affine import Affine, along_bone, scale_about
+from dxa_monai.phantom.body.joints import SPINE_JOINTS
 from dxa_monai.phantom.body.mesh import FloatArray, IntArray
 from dxa_monai.phantom.skeleton.bones import Skeleton, load_skeleton
 from dxa_monai.phantom.skeleton.spine_column import (
@@ -96,7 +97,8 @@ def place_trunk(
     put(head, "skull", "jaw")
 
     rest = rest_trunk()
-    column = fit_column(rest, skeleton.joints_m["hip"][2], head, skin, neck_z, size)
+    spine = np.stack([joints_m[name] for name in SPINE_JOINTS])
+    column = fit_column(rest, skeleton.joints_m["hip"][2], head, skin, spine, size)
     rows = group_rows("cervical_spine", "thoracic_spine", "lumbar_spine")
     vertices_m[rows] = column.place(skeleton.vertices_m[rows], frame, size)
 

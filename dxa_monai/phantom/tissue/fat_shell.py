@@ -16,6 +16,7 @@ import scipy.sparse
 
 from dxa_monai.mesh.geometry import vertex_normals
 from dxa_monai.phantom.body import mesh
+from dxa_monai.phantom.body.asymmetry import Asymmetry
 from dxa_monai.phantom.body.joints import ILIAC_CREST_LEVEL, LOWEST_RIB_LEVEL, TrunkAxes
 from dxa_monai.phantom.body.mesh import FloatArray
 from dxa_monai.phantom.body.model import PART_NAMES, BodyModel, PosedBody
@@ -79,7 +80,7 @@ class FatShell:
         depth = np.maximum(growth, 0.0) * growth_share + layer
         if person.sex == "F":
             depth += _breast_depth(body, model, axes)
-        depth *= _region_factor(body, model, axes, person.fat_depth)
+        depth *= _region_factor(body, model, axes, person.fat_depth, person.asymmetry)
         depth[beyond_limb] *= EXTREMITY_SHARE
         deepest = deepest_share * middle_distance
         for _ in range(_SMOOTHING_STEPS):
@@ -119,7 +120,9 @@ def _kind(part: str) -> str:
     return part.rsplit("_", 1)[-1]
 
 
-def _region_factor(body: PosedBody, model: BodyModel, axes: TrunkAxes, fat_depth: Mapping[str, float]) -> FloatArray:
+def _region_factor(
+    body: PosedBody, model: BodyModel, axes: TrunkAxes, fat_depth: Mapping[str, float], asymmetry: Asymmetry
+) -> FloatArray:
     """``(V,)`` relative depth: constant on head, arms and legs, blended along the trunk and into the thighs."""
     _, level = axes.coordinates(body.vertices_m[:, 0], body.vertices_m[:, 2])
     upper_trunk, android, gynoid = fat_depth["upper_trunk"], fat_depth["android"], fat_depth["gynoid"]
@@ -136,6 +139,8 @@ def _region_factor(body: PosedBody, model: BodyModel, axes: TrunkAxes, fat_depth
     for index, name in enumerate(PART_NAMES):
         chosen = model.vertex_part == index
         factor[chosen] = choices[_kind(name)][chosen]
+        if _kind(name) in _LIMB_JOINTS:
+            factor[chosen] *= asymmetry.of(name.split("_")[0], f"{_kind(name)}_fat")
     return factor
 
 

@@ -2,7 +2,7 @@
 
 In every pixel ``fat + lean + bone mineral + air = thickness`` (cm along the beam), all at least zero. The thickness is
 shared out in this order: subcutaneous fat outside the inner surface; inside it bone (mineral, marrow, matrix), the air
-of the lungs, visceral fat, and for the rest lean tissue with some fat in it.
+of lungs and bowel, visceral fat, and for the rest lean tissue with some fat in it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse
 
-from dxa_monai.phantom.body.joints import DIAPHRAGM_LEVEL, LUNG_APEX_LEVEL, NAVEL_LEVEL, TrunkAxes, trunk_axes
+from dxa_monai.phantom.body.joints import trunk_axes
 from dxa_monai.phantom.body.mesh import FloatArray
 from dxa_monai.phantom.body.model import PART_NAMES, BodyModel, PosedBody
 from dxa_monai.phantom.people.population import Person
+from dxa_monai.phantom.skeleton.bone_mineral import BoneMaps
 from dxa_monai.phantom.tissue.fat_shell import FatShell
+from dxa_monai.phantom.tissue.organs import (
+    Organs,
+    TrunkGrid,
+    bowel_gas_profile,
+    lung_profile,
+    visceral_fat_profile,
+)
 from dxa_monai.phantom.tissue.projection import Frame, grouped_thickness_maps_cm, thickness_map_cm
 from dxa_monai.phantom.tissue.region_map import region_map
 from dxa_monai.phantom.tissue.texture import tissue_texture
@@ -33,14 +41,15 @@ SUPINE_VOLUME_SHARE = 0.993
 40 people, sd 0.002)."""
 _EXPECTED_HEIGHT_CM = {"F": 162.0, "M": 176.0}
 
-MARROW_FAT_SHARE = 0.40
-"""Fat in the part of bone that is not mineral: about half of it is marrow, mostly yellow (assumption)."""
+MARROW_SHARE_LIMIT = 0.87
+"""Greatest share of marrow fat in what is not mineral in bone: that of yellow marrow."""
 MINERAL_SHARE_OF_BONE = 0.42
 """Greatest volume share of mineral in bone: cortical bone holds about 1.2 g/cm3 of it."""
 BONE_SHARE_LIMIT = 0.90
 AIR_SHARE_LIMIT = 0.80
+GAS_SHARE_LIMIT = 0.35
 VISCERAL_SHARE_LIMIT = 0.50
-"""Greatest share of what is left in a pixel that bone, air and visceral fat may take, each in its turn."""
+"""Greatest share of what is left in a pixel that bone, lungs, bowel gas and visceral fat may take, each in its turn."""
 INTRAMUSCULAR_LIMITS = (0.005, 0.35)
 _SMALLEST_THICKNESS_CM = 1e-6  # thinner is rounding of the projection
 _FILL_STEPS = 6
@@ -53,7 +62,7 @@ class TissueMaps:
     Attributes:
         areal_density_g_cm2: float32 ``(3, H, W)``: fat, lean, bone mineral.
         volume_cm: float64 ``(3, H, W)``: the same as thickness along the beam.
-        air_cm: float64 ``(H, W)`` air in the lungs.
+        air_cm: float64 ``(H, W)`` air in lungs and bowel.
         thickness_cm: float64 ``(H, W)``; ``volume_cm.sum(0) + air_cm``.
         region_map: uint8 ``(H, W)`` of :class:`dxa_monai.scan.regions.Region`.
     """
@@ -66,7 +75,7 @@ class TissueMaps:
 
 
 def body_volume_l(person: Person) -> float:
-    """Volume of the body at rest, lung air included, whose scan holds ``person.mass_kg`` of the person's tissues.
+    """Volume of the body at rest, air included, whose scan holds ``person.mass_kg`` of the person's tissues.
 
     The bone mineral is not known before the skeleton is placed and is foreseen from sex, height and BMD; what the maps
     then hold differs from ``mass_kg`` by less than 1 %.
@@ -78,7 +87,7 @@ def body_volume_l(person: Person) -> float:
     tissue_l = (
         fat_kg / FAT_DENSITY_G_CM3 + lean_kg / person.lean_density_g_cm3 + mineral_kg / BONE_MINERAL_DENSITY_G_CM3
     )
-    return (tissue_l + person.lung_air_l) / SUPINE_VOLUME_SHARE
+    return (tissue_l + person.air_l) / SUPINE_VOLUME_SHARE
 
 
 def compose(
@@ -87,8 +96,7 @@ def compose(
     model: BodyModel,
     smoothing: scipy.sparse.csr_matrix,
     frame: Frame,
-    bone_mineral_g_cm2: FloatArray,
-    bone_volume_cm: FloatArray,
+    bones: BoneMaps,
 ) -> TissueMaps:
     """Fill a posed body with the person's tissues.
 
@@ -98,8 +106,7 @@ def compose(
         model: the body model it came from.
         smoothing: ``mesh.smoothing_matrix`` of the model's faces (made once a cohort).
         frame: the scan's pixel grid.
-        bone_mineral_g_cm2: ``(H, W)`` mineral of the placed skeleton at BMD scale 1.
-        bone_volume_cm: ``(H, W)`` thickness of the whole bones, marrow included.
+        bones: mineral, volume and marrow fat of the placed skeleton at BMD scale 1.
 
     Returns:
         The maps. The fat fraction meets ``person.fat_fraction`` unless the person is so lean or so fat that the limits
@@ -117,11 +124,12 @@ def compose(
 
     # The fat that all of the body must hold follows from the volumes alone: with soft tissue volume S, mineral mass B
     # and fat fraction f, F rho_f = f (F rho_f + (S - F) rho_l + B).
-    mineral_wanted = person.bmd_scale * bone_mineral_g_cm2 / BONE_MINERAL_DENSITY_G_CM3
+    mineral_wanted = person.bmd_scale * bones.mineral_g_cm2 / BONE_MINERAL_DENSITY_G_CM3
     mineral_kg = mineral_wanted.sum() * litres * BONE_MINERAL_DENSITY_G_CM3
-    soft_l = thickness.sum() * litres - mineral_wanted.sum() * litres - person.lung_air_l
+    soft_l = thickness.sum() * litres - mineral_wanted.sum() * litres - person.air_l
     fat_l = _fat_volume_l(person, soft_l, mineral_kg)
-    marrow_l = MARROW_FAT_SHARE * max((bone_volume_cm - mineral_wanted).sum() * litres, 0.0)
+    marrow_wanted = person.marrow_fat_scale * bones.marrow_fat_cm
+    marrow_l = marrow_wanted.sum() * litres
     visceral_l = person.visceral_fat_kg / FAT_DENSITY_G_CM3
     share = person.intramuscular_share
     shell = FatShell(person, body, model, axes, smoothing)
@@ -131,15 +139,20 @@ def compose(
     inner_vertices = model.closed_vertices(shell.inner_vertices_m(shell.solve(outside_l)))
     inner = np.clip(thickness_map_cm(inner_vertices, model.closed_faces, frame), 0.0, thickness)
 
-    bone = np.clip(np.maximum(bone_volume_cm, mineral_wanted / MINERAL_SHARE_OF_BONE), 0.0, BONE_SHARE_LIMIT * inner)
+    bone = np.clip(np.maximum(bones.volume_cm, mineral_wanted / MINERAL_SHARE_OF_BONE), 0.0, BONE_SHARE_LIMIT * inner)
     mineral = np.minimum(mineral_wanted, MINERAL_SHARE_OF_BONE * bone)
     room = inner - bone
-    air = _fill(_lung_profile(axes, frame), AIR_SHARE_LIMIT * room, person.lung_air_l / litres)
-    room = room - air
-    visceral = _fill(_abdomen_profile(axes, frame), VISCERAL_SHARE_LIMIT * room, visceral_l / litres)
+    organs, grid = Organs.of(person), TrunkGrid.of(axes, frame)
+    lungs = _fill(lung_profile(organs, grid), AIR_SHARE_LIMIT * room, person.lung_air_l / litres)
+    room = room - lungs
+    gas = _fill(bowel_gas_profile(organs, grid), GAS_SHARE_LIMIT * room, person.bowel_gas_l / litres)
+    room, air = room - gas, lungs + gas
+    visceral = _fill(visceral_fat_profile(organs, grid), VISCERAL_SHARE_LIMIT * room, visceral_l / litres)
     lean_space = room - visceral
 
-    marrow = MARROW_FAT_SHARE * (bone - mineral)
+    # Of bones cut off at the skin the marrow is cut in proportion; it never displaces the bone's own matrix.
+    whole = np.divide(bone, bones.volume_cm, out=np.zeros_like(bone), where=bones.volume_cm > 0.0)
+    marrow = np.minimum(marrow_wanted * np.minimum(whole, 1.0), MARROW_SHARE_LIMIT * (bone - mineral))
     fat = (thickness - inner) + marrow + visceral
     soft_l = (thickness - mineral - air).sum() * litres
     fat_l = _fat_volume_l(person, soft_l, mineral.sum() * litres * BONE_MINERAL_DENSITY_G_CM3)
@@ -182,32 +195,3 @@ def _fill(profile_cm: FloatArray, room_cm: FloatArray, wanted_cm: float) -> Floa
         factor *= wanted_cm / total
         filled = np.minimum(factor * profile_cm, room_cm)
     return filled
-
-
-def _lung_profile(axes: TrunkAxes, frame: Frame) -> FloatArray:
-    """Thickness (arbitrary scale) of two upright ellipsoids in the chest, side by side."""
-    left, level = _pixel_coordinates(axes, frame)
-    centre = (DIAPHRAGM_LEVEL + LUNG_APEX_LEVEL) / 2.0
-    half_height = (LUNG_APEX_LEVEL - DIAPHRAGM_LEVEL) / 2.0
-    aside = 0.45 * axes.shoulder_half_width_m
-    half_width = 0.33 * axes.shoulder_half_width_m
-    profile = np.zeros(frame.shape)
-    for side in (-1.0, 1.0):
-        # The lungs lean together towards the apex, as the rib cage does.
-        middle = side * aside * (1.0 - 0.35 * (level - centre))
-        square = 1.0 - ((left - middle) / half_width) ** 2 - ((level - centre) / half_height) ** 2
-        profile += np.maximum(square, 0.0) ** 0.75  # between an ellipsoid (0.5) and a soft edge
-    return profile
-
-
-def _abdomen_profile(axes: TrunkAxes, frame: Frame) -> FloatArray:
-    """Thickness (arbitrary scale) of visceral fat: a soft mound around the navel."""
-    left, level = _pixel_coordinates(axes, frame)
-    across = left / (0.65 * axes.shoulder_half_width_m)
-    along = (level - NAVEL_LEVEL) / 0.22
-    return np.exp(-0.5 * (across**2 + along**2))
-
-
-def _pixel_coordinates(axes: TrunkAxes, frame: Frame) -> tuple[FloatArray, FloatArray]:
-    z, x = frame.pixel_centres_m()
-    return axes.coordinates(x[None, :], z[:, None])

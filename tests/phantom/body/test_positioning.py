@@ -5,7 +5,15 @@ from dataclasses import asdict, fields
 import numpy as np
 import pytest
 
-from dxa_monai.phantom.body.positioning import POSITIONING_SD, Positioning, sample_positioning
+from dxa_monai.phantom.body.positioning import (
+    HAND_UNDER_THIGH_SHARE,
+    NO_SCATTER,
+    POSITIONING_SD,
+    Positioning,
+    moved,
+    sample_hand_under_thigh,
+    sample_positioning,
+)
 
 
 def test_equal_generators_give_equal_positions() -> None:
@@ -23,6 +31,22 @@ def test_scatter_is_about_the_centre_and_never_beyond_two_deviations() -> None:
         assert np.abs(values - middle).max() <= 2 * deviation + 1e-12, field.name
         assert values.mean() == pytest.approx(middle, abs=0.2 * deviation), field.name
         assert values.std() == pytest.approx(0.95 * deviation, rel=0.15), field.name
+
+
+def test_a_hand_lies_under_a_thigh_now_and_then() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [sample_hand_under_thigh(rng) for _ in range(2000)]
+    under = [each for each in drawn if each != NO_SCATTER]
+    assert len(under) / len(drawn) == pytest.approx(HAND_UNDER_THIGH_SHARE, abs=0.02)
+    turned = np.array([[each.left_forearm_abduction_deg, each.right_forearm_abduction_deg] for each in under])
+    assert (turned <= 0.0).all()
+    assert ((turned < 0.0).sum(axis=1) == 1).all()
+    assert (turned < 0.0).any(axis=0).all()
+
+
+def test_moving_by_nothing_changes_nothing() -> None:
+    assert moved(Positioning(), NO_SCATTER) == Positioning()
+    assert moved(Positioning(), Positioning()).left_arm_abduction_deg == 24.0
 
 
 def test_sides() -> None:

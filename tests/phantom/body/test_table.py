@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dxa_monai.phantom.body.model import PART_NAMES, BodyModel, Phenotype
-from dxa_monai.phantom.body.positioning import Positioning, sample_positioning
+from dxa_monai.phantom.body.positioning import (
+    NO_SCATTER,
+    POSITIONING_SD,
+    Positioning,
+    sample_positioning,
+    sample_scatter,
+)
 from dxa_monai.phantom.body.table import fit_positioning
 from dxa_monai.phantom.tissue.projection import centre_frame, grouped_thickness_maps_cm
 
@@ -59,3 +67,29 @@ def test_only_arms_and_toes_are_moved(body_model: BodyModel, heavy_man: Phenotyp
         for side in ("left", "right")
         for name in ("arm_abduction", "forearm_abduction", "plantarflexion")
     }
+
+
+def test_arms_scatter_as_the_table_says_once_there_is_room(body_model: BodyModel, heavy_man: Phenotype) -> None:
+    """A gap that is always the same would let nobody's arms lie elsewhere than at the body's own edge."""
+    rng = np.random.default_rng(6)
+    narrow = body_model.solve("F", 30, 165.0, 52.0, muscle=0.4)
+    for person, least in ((narrow, 2.0), (heavy_man, 1.0)):  # the heavy man's arms meet the edge of the field
+        angles = []
+        for _ in range(40):
+            fitted = fit_positioning(body_model, person, Positioning(), sample_scatter(rng))
+            angles.append([fitted.left_arm_abduction_deg, fitted.right_arm_abduction_deg])
+        spread = np.std(angles, axis=0)
+        assert (spread > least).all()
+        assert (spread < 1.2 * POSITIONING_SD.left_arm_abduction_deg).all()
+
+
+def test_a_hand_may_lie_under_the_thigh_and_stays_inside_the_field(
+    body_model: BodyModel, lean_woman: Phenotype
+) -> None:
+    tucked = replace(NO_SCATTER, left_forearm_abduction_deg=-9.0)
+    fitted = fit_positioning(body_model, lean_woman, Positioning(), tucked)
+    rows, elbow = overlap_rows(body_model, lean_woman, fitted)
+    assert rows.max() > elbow + 5
+    outwards = replace(NO_SCATTER, left_arm_abduction_deg=40.0)
+    fitted = fit_positioning(body_model, lean_woman, Positioning(), outwards)
+    centre_frame(body_model.supine(lean_woman, fitted).vertices_m, fitted.shift_mm)

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from dxa_monai.phantom.body.model import LOCAL_CHANGES
-from dxa_monai.phantom.people.coefficients import COEFFICIENTS, FAT_DEPTH_MEDIAN, FAT_REGIONS, LOCAL_CHANGES_SD
+from dxa_monai.phantom.people.coefficients import (
+    COEFFICIENTS,
+    FAT_DEPTH_MEDIAN,
+    FAT_REGIONS,
+    LOCAL_CHANGE_LIMIT,
+    LOCAL_CHANGES_MEAN,
+    LOCAL_CHANGES_SD,
+    WAIST_AXIS,
+)
 from dxa_monai.phantom.people.population import Person, sample_person, visit_count
 
 PEOPLE = 2000
@@ -149,12 +157,27 @@ def test_about_a_fifth_come_twice() -> None:
 
 
 def test_every_coefficient_names_its_source() -> None:
-    assert all(len(coefficient.source) > 5 for coefficient in (*COEFFICIENTS.values(), *FAT_DEPTH_MEDIAN.values()))
+    tables = COEFFICIENTS, FAT_DEPTH_MEDIAN, LOCAL_CHANGES_MEAN
+    assert all(len(coefficient.source) > 5 for table in tables for coefficient in table.values())
     assert set(FAT_DEPTH_MEDIAN) == set(FAT_REGIONS)
 
 
 def test_local_changes_are_known_to_the_body_model() -> None:
     assert set(LOCAL_CHANGES_SD) <= set(LOCAL_CHANGES)
+    assert set(LOCAL_CHANGES_MEAN) | set(WAIST_AXIS) <= set(LOCAL_CHANGES_SD)  # others would not be drawn
+
+
+@pytest.mark.parametrize("sex", ["F", "M"])
+def test_a_wide_waist_at_one_size_holds_visceral_fat_and_stays_possible(people: list[Person], sex: str) -> None:
+    change = {name: np.array([dict(p.local_changes)[name] for p in people if p.sex == sex]) for name in WAIST_AXIS}
+    visceral = np.log(values(people, sex, "visceral_fat_kg"))
+    fat = np.log(values(people, sex, "fat_fraction") * values(people, sex, "bmi_kg_m2"))
+    design = np.column_stack([np.ones(len(fat)), fat, values(people, sex, "age_years")])
+    residual = visceral - design @ np.linalg.lstsq(design, visceral, rcond=None)[0]
+    correlation = np.corrcoef(residual, change["measure-waist-circ-incr"])[0, 1]
+    assert 0.2 < correlation < 0.6
+    assert np.corrcoef(change["measure-waist-circ-incr"], change["measure-hips-circ-incr"])[0, 1] < -0.2
+    assert all(np.abs(values_).max() <= LOCAL_CHANGE_LIMIT for values_ in change.values())
 
 
 def test_people_of_two_seeds_have_names_of_their_own() -> None:
