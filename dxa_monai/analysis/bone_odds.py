@@ -10,7 +10,12 @@ found by iteration (mean field of the Ising model [1]):
 
     m_i = tanh(1/2 [ln (1)_i + beta sum_j w_ij m_j])                                                         (2)
 
-where m runs from -1, surely none, to 1, surely bone. So thin bones, a pixel wide, keep their edges where there is
+where m runs from -1, surely none, to 1, surely bone. If a pixel holds bone, its mineral is expected to be the mean of a
+normal distribution cut at zero,
+
+    E[mineral | M, bone] = M - sigma^2 / mu + sigma sqrt(2 / pi) / erfcx((sigma / mu - M / sigma) / sqrt(2))   (3)
+
+So thin bones, a pixel wide, keep their edges where there is
 little noise, and thick parts of the body, where a single pixel says nothing, are judged together with what is around.
 
 References:
@@ -45,10 +50,37 @@ def log_odds(mineral: torch.Tensor, noise: torch.Tensor, mean_g_cm2: float) -> t
         noise: its standard deviation.
         mean_g_cm2: mu.
     """
-    noise = noise.clamp_min(_LEAST_NOISE_G_CM2)
+    ratio, tail = _ratio_and_tail(mineral, noise.clamp_min(_LEAST_NOISE_G_CM2), mean_g_cm2)
+    return torch.log(ratio * math.sqrt(math.pi / 2.0) * tail)
+
+
+def bone_posterior(
+    mineral: torch.Tensor, noise: torch.Tensor, mean_g_cm2: torch.Tensor, share: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probability of bone, and equation (3).
+
+    Args:
+        mineral: any shape, g/cm2; signed.
+        noise: its standard deviation, positive.
+        mean_g_cm2: mu, of each pixel.
+        share: of pixels that hold bone, before anything is seen of this one, between 0 and 1.
+
+    Returns:
+        Both of the mineral's shape; the second in g/cm2, positive.
+    """
+    ratio, tail = _ratio_and_tail(mineral, noise, mean_g_cm2)
+    odds = share / (1.0 - share) * ratio * math.sqrt(math.pi / 2.0) * tail
+    expected = mineral - noise * ratio + math.sqrt(2.0 / math.pi) * noise / tail
+    return odds / (1.0 + odds), expected.clamp_min(0.0)
+
+
+def _ratio_and_tail(
+    mineral: torch.Tensor, noise: torch.Tensor, mean_g_cm2: float | torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """sigma / mu, and erfcx of (1)."""
     ratio = noise / mean_g_cm2
     argument = ((ratio - mineral / noise) / math.sqrt(2.0)).clamp_min(_STEEPEST)
-    return torch.log(ratio * math.sqrt(math.pi / 2.0) * torch.special.erfcx(argument))
+    return ratio, torch.special.erfcx(argument)
 
 
 def with_neighbours(odds: torch.Tensor, body: torch.Tensor, coupling: float) -> torch.Tensor:

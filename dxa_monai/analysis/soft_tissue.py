@@ -81,14 +81,23 @@ def trunk_share(body: torch.Tensor, pixel_spacing_mm: tuple[float, float]) -> to
 
 def _leg_share(body: torch.Tensor) -> torch.Tensor:
     """``(B, 1, H, 1)``: 0 above the crotch and 1 below, by where it lies along a body; 0 for one that is not whole."""
+    above, below = _CROTCH
+    return ((along_body(body) - above) / (below - above)).clamp(0.0, 1.0)
+
+
+def along_body(body: torch.Tensor) -> torch.Tensor:
+    """``(B, 1, H, 1)``: 0 at the crown and 1 at the toes of a body that is seen whole; 0 for one that is not.
+
+    Args:
+        body: ``(B, 1, H, W)`` bool.
+    """
     occupied = body.any(dim=3, keepdim=True)
     rows = torch.arange(body.shape[2], device=body.device, dtype=torch.float32)[None, None, :, None]
     top = torch.where(occupied, rows, torch.inf).amin(dim=2, keepdim=True)
     bottom = torch.where(occupied, rows, -torch.inf).amax(dim=2, keepdim=True)
     whole = (top > 0) & (bottom < body.shape[2] - 1) & (bottom > top)
     along = (rows - top) / (bottom - top).clamp_min(1.0)
-    above, below = _CROTCH
-    return torch.where(whole, ((along - above) / (below - above)).clamp(0.0, 1.0), torch.zeros_like(along))
+    return torch.where(whole, along, torch.zeros_like(along))
 
 
 def upper_envelope(

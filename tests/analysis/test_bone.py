@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dxa_monai.analysis.bone import BoneSettings, Masks, decompose, find_and_decompose, find_bone, without_specks
+from dxa_monai.analysis.rib_cage import RibCage
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.physics.phantom_calibration import calibrate_with_phantom
 from dxa_monai.physics.scanner_model import ScannerModel
@@ -127,7 +128,9 @@ def test_mirrored_scan_has_mirrored_maps(scanner: tuple[Acquisition, ScannerMode
     acquisition, model = scanner
     raw = noisy_scan(thigh(), acquisition)
     masks = find_bone(raw, model)
-    mirrored = Masks(*(getattr(masks, field.name).flip(3) for field in dataclasses.fields(Masks)))
+    assert masks.ribs is not None
+    ribs = RibCage(*(getattr(masks.ribs, field.name).flip(3) for field in dataclasses.fields(RibCage)))
+    mirrored = Masks(masks.body.flip(3), masks.bone.flip(3), masks.lean_noise.flip(3), ribs)
     torch.testing.assert_close(
         decompose(raw.flip(3), model, mirrored), decompose(raw, model, masks).flip(3), atol=2e-3, rtol=1e-3
     )

@@ -10,7 +10,7 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import expon, norm
 
-from dxa_monai.analysis.bone_odds import bone_level, log_odds, with_neighbours
+from dxa_monai.analysis.bone_odds import bone_level, bone_posterior, log_odds, with_neighbours
 
 
 @pytest.mark.parametrize("mineral", [-0.3, 0.0, 0.1, 0.4, 1.0])
@@ -26,6 +26,24 @@ def test_odds_are_the_ratio_of_the_two_likelihoods(mineral: float, noise: float,
     found = log_odds(torch.tensor([mineral], dtype=torch.float64), torch.tensor([noise], dtype=torch.float64), mean)
     # Above some twenty, a pixel is bone whatever its neighbours say.
     assert float(found) == pytest.approx(expected, abs=1e-4) or min(float(found), expected) > 15.0
+
+
+@pytest.mark.parametrize("mineral", [-0.3, 0.0, 0.1, 0.4, 1.0])
+@pytest.mark.parametrize("noise", [0.05, 0.2, 0.6])
+@pytest.mark.parametrize(("mean", "share"), [(0.2, 0.7), (0.45, 0.2)])
+def test_posterior_is_that_of_the_integrals(mineral: float, noise: float, mean: float, share: float) -> None:
+    def joint(true: float, power: int) -> float:
+        return float(true**power * norm.pdf(mineral, true, noise) * expon.pdf(true, scale=mean))
+
+    near = max(mineral, 0.0)
+    bone, first = (
+        quad(joint, 0.0, near + 12.0 * noise + 0.01, args=(power,), points=[near], limit=200)[0] for power in (0, 1)
+    )
+    none = (1.0 - share) * norm.pdf(mineral, 0.0, noise)
+    given = (torch.tensor([value], dtype=torch.float64) for value in (mineral, noise, mean, share))
+    probability, expected = bone_posterior(*given)
+    assert float(probability) == pytest.approx(share * bone / (share * bone + none), abs=1e-6)
+    assert float(expected) == pytest.approx(first / bone, rel=1e-5, abs=1e-6)
 
 
 def test_odds_rise_with_mineral_and_are_finite() -> None:
