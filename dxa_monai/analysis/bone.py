@@ -230,15 +230,28 @@ def _behind_bone(
     pixel_spacing_mm: tuple[float, float],
 ) -> torch.Tensor:
     """Areal densities ``(B, 3, H, W)`` with the bone mask given."""
-    fields, hidden = fields_of_fat(known.soft, known.lean_noise), masks.hidden
-    clear = masks.body & ~hidden
-    if masks.ribs is not None:
-        fields = _with_ribs(fields, masks.ribs, known.soft, pixel_spacing_mm)
-        clear = clear | masks.ribs.known
-    fat = known.fat(harmonic_fill(fields, clear, masks.body, pixel_spacing_mm))
+    fat, hidden = carried_fat(known.soft, masks, known.trunk, pixel_spacing_mm), masks.hidden
     marrow, start = settings.marrow_fat_per_mineral, known.behind(fat.detach())
     behind = decompose_bone(raw, fat, model, marrow, hidden, start)
     return torch.where(hidden, behind, F.pad(known.soft, (0, 0, 0, 0, 0, 1)))
+
+
+def carried_fat(
+    soft: torch.Tensor, masks: Masks, trunk: torch.Tensor, pixel_spacing_mm: tuple[float, float]
+) -> torch.Tensor:
+    """Fat of every pixel, ``(B, 1, H, W)`` in g/cm2: carried on to hidden ones from those around. Differentiable.
+
+    Args:
+        soft: ``(B, 2, H, W)`` fat and lean in g/cm2 without bone in mind.
+        masks: of :func:`find_bone`.
+        trunk: ``(B, 1, H, W)`` of :func:`dxa_monai.analysis.soft_tissue.trunk_share`.
+        pixel_spacing_mm: distance between rows and between columns.
+    """
+    fields, clear = fields_of_fat(soft, masks.lean_noise), masks.body & ~masks.hidden
+    if masks.ribs is not None:
+        fields = _with_ribs(fields, masks.ribs, soft, pixel_spacing_mm)
+        clear = clear | masks.ribs.known
+    return fat_of_fields(harmonic_fill(fields, clear, masks.body, pixel_spacing_mm), soft, trunk)
 
 
 def _with_ribs(

@@ -18,6 +18,7 @@ from dxa_monai.analysis.flags import Flag
 from dxa_monai.analysis.landmark_finder import find_landmarks
 from dxa_monai.analysis.landmarks import Landmarks
 from dxa_monai.analysis.polygons import polygon_coverage
+from dxa_monai.analysis.q_scan import read_q
 from dxa_monai.analysis.quality import field_flags, landmark_flags, tissue_flags
 from dxa_monai.analysis.region_cuts import region_map_from_landmarks
 from dxa_monai.analysis.scanner_quality import scanner_flags, zero_flags
@@ -32,7 +33,26 @@ from dxa_monai.scan.regions import OVERLAPPING_REGIONS, REGION_GROUPS, regional_
 from dxa_monai.threads import one_thread
 
 QUANTITIES = ("fat_g", "lean_g", "bmc_g", "bone_area_cm2", "bmd_g_cm2", "mass_g", "fat_percent")
+METHODS = ("newton", "q_scan")
+"""How channels become materials: :mod:`dxa_monai.physics.decomposition` or :mod:`dxa_monai.analysis.q_scan`."""
 REGION_NAMES = (*REGION_GROUPS, *OVERLAPPING_REGIONS)
+
+
+@dataclass(frozen=True)
+class OtherReading:
+    """What the default method makes of a scan that was read by another, for comparison.
+
+    Attributes:
+        method: which it is.
+        totals: ``total_fat_g``, ``total_lean_g`` and ``total_bmc_g``.
+        k_ratio: the wheel's k in this scan over that of the scanner's model, 1 if all is well.
+        d0_ratio: d0 likewise.
+    """
+
+    method: str
+    totals: dict[str, float]
+    k_ratio: float
+    d0_ratio: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +70,8 @@ class BodyComposition:
             flag is fatal.
         flags: what is doubtful.
         correction: what was taken off the scan before it was analysed: zero, failed columns, displacement.
+        method: of ``METHODS``, which made the maps.
+        other: what the default method makes of the scan; None where it is the method, or there are no totals.
     """
 
     areal_density_g_cm2: npt.NDArray[np.float32]
@@ -60,11 +82,23 @@ class BodyComposition:
     totals: dict[str, float]
     flags: tuple[Flag, ...]
     correction: ScanCorrection
+    method: str = METHODS[0]
+    other: OtherReading | None = None
 
     @property
     def refused(self) -> bool:
         """Whether a flag is fatal."""
         return any(flag.fatal for flag in self.flags)
+
+
+def check_method(method: str) -> None:
+    """Refuse a method that there is not.
+
+    Raises:
+        InputError: it names those that there are.
+    """
+    if method not in METHODS:
+        raise InputError(f"method: expected one of {', '.join(METHODS)}, got '{method}'.")
 
 
 @one_thread()
@@ -76,6 +110,7 @@ def analyse_scan(
     polygons: Mapping[str, Sequence[Point]] | None = None,
     settings: BoneSettings | None = None,
     zero_counts: Sequence[float] | None = None,
+    method: str = METHODS[0],
 ) -> BodyComposition:
     """Fat, lean and bone of one scan by region.
 
@@ -91,14 +126,16 @@ def analyse_scan(
         polygons: the user's own regions, points (row, column) in pixels by name.
         settings: how bone is told from soft tissue.
         zero_counts: what each channel reads in open air, if the user declares it; None: found in the scan.
+        method: of ``METHODS``, which makes the maps. Bone and landmarks are found by the first in any case.
 
     Returns:
         The analysis. An odd scan raises nothing: it is flagged.
 
     Raises:
-        InputError: ``raw`` has another shape, ``zero_counts`` are not six counts, or the landmarks belong to an image
-            of another shape.
+        InputError: ``raw`` has another shape, ``zero_counts`` are not six counts, the landmarks belong to an image of
+            another shape, an unknown method, or one that the scanner's wheel does not allow.
     """
+    check_method(method)
     if raw.ndim != 3 or raw.shape[0] != len(CHANNELS):
         raise InputError(f"raw: expected shape ({len(CHANNELS)}, H, W), got {tuple(raw.shape)}.")
     area_cm2 = pixel_area_cm2(pixel_spacing_mm)
@@ -109,16 +146,18 @@ def analyse_scan(
         raw = correction.apply(raw[None])[0]
         masks, maps = find_and_decompose(raw[None], model, settings, pixel_spacing_mm)
         body = masks.body[0, 0].cpu().numpy()
-    areal = maps[0].cpu().numpy()
+        reading = read_q(raw[None], model, masks, settings, pixel_spacing_mm) if method == "q_scan" else None
+    newton = maps[0].cpu().numpy()
+    areal = newton if reading is None else reading.areal_density_g_cm2[0].cpu().numpy()
     flags = zero_flags(correction)
     flags += [] if any(flag.fatal for flag in flags) else field_flags(raw, body, correction, area_cm2)
     if any(flag.fatal for flag in flags):
         return _refused(areal, body, [flag for flag in flags if flag.fatal], correction)
     flags += scanner_flags(correction)
-    flags += tissue_flags(raw, areal, body, masks.bone[0, 0].cpu().numpy(), model)
+    flags += tissue_flags(raw, newton, body, masks.bone[0, 0].cpu().numpy(), model)
     given = landmarks is not None
     if landmarks is None:
-        found = find_landmarks(areal, body, pixel_spacing_mm)
+        found = find_landmarks(newton, body, pixel_spacing_mm)
         landmarks = found.landmarks
         flags += landmark_flags(found.flags, landmarks is not None)
     if landmarks is None:
@@ -139,7 +178,12 @@ def analyse_scan(
         for name, points in (polygons or {}).items():
             inside = weighted_totals(areal, polygon_coverage(points, shape), area_cm2)
             totals |= {f"{name}_{quantity}": inside[quantity] for quantity in QUANTITIES}
-    return BodyComposition(areal, body, landmarks, given, region_map, totals, tuple(flags), correction)
+    other = None
+    if reading is not None and totals:
+        compared = regional_totals(newton, region_map, area_cm2)
+        sums = {name: compared[name] for name in ("total_fat_g", "total_lean_g", "total_bmc_g")}
+        other = OtherReading(METHODS[0], sums, reading.k_ratio, reading.d0_ratio)
+    return BodyComposition(areal, body, landmarks, given, region_map, totals, tuple(flags), correction, method, other)
 
 
 def _refused(

@@ -24,7 +24,7 @@ import torch
 from tqdm import tqdm
 
 import dxa_monai
-from dxa_monai.analysis.composition import analyse_scan
+from dxa_monai.analysis.composition import METHODS, analyse_scan, check_method
 from dxa_monai.analysis.scan_calibration import calibrate_with_scan, nominal_scanner
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.agreement import dice
@@ -77,6 +77,7 @@ def measure_cohort(
     seed: int = 0,
     workers: int = 1,
     progress: bool = True,
+    method: str = METHODS[0],
 ) -> pd.DataFrame:
     """Scan every person on one of several perturbed scanners and analyse the scan by each calibration.
 
@@ -88,16 +89,19 @@ def measure_cohort(
         seed: of scanners and noise.
         workers: processes; 0: this one.
         progress: show a progress bar on stderr.
+        method: of ``dxa_monai.analysis.composition.METHODS``. With another than the first, the first's totals stand
+            beside: ``other_total_fat_g``, ``other_total_lean_g``, ``other_total_bmc_g``.
 
     Returns:
         One row a scan and calibration: ``scan_id, subject_id, sex, bmi_class, scanner, calibration, refused, flags``,
         measured ``{region}_{quantity}`` (NaN if refused), ``true_{region}_{quantity}``, ``dice_{region}``.
 
     Raises:
-        InputError: an unknown calibration, rows without truth, or the folder cannot be written to.
+        InputError: an unknown calibration or method, rows without truth, or the folder cannot be written to.
     """
     check_request(rows, calibrations, tuple(CALIBRATIONS))
-    path = _write_job(rows, output_folder(folder), draw_scanners(scanners, seed), calibrations, seed)
+    check_method(method)
+    path = _write_job(rows, output_folder(folder), draw_scanners(scanners, seed), calibrations, seed, method)
     job = _job(path, path.stat().st_mtime_ns)
     waiting = [index for index, row in enumerate(job.rows) if _read(job, row) is None]
     done: Iterable[int]
@@ -122,6 +126,7 @@ class _Job:
     models: dict[str, list[ScannerModel]]
     calibrations: list[str]
     seed: int
+    method: str
 
 
 def _write_job(
@@ -130,6 +135,7 @@ def _write_job(
     scanners: list[VirtualScanner],
     calibrations: Sequence[str],
     seed: int,
+    method: str,
 ) -> Path:
     """Calibrate every scanner and write what the workers need."""
     scanner_of = assign_scanners(rows, len(scanners))
@@ -150,6 +156,7 @@ def _write_job(
         "models": models,
         "calibrations": list(calibrations),
         "seed": seed,
+        "method": method,
     }
     text = json.dumps(content, indent=1) + "\n"
     path = folder / "job.json"
@@ -173,6 +180,7 @@ def _job(path: Path, modified_ns: int) -> _Job:
         {name: [ScannerModel.from_dict(stored) for stored in models] for name, models in content["models"].items()},
         content["calibrations"],
         content["seed"],
+        content["method"],
     )
 
 
@@ -211,7 +219,7 @@ def _measure(index: int, path: Path) -> int:
             model = calibrate_with_scan(raw, wheel, pixel_spacing_mm=truth.pixel_spacing_mm)
         else:
             model = job.models[calibration][number]
-        found = analyse_scan(raw, model, truth.pixel_spacing_mm)
+        found = analyse_scan(raw, model, truth.pixel_spacing_mm, method=job.method)
         overlap = {
             f"dice_{name}": dice(_inside(found.region_map, codes), _inside(truth.region_map, codes))
             for name, codes in REGION_GROUPS.items()
@@ -221,7 +229,10 @@ def _measure(index: int, path: Path) -> int:
             "refused": found.refused,
             "flags": " ".join(flag.name for flag in found.flags),
         }
-        records.append(known | about | found.totals | {f"true_{name}": value for name, value in true.items()} | overlap)
+        other = {} if found.other is None else {f"other_{name}": value for name, value in found.other.totals.items()}
+        records.append(
+            known | about | found.totals | other | {f"true_{name}": value for name, value in true.items()} | overlap
+        )
     with atomic_path(job.folder / "scans" / f"{row['scan_id']}.json") as temporary:
         temporary.write_text(
             json.dumps({"job": job.key, "scanner": number, "records": records}) + "\n", encoding="utf-8"

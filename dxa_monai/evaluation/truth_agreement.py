@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES
+from dxa_monai.analysis.composition import METHODS, QUANTITIES, REGION_NAMES
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.agreement import STATISTICS, agreement, precision_cv_percent
 from dxa_monai.evaluation.measured import CALIBRATIONS, measure_cohort
@@ -162,6 +162,7 @@ def evaluate_composition(
     tracking_uri: str = "",
     experiment: str = "dxa_body_composition",
     params: Mapping[str, Any] | None = None,
+    method: str = METHODS[0],
 ) -> dict[str, Path]:
     """Scan virtual people on perturbed scanners, analyse the scans and write how well that agrees with the truth.
 
@@ -177,12 +178,14 @@ def evaluate_composition(
         tracking_uri: of MLflow; empty: nothing is tracked.
         experiment: MLflow's name for what belongs together.
         params: what MLflow should know of the data and the code.
+        method: how channels become materials, of ``dxa_monai.analysis.composition.METHODS``. With another than the
+            first, ``composition_per_scan.csv`` has the first's totals beside it.
 
     Returns:
         The written files by name.
 
     Raises:
-        InputError: rows without truth, an unknown calibration, or no scan has numbers.
+        InputError: rows without truth, an unknown calibration or method, or no scan has numbers.
     """
     check_tracking_uri(tracking_uri)
     folder = output_folder(output_dir)
@@ -190,10 +193,11 @@ def evaluate_composition(
         "scanners": scanners,
         "calibrations": list(calibrations),
         "seed": seed,
+        "method": method,
         "scans": len(rows),
     }
     with mlflow_run(tracking_uri, experiment, "agreement", about, local_log=folder) as run:
-        measured = measure_cohort(rows, folder / "measured", scanners, calibrations, seed, workers)
+        measured = measure_cohort(rows, folder / "measured", scanners, calibrations, seed, workers, method=method)
         if measured["refused"].all():
             raise InputError(f"{folder}: expected scans with numbers, got fatal flags in all {len(rows)}.")
         agreements = agreement_table(measured, resamples=resamples, seed=seed)

@@ -26,7 +26,7 @@ import torch
 from tqdm import tqdm
 
 from dxa_monai.analysis.bone import BoneSettings
-from dxa_monai.analysis.composition import BodyComposition, analyse_scan
+from dxa_monai.analysis.composition import METHODS, BodyComposition, analyse_scan, check_method
 from dxa_monai.analysis.landmarks import Landmarks, read_landmarks, write_landmarks
 from dxa_monai.analysis.polygons import read_polygons
 from dxa_monai.analysis.segments import Point
@@ -92,6 +92,7 @@ def analyse_scans(
     workers: int = 1,
     cluster: bool = False,
     wheel: WheelSegments | None = None,
+    method: str = METHODS[0],
 ) -> Path:
     """Analyse scans and write their reports.
 
@@ -115,6 +116,7 @@ def analyse_scans(
             :func:`dxa_monai.parallel.cluster.run_on_cluster`.
         wheel: what the segments of the scanner's wheel are made of, where no ``scanner_model`` says so; None: the
             default.
+        method: of ``dxa_monai.analysis.composition.METHODS``, how channels become materials.
 
     Returns:
         Path of the table.
@@ -125,6 +127,7 @@ def analyse_scans(
     """
     if calibration not in CALIBRATIONS:
         raise InputError(f"calibration: expected one of {', '.join(CALIBRATIONS)}, got '{calibration}'.")
+    check_method(method)
     folder = output_folder(output_dir)
     if landmarks_dir is not None and not Path(landmarks_dir).is_dir():
         raise InputError(f"{landmarks_dir}: expected a folder of landmarks, got no such folder.")
@@ -135,7 +138,7 @@ def analyse_scans(
     wheel = WheelSegments() if wheel is None else wheel
     model = scanner_of_run(rows, folder, scanner_model, calibration, source, wheel)
     settings = BoneSettings() if settings is None else settings
-    job = _Job(folder, model, landmarks_dir, polygons_file, draw, settings, torch.device(device), source, wheel)
+    job = _Job(folder, model, landmarks_dir, polygons_file, draw, settings, torch.device(device), source, wheel, method)
     table, failed, bad = [], [], list(set_aside)
     apart = cluster or workers > 1
     if apart:
@@ -199,6 +202,7 @@ class _Job:
     device: torch.device
     source: ScanSource
     wheel: WheelSegments
+    method: str
     polygon_names: tuple[str, ...] = ()
 
     def for_other_machines(self) -> _Job:
@@ -220,7 +224,10 @@ class _Job:
             self.polygon_names = tuple(polygons)
         landmarks = self._given_landmarks(scan_id, shape)
         model = scanner_of_scan(raw, spacing, self.wheel) if self.model is None else self.model
-        settings = dataclasses.asdict(self.settings) | {"zero_counts": self.source.zero_counts}
+        settings = dataclasses.asdict(self.settings) | {
+            "zero_counts": self.source.zero_counts,
+            "method": self.method,
+        }
         inputs = fingerprint(row["scan"], model, spacing, landmarks, polygons, settings)
         json_path, png_path = self.folder / f"{scan_id}.json", self.folder / f"{scan_id}.png"
         earlier = read_report(json_path)
@@ -228,7 +235,14 @@ class _Job:
             # The scan is the same; what a manifest says of the person may have changed.
             return earlier | identity(row)
         composition = analyse_scan(
-            raw.to(self.device), model, spacing, landmarks, polygons, self.settings, self.source.zero_counts
+            raw.to(self.device),
+            model,
+            spacing,
+            landmarks,
+            polygons,
+            self.settings,
+            self.source.zero_counts,
+            self.method,
         )
         report = as_report(row, composition, model, inputs)
         if landmarks is None and composition.landmarks is not None:

@@ -96,8 +96,26 @@ def as_report(
             "stray_signal": {name: _rounded(value) for name, value in dataclasses.asdict(model.stray).items()},
         },
         "zero": _zero(composition.correction),
+        "method": composition.method,
+        "other_reading": _other_reading(composition),
         "versions": versions(),
         "inputs_sha256": hash_of_inputs,
+    }
+
+
+def _other_reading(composition: BodyComposition) -> dict[str, Any] | None:
+    """What the default method reads, and how far the report's numbers are from that, in percent."""
+    other = composition.other
+    if other is None:
+        return None
+    return {
+        "method": other.method,
+        **{name: _rounded(value) for name, value in other.totals.items()},
+        "difference_percent": {
+            name: _rounded(100.0 * (composition.totals[name] / value - 1.0)) if value else None
+            for name, value in other.totals.items()
+        },
+        "wheel": {"k_ratio": _rounded(other.k_ratio), "d0_ratio": _rounded(other.d0_ratio)},
     }
 
 

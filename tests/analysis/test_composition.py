@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES, BodyComposition, analyse_scan
+from dxa_monai.analysis.composition import METHODS, QUANTITIES, REGION_NAMES, BodyComposition, analyse_scan
 from dxa_monai.analysis.landmarks import Landmarks
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.agreement import dice
@@ -105,11 +105,12 @@ def test_half_a_body_has_no_numbers(model: ScannerModel) -> None:
     assert "not_a_whole_body" in [flag.name for flag in found.flags]
 
 
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("seed", range(4))
-def test_odd_images_are_flagged_never_a_crash(seed: int, model: ScannerModel) -> None:
+def test_odd_images_are_flagged_never_a_crash(seed: int, method: str, model: ScannerModel) -> None:
     generator = torch.Generator().manual_seed(seed)
     raw = torch.rand(6, *SCAN_SHAPE, generator=generator) ** (1 + 3 * seed)
-    found = analyse_scan(raw, model)
+    found = analyse_scan(raw, model, method=method)
     assert found.flags
     assert found.refused or np.isfinite(list(found.totals.values())).all()
 
@@ -117,6 +118,24 @@ def test_odd_images_are_flagged_never_a_crash(seed: int, model: ScannerModel) ->
 def test_another_shape_is_refused(model: ScannerModel) -> None:
     with pytest.raises(InputError, match="expected shape"):
         analyse_scan(torch.zeros(5, 150, 109), model)
+
+
+def test_the_second_reader_agrees_and_tells_both(model: ScannerModel, analysed: BodyComposition) -> None:
+    found = analyse_scan(torch.from_numpy(raw_scan()), model, method="q_scan")
+    assert (analysed.method, analysed.other) == ("newton", None)
+    assert found.other is not None
+    assert found.method == "q_scan"
+    assert found.flags == analysed.flags
+    np.testing.assert_array_equal(found.region_map, analysed.region_map)
+    for name, percent in (("total_fat_g", 4.0), ("total_lean_g", 3.0), ("total_bmc_g", 6.0)):
+        assert found.other.totals[name] == analysed.totals[name]
+        assert 0.0 < abs(found.totals[name] / analysed.totals[name] - 1.0) < percent / 100.0
+    assert (found.other.k_ratio, found.other.d0_ratio) == pytest.approx((1.0, 1.0), abs=0.01)
+
+
+def test_an_unknown_method_is_refused(model: ScannerModel) -> None:
+    with pytest.raises(InputError, match=r"^method: expected one of newton, q_scan, got 'magic'\.$"):
+        analyse_scan(torch.from_numpy(raw_scan()), model, method="magic")
 
 
 def test_scan_is_not_changed(model: ScannerModel) -> None:

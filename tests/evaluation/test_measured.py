@@ -49,9 +49,22 @@ def test_another_seed_is_measured_anew(tmp_path: Path) -> None:
     assert first.loc[0, "true_total_fat_g"] == second.loc[0, "true_total_fat_g"]
 
 
+def test_a_second_reader_stands_beside_the_first(tmp_path: Path) -> None:
+    rows = cohort_rows()[:1]
+    arguments = {"scanners": 1, "calibrations": ("phantom",), "workers": 0, "progress": False}
+    first = measure_cohort(rows, tmp_path, **arguments)
+    second = measure_cohort(rows, tmp_path, method="q_scan", **arguments)
+    assert second.loc[0, "other_total_fat_g"] == first.loc[0, "total_fat_g"]
+    assert second.loc[0, "total_fat_g"] == pytest.approx(first.loc[0, "total_fat_g"], rel=0.04)
+    assert second.loc[0, "total_fat_g"] != first.loc[0, "total_fat_g"]
+    assert "other_total_fat_g" not in first
+
+
 def test_wrong_arguments_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="calibrations: expected some of"):
         measure_cohort(cohort_rows(), tmp_path, calibrations=("magic",))
+    with pytest.raises(InputError, match="method: expected one of"):
+        measure_cohort(cohort_rows(), tmp_path, method="magic")
     with pytest.raises(InputError, match="scans: expected at least one"):
         measure_cohort([], tmp_path)
     without = [{name: value for name, value in row.items() if name != "truth"} for row in cohort_rows()]

@@ -189,6 +189,22 @@ def test_polygons_are_columns_and_faulty_ones_end_the_run_at_once(scans: Path, t
     assert not list((tmp_path / "other").glob("*.json"))
 
 
+def test_a_second_reader_is_chosen_and_both_are_told(scans: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    first = analyse(scans, output)
+    second = analyse(scans, output, method="q_scan")  # the first's reports are not taken for it
+    for one, other in zip(first, second, strict=True):
+        report = json.loads((output / f"{one['scan_id']}.json").read_text())
+        told = report["other_reading"]
+        assert (report["method"], told["method"]) == ("q_scan", "newton")
+        assert told["total_fat_g"] == float(one["total_fat_g"])
+        difference = 100.0 * (float(other["total_fat_g"]) / float(one["total_fat_g"]) - 1.0)
+        assert told["difference_percent"]["total_fat_g"] == pytest.approx(difference, abs=1e-3)
+        assert told["wheel"]["k_ratio"] == pytest.approx(1.0, abs=0.02)
+    with pytest.raises(InputError, match="method: expected one of newton, q_scan, got 'magic'"):
+        analyse(scans, output, method="magic")
+
+
 def test_calibration_is_chosen_and_told(scans: Path, tmp_path: Path) -> None:
     phantom = StepPhantom().scan(Acquisition(), torch.Generator().manual_seed(0))
     save_scan(RawScan(unit_to_counts(np.moveaxis(phantom.numpy(), 0, -1))), tmp_path / "phantom.npy")
