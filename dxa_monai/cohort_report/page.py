@@ -325,8 +325,8 @@ that of people of one height and mass. Soldiers are leaner about the waist than 
 
 {shares}
 
-Bone area here is that of pixels from {threshold} g/cm2 on, in regions cut along the posed body's own lines. The bones of
-women and men of mean height hold about 4.2 and 5.6 l with their marrow (ICRP 89: 4.8 and 6.6) and 0.75 to 0.8 g of
+Bone area here is that of pixels from {threshold} g/cm2 on, in regions cut along the posed body's own lines. The bones
+of women and men of mean height hold about 4.2 and 5.6 l with their marrow (ICRP 89: 4.8 and 6.6) and 0.75 to 0.8 g of
 marrow fat a gram of mineral (0.8). Bones so wide and no heavier have a lower BMD than those published above.
 
 ## Left and right

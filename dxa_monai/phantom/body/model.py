@@ -98,6 +98,7 @@ class BodyModel:
         self._shapes = AnnyShapes()
         self.bone_names = self._shapes.bone_names
         self._bone_index = {name: index for index, name in enumerate(self.bone_names)}
+        self._rested: tuple[Phenotype, RestShape] | None = None
         self._all_vertices = np.arange(self._shapes.vertex_count)
         self.bone_of_vertex = self._shapes.bones[self._all_vertices, self._shapes.weights.argmax(axis=1)]
         self._flesh = LimbFlesh(self._shapes.weights, self._shapes.bones, self._bone_index)
@@ -177,7 +178,9 @@ class BodyModel:
         return replace(person, height=height, weight=weight)
 
     def rest(self, phenotype: Phenotype) -> RestShape:
-        """The person standing in anny's rest pose, and at anny weight 0."""
+        """The person in anny's rest pose, and at anny weight 0. The last one is remembered: write nothing there."""
+        if self._rested is not None and self._rested[0] == phenotype:
+            return self._rested[1]
         corners = self._shapes.corners(phenotype)
         vertices, heads = self._shapes.shape(corners, phenotype.height, phenotype.weight)
         lean, lean_heads = self._shapes.shape(corners, phenotype.height, 0.0)
@@ -185,7 +188,8 @@ class BodyModel:
         if asymmetry != SYMMETRIC:
             vertices = self._flesh.differ(vertices, heads, asymmetry)
             lean = self._flesh.differ(lean, lean_heads, asymmetry)
-        return RestShape(vertices, heads, lean, lean_heads, asymmetry)
+        self._rested = phenotype, RestShape(vertices, heads, lean, lean_heads, asymmetry)
+        return self._rested[1]
 
     def t_pose(self, phenotype: Phenotype) -> PosedBody:
         """Standing, arms straight sideways, legs slightly apart; feet on z = 0, pelvis above x = y = 0."""
