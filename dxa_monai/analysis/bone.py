@@ -57,24 +57,24 @@ class BoneSettings:
         fine_rounds: how often after that with odds alone.
         envelope_quantile: quantile of the surroundings' fat that is the first guess behind bone.
         marrow_fat_per_mineral: g of fat in the marrow for each g of mineral, which no scan can tell: every 0.1 of it
-            is about 0.25 kg of total fat. The virtual people hold 0.37 to 0.54; ICRP 89 (2002) gives the reference man
-            0.8 (2.48 kg of yellow marrow with 80 % and 1.17 kg of red marrow with 40 % fat, over about 3 kg of
-            mineral). The default lies between.
+            is about 0.25 kg of total fat. 0.8 is the reference man's of ICRP 89 (2002): 2.48 kg of yellow marrow with
+            80 % and 1.17 kg of red marrow with 40 % fat, over about 3 kg of mineral; the virtual people hold 0.75 to
+            0.8.
         body_threshold_nepers: mean attenuation of the air channels from which on a pixel is body.
     """
 
     smoothing_mm: float = 7.0
-    threshold_g_cm2: float = 0.08
+    threshold_g_cm2: float = 0.05
     density_exponent: float = 1.65
     noise_multiple: float = 1.13
     noisy_g_cm2: float = 0.25
-    mean_mineral_g_cm2: float = 0.45
+    mean_mineral_g_cm2: float = 0.3
     prior_log_odds: float = 0.0
     coupling: float = 1.1
     coarse_rounds: int = 3
     fine_rounds: int = 1
     envelope_quantile: float = 0.75
-    marrow_fat_per_mineral: float = 0.6
+    marrow_fat_per_mineral: float = 0.8
     body_threshold_nepers: float = 0.06
 
 
