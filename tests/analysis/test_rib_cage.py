@@ -74,7 +74,7 @@ def found() -> tuple[torch.Tensor, Masks]:
 
 @pytest.mark.parametrize("rib_g_cm2", [0.15, 0.2, 0.3])
 def test_thin_ribs_neither_hide_fat_nor_are_lost(rib_g_cm2: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor is much more found than there is. Without the cage a third is missing of the fat over ribs of up to 0.2 g/cm2,
+    """Nor is much more found than there is. Without the cage a third is missing of the fat over ribs of up to 0.2 g/cm2
     and of their mineral; bolder ribs are seen."""
     areal = chest(rib_g_cm2)
     raw, true = scanned(areal), grams_over_the_lungs(areal)
