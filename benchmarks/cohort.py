@@ -23,14 +23,14 @@ from dxa_monai.phantom.simulate import Simulator  # noqa: E402
 
 # Function of each stage, by the file and name that the profiler knows it by.
 _STAGES = {
-    "shape for stature and volume": ("body.py", "solve"),
+    "shape for stature and volume": ("model.py", "solve"),
     "room on the table": ("table.py", "fit_positioning"),
-    "supine pose": ("body.py", "supine"),
-    "T pose": ("body.py", "t_pose"),
+    "supine pose": ("model.py", "supine"),
+    "T pose": ("model.py", "t_pose"),
     "body measures": ("anthropometry.py", "measure"),
-    "skeleton": ("skeleton.py", "place_skeleton"),
+    "skeleton": ("placed.py", "place_skeleton"),
     "bone maps": ("bone_mineral.py", "bone_maps"),
-    "tissues": ("composition.py", "compose"),
+    "tissues": ("maps.py", "compose"),
     "scanner": ("acquisition.py", "scan"),
     "regional totals": ("regions.py", "regional_totals"),
     "files": ("cohort.py", "write_person"),
