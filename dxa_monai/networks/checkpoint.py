@@ -20,9 +20,11 @@ from dxa_monai.networks.vae import DXAVAE
 CHECKPOINT_KEYS = {"architecture", "state", "extra"}
 """What a file by :func:`save_network` holds."""
 _NAMED_TENSORS = 3
-_COMPONENTS, _COMPONENT_SCALES = "linear_path.components", "linear_path.component_scales"
-"""Components as bytes, and what a byte of each is worth: only in compact files."""
-_LARGEST_BYTE = 127
+_COMPONENTS, _SCALES, _FINE = (f"linear_path.component{kind}" for kind in ("s", "_scales", "_second_bytes"))
+"""Components, as bytes in compact files; and what only those have."""
+_LARGEST_BYTE, _FINE_STEPS = 127, 254
+_FINE_COMPONENTS = 8
+"""The first, which hold most of how scans differ, have two bytes."""
 _Network = TypeVar("_Network", bound=nn.Module)
 
 
@@ -70,10 +72,10 @@ def write_tensors(content: Any, path: str | Path) -> None:
 def compact_checkpoint(source: str | Path, path: str | Path) -> None:
     """Copy a file by :func:`save_network` with fewer bits: half as large, a quarter where components are most of it.
 
-    Weights of convolutions and linear layers are rounded to 11 bits, principal components to 8 with a scale for each:
-    the images that they stand for change by less than a ten-thousandth of how far scans lie apart (40 dB below), which
-    is less than they leave out. Everything else (biases, normalisation, the mean image, statistics of targets) is
-    small, or a measurement, and is kept. What loads the file gets single precision again.
+    Weights of convolutions and linear layers are rounded to 11 bits, principal components to 8 with a scale for each,
+    the first of them to 16: the images that they stand for change by less than a ten-thousandth of how far scans lie
+    apart (squares), which is less than they leave out. Everything else (biases, normalisation, the mean image,
+    statistics of targets) is small, or a measurement, and is kept. What loads the file gets single precision again.
 
     Args:
         source: checkpoint to read.
@@ -85,9 +87,7 @@ def compact_checkpoint(source: str | Path, path: str | Path) -> None:
     content = _read(source, "cpu")
     for name, tensor in list(content["state"].items()):
         if name == _COMPONENTS and tensor.numel() > 0:
-            scale = tensor.flatten(1).abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / _LARGEST_BYTE
-            content["state"][name] = torch.round(tensor / scale[:, None, None, None]).to(torch.int8)
-            content["state"][_COMPONENT_SCALES] = scale
+            content["state"] |= _as_bytes(tensor)
         elif name.endswith("weight") and tensor.ndim > 1 and tensor.dtype == torch.float32:
             content["state"][name] = tensor.half()
             if not bool(torch.isfinite(content["state"][name]).all()):
@@ -181,14 +181,31 @@ def _read(path: str | Path, map_location: str | torch.device) -> dict[str, Any]:
     return content
 
 
+def _as_bytes(components: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Components ``(K, D, H, W)`` as bytes, what a byte of each is worth, and a second byte of the first ones."""
+    scales = components.flatten(1).abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / _LARGEST_BYTE
+    coarse = torch.round(components / scales[:, None, None, None])
+    rest = (components / scales[:, None, None, None] - coarse)[:_FINE_COMPONENTS]
+    fine = torch.round(rest * _FINE_STEPS)
+    return {_COMPONENTS: coarse.to(torch.int8), _SCALES: scales, _FINE: fine.to(torch.int8)}
+
+
 def _restore_components(state: dict[str, Any]) -> None:
     """Components of a compact file in single precision; anything else is left for whoever checks names and shapes."""
-    components, scales = state.get(_COMPONENTS), state.get(_COMPONENT_SCALES)
-    if not isinstance(components, torch.Tensor) or not isinstance(scales, torch.Tensor):
+    coarse, scales, fine = state.get(_COMPONENTS), state.get(_SCALES), state.get(_FINE)
+    if not (
+        isinstance(coarse, torch.Tensor)
+        and isinstance(scales, torch.Tensor)
+        and isinstance(fine, torch.Tensor)
+        and coarse.ndim == fine.ndim == 4
+        and scales.shape == coarse.shape[:1]
+        and fine.shape[1:] == coarse.shape[1:]
+    ):
         return
-    if components.ndim == 4 and scales.shape == components.shape[:1]:
-        del state[_COMPONENT_SCALES]
-        state[_COMPONENTS] = components.float() * scales[:, None, None, None]
+    components = coarse.float()
+    components[: len(fine)] += fine.float() / _FINE_STEPS
+    state[_COMPONENTS] = components * scales[:, None, None, None]
+    del state[_SCALES], state[_FINE]
 
 
 def _load_state(network: nn.Module, state: dict[str, Any], path: str | Path) -> None:

@@ -76,7 +76,7 @@ def test_compact_components_are_bytes_and_stand_for_the_same_images(make_vae: Ma
     loaded = load_vae(tmp_path / "half.pt")
     codes = torch.randn(3, count, generator=torch.Generator().manual_seed(1))
     expected, got = vae.linear_path.decode(codes), loaded.linear_path.decode(codes)
-    assert (got - expected).square().mean() < 1e-4 * expected.square().mean()
+    assert (got - expected).square().mean() < 2e-5 * expected.square().mean()
     assert not got.equal(expected)
 
 
