@@ -68,10 +68,10 @@ class BoneSettings:
     density_exponent: float = 1.65
     noise_multiple: float = 1.13
     noisy_g_cm2: float = 0.25
-    mean_mineral_g_cm2: float = 0.3
+    mean_mineral_g_cm2: float = 0.45
     prior_log_odds: float = 0.0
     coupling: float = 1.1
-    coarse_rounds: int = 3
+    coarse_rounds: int = 4
     fine_rounds: int = 1
     envelope_quantile: float = 0.75
     marrow_fat_per_mineral: float = 0.8

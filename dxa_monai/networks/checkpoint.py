@@ -72,9 +72,9 @@ def write_tensors(content: Any, path: str | Path) -> None:
 def compact_checkpoint(source: str | Path, path: str | Path) -> None:
     """Copy a file by :func:`save_network` with fewer bits: half as large, a quarter where components are most of it.
 
-    Weights of convolutions and linear layers are rounded to 11 bits, principal components to 8 with a scale for each,
-    the first of them to 16: the images that they stand for change by less than a ten-thousandth of how far scans lie
-    apart (squares), which is less than they leave out. Everything else (biases, normalisation, the mean image,
+    Weights of convolutions and linear layers are rounded to 11 bits; principal components to 8 with scales of their
+    own, the first of them to 16: the images that they stand for change by less than a ten-thousandth of how far scans
+    lie apart (squares), which is less than they leave out. Everything else (biases, normalisation, the mean image,
     statistics of targets) is small, or a measurement, and is kept. What loads the file gets single precision again.
 
     Args:
@@ -182,10 +182,10 @@ def _read(path: str | Path, map_location: str | torch.device) -> dict[str, Any]:
 
 
 def _as_bytes(components: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Components ``(K, D, H, W)`` as bytes, what a byte of each is worth, and a second byte of the first ones."""
-    scales = components.flatten(1).abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny) / _LARGEST_BYTE
-    coarse = torch.round(components / scales[:, None, None, None])
-    rest = (components / scales[:, None, None, None] - coarse)[:_FINE_COMPONENTS]
+    """Components ``(K, D, H, W)`` as bytes, what a byte of each direction is worth, a second byte of the first ones."""
+    scales = components.flatten(2).abs().amax(dim=2).clamp_min(torch.finfo(torch.float32).tiny) / _LARGEST_BYTE
+    coarse = torch.round(components / scales[:, :, None, None])
+    rest = (components / scales[:, :, None, None] - coarse)[:_FINE_COMPONENTS]
     fine = torch.round(rest * _FINE_STEPS)
     return {_COMPONENTS: coarse.to(torch.int8), _SCALES: scales, _FINE: fine.to(torch.int8)}
 
@@ -198,13 +198,13 @@ def _restore_components(state: dict[str, Any]) -> None:
         and isinstance(scales, torch.Tensor)
         and isinstance(fine, torch.Tensor)
         and coarse.ndim == fine.ndim == 4
-        and scales.shape == coarse.shape[:1]
+        and scales.shape == coarse.shape[:2]
         and fine.shape[1:] == coarse.shape[1:]
     ):
         return
     components = coarse.float()
     components[: len(fine)] += fine.float() / _FINE_STEPS
-    state[_COMPONENTS] = components * scales[:, None, None, None]
+    state[_COMPONENTS] = components * scales[:, :, None, None]
     del state[_SCALES], state[_FINE]
 
 
