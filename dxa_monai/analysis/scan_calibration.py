@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from dxa_monai.analysis.bone import find_bone
 from dxa_monai.errors import InputError
 from dxa_monai.physics.attenuation import BODY_MATERIALS, mass_attenuation_cm2_g
-from dxa_monai.physics.beam_fit import check_beam, fit_beam
+from dxa_monai.physics.beam_fit import MODEL_ERROR_NEPERS, check_beam, fit_beam
 from dxa_monai.physics.beam_model import ENERGY_KEV, BeamParameters, WheelSegments
 from dxa_monai.physics.correction import find_correction
 from dxa_monai.physics.decomposition import decompose_soft
@@ -35,10 +35,6 @@ from dxa_monai.scan.format import FULL_SCALE_NEPERS, PIXEL_SPACING_MM
 
 FloatArray = npt.NDArray[np.float64]
 
-_MODEL_ERROR_NEPERS = 3e-4
-"""How well Kramers' law can describe a real beam at best."""
-MOST_RESIDUAL_NEPERS = 2e-3
-"""Weighted by the photons. Scanners of this kind leave up to 0.4e-3."""
 _SOFT_NEPERS = (0.15, 7.0)
 """Mean attenuation of the air channels in the pixels used: below, the open beam's cut-off at zero counts may reach in;
 beyond, few photons are left behind the wheel's segments."""
@@ -78,7 +74,7 @@ def calibrate_with_scan(
     air = _Air.of([correction.zero for correction in corrections])
     start = dataclasses.replace(start, rounding_nepers=air.rounding_nepers)
     start = air.with_photons(start)
-    air_sigma = np.hypot(air.error_nepers, _MODEL_ERROR_NEPERS)
+    air_sigma = np.hypot(air.error_nepers, MODEL_ERROR_NEPERS)
 
     def beam_at(beam: BeamParameters) -> ScannerModel:
         return dataclasses.replace(start, beam=beam)
@@ -101,7 +97,7 @@ def calibrate_with_scan(
     if len(soft_mean) == 0:
         raise InputError("scan: expected soft tissue without bone to calibrate the scanner with, got too little.")
     _, variance = _expected_behind(soft_mean, start)
-    soft_sigma = np.hypot(np.sqrt(variance / soft_count[:, None]), _MODEL_ERROR_NEPERS)
+    soft_sigma = np.hypot(np.sqrt(variance / soft_count[:, None]), MODEL_ERROR_NEPERS)
 
     def soft_residual(beam: BeamParameters, dark: FloatArray) -> FloatArray:
         seen = _without_dark(soft_mean, wheel_nepers, dark)
@@ -115,7 +111,7 @@ def calibrate_with_scan(
     weight = 1.0 / np.append(soft_sigma.ravel(), air_sigma) ** 2
     residual = float(np.sqrt((left**2 * weight).sum() / weight.sum()))
     noise = 1.0 / float(np.sqrt(weight.mean()))
-    check_beam(beam, residual, MOST_RESIDUAL_NEPERS + 2.0 * noise, "scan")
+    check_beam(beam, residual, noise, "scan")
     model = dataclasses.replace(
         beam_at(beam),
         residual_nepers=residual,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from dxa_monai.evaluation.agreement import dice
 from dxa_monai.evaluation.perturbed import VirtualScanner, assign_scanners, draw_scanners, rescan, wheel_of
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.inference.run_scanner import CALIBRATION_SCANS
-from dxa_monai.parallel.worker_pool import run_in_processes
+from dxa_monai.parallel.worker_pool import run_here_or_in_processes
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.format import pixel_area_cm2
@@ -104,13 +104,8 @@ def measure_cohort(
     path = _write_job(rows, output_folder(folder), draw_scanners(scanners, seed), calibrations, seed, method)
     job = _job(path, path.stat().st_mtime_ns)
     waiting = [index for index, row in enumerate(job.rows) if _read(job, row) is None]
-    done: Iterable[int]
-    if workers > 0 and waiting:
-        done = run_in_processes(_measure, waiting, (path,), min(workers, len(waiting)))
-    else:
-        done = (_measure(index, path) for index in waiting)
     with tqdm(total=len(rows), initial=len(rows) - len(waiting), unit="scan", disable=not progress) as bar:
-        for _ in done:
+        for _ in run_here_or_in_processes(_measure, waiting, (path,), workers):
             bar.update()
     records = [record for row in job.rows for record in _read(job, row) or []]
     return pd.DataFrame.from_records(records)
@@ -195,7 +190,7 @@ def _read(job: _Job, row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     return records if same else None
 
 
-def _measure(index: int, path: Path) -> int:
+def _measure(index: int, path: Path) -> None:
     """Scan and analyse one row of the job and write what was found."""
     torch.set_num_threads(1)
     job = _job(path, path.stat().st_mtime_ns)
@@ -237,7 +232,6 @@ def _measure(index: int, path: Path) -> int:
         temporary.write_text(
             json.dumps({"job": job.key, "scanner": number, "records": records}) + "\n", encoding="utf-8"
         )
-    return index
 
 
 def _inside(region_map: Any, codes: Sequence[int]) -> Any:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from dxa_monai.evaluation.perturbed import assign_scanners, rescan
 from dxa_monai.evaluation.scanner_effects import EffectScanner, scanner_with
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.inference.run_scanner import CALIBRATION_SCANS
-from dxa_monai.parallel.worker_pool import run_in_processes
+from dxa_monai.parallel.worker_pool import run_here_or_in_processes
 from dxa_monai.physics.phantom_calibration import calibrate_with_phantom
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.physics.step_phantom import StepPhantom
@@ -87,13 +87,8 @@ def measure_effects(
                 units.append((effect, strength, number, _Unit(name, folder, scanner, own, list(calibrations), seed)))
     different = {unit.path: unit for *_, unit in units}
     waiting = [unit for unit in different.values() if _read(unit) is None]
-    done: Iterable[_Unit]
-    if workers > 0 and waiting:
-        done = run_in_processes(_measure, waiting, (), min(workers, len(waiting)))
-    else:
-        done = (_measure(unit) for unit in waiting)
     with tqdm(total=len(different), initial=len(different) - len(waiting), unit="scanner", disable=not progress) as bar:
-        for unit in done:
+        for unit in run_here_or_in_processes(_measure, waiting, (), workers):
             bar.set_postfix_str(str(unit))
             bar.update()
     records = [
@@ -146,7 +141,7 @@ def _read(unit: _Unit) -> list[dict[str, Any]] | None:
     return records
 
 
-def _measure(unit: _Unit) -> _Unit:
+def _measure(unit: _Unit) -> None:
     """Calibrate the scanner, scan and analyse its people and write what was found."""
     torch.set_num_threads(1)
     acquisition, wheel, phantom_seed = unit.scanner
@@ -190,4 +185,3 @@ def _measure(unit: _Unit) -> _Unit:
             records.append(record | {f"true_{name}": true[name] for name in MEASURES})
     with atomic_path(unit.path) as temporary:
         temporary.write_text(json.dumps({"of": unit.name, "records": records}) + "\n", encoding="utf-8")
-    return unit

@@ -44,6 +44,18 @@ def run_in_processes(
         yield item
 
 
+def run_here_or_in_processes(
+    task: Callable[..., Any], items: Sequence[_Item], arguments: tuple[Any, ...], workers: int
+) -> Iterator[_Item]:
+    """As :func:`run_in_processes`, no more of them than items; with 0 ``workers`` in this process, one by one."""
+    if workers > 0 and items:
+        yield from run_in_processes(task, items, arguments, min(workers, len(items)))
+        return
+    for item in items:
+        task(item, *arguments)
+        yield item
+
+
 def results_of_processes(
     task: Callable[..., _Result], items: Sequence[_Item], arguments: tuple[Any, ...], workers: int
 ) -> Generator[tuple[_Item, _Result], None, None]:

@@ -14,6 +14,10 @@ from dxa_monai.physics.beam_model import HIGHEST, LOWEST, PRIOR_SD, BeamParamete
 
 FloatArray = npt.NDArray[np.float64]
 
+MODEL_ERROR_NEPERS = 3e-4
+"""How well Kramers' law can describe a real beam at best; keeps very precise readings from outweighing all others."""
+MOST_RESIDUAL_NEPERS = 2e-3
+"""Weighted by the photons. Scanners of this kind leave up to 0.5e-3."""
 _MOST_STEPS = 60
 _AT_LIMIT = 1e-3
 """Share of a parameter's range within which it counts as at its limit."""
@@ -71,18 +75,19 @@ def fit_beam(
     return BeamFit(beam, extra, 2.0 * float(found.cost))
 
 
-def check_beam(beam: BeamParameters, residual_nepers: float, most_nepers: float, source: str) -> None:
-    """Refuse a beam that does not explain what it was fitted to.
+def check_beam(beam: BeamParameters, residual_nepers: float, noise_nepers: float, source: str) -> None:
+    """Refuse a beam that does not explain what it was fitted to, to ``MOST_RESIDUAL_NEPERS`` and twice the noise.
 
     Args:
         beam: of :func:`fit_beam`.
         residual_nepers: root mean square of what it leaves.
-        most_nepers: what it may leave.
+        noise_nepers: what it would leave if it were right.
         source: what a sentence begins with.
 
     Raises:
         InputError: it leaves more; where a tube voltage ended at what the model can hold, that is said, too.
     """
+    most_nepers = MOST_RESIDUAL_NEPERS + 2.0 * noise_nepers
     if residual_nepers <= most_nepers:
         return
     for name in ("kvp_low", "kvp_high"):

@@ -19,7 +19,7 @@ import torch
 
 from dxa_monai.errors import InputError
 from dxa_monai.physics.attenuation import mass_attenuation_cm2_g
-from dxa_monai.physics.beam_fit import BeamFit, check_beam, fit_beam
+from dxa_monai.physics.beam_fit import MODEL_ERROR_NEPERS, BeamFit, check_beam, fit_beam
 from dxa_monai.physics.beam_model import ENERGY_KEV, BeamParameters, WheelSegments, channel_weights
 from dxa_monai.physics.columns import fill_columns, find_dead_columns
 from dxa_monai.physics.forward import gaussian_blur
@@ -32,10 +32,6 @@ from dxa_monai.scan.format import FULL_SCALE_NEPERS, PIXEL_SPACING_MM
 
 FloatArray = npt.NDArray[np.float64]
 
-MOST_RESIDUAL_NEPERS = 2e-3
-"""Weighted by the photons. Scanners of this kind leave up to 0.5e-3."""
-_MODEL_ERROR_NEPERS = 3e-4
-"""How well Kramers' law can describe a real beam at best; keeps very precise patches from outweighing all others."""
 _MAX_NEPERS = 9.5  # beyond, few photons are left and the logarithm is biased
 _SATURATED_NEPERS = 0.5
 """So near to full scale noise carries some of a patch's pixels beyond it: a high zero leaves less room."""
@@ -94,7 +90,7 @@ def calibrate_with_phantom(
         correlation = np.corrcoef(areal.sum(axis=1), mean[:, 0])[0, 1]
     if not correlation >= 0.9:
         raise InputError("step phantom: expected patches whose attenuation rises with their mass, got another object.")
-    sigma = np.hypot(error, _MODEL_ERROR_NEPERS)
+    sigma = np.hypot(error, MODEL_ERROR_NEPERS)
     starved = mean + zero.wheel_nepers >= _MAX_NEPERS
     saturated = mean + zero.level_nepers >= full_scale_nepers - _SATURATED_NEPERS
     sigma[starved | saturated] = _UNUSED_NEPERS
@@ -104,7 +100,7 @@ def calibrate_with_phantom(
     fit, stray = _most_probable(patches, mean, whitening)
     residual = whitening.residual_nepers(patches.nepers(fit.beam, stray) - mean)
     noise = 1.0 / float(np.sqrt((1.0 / sigma**2).mean()))
-    check_beam(fit.beam, residual, MOST_RESIDUAL_NEPERS + 2.0 * noise, "step phantom")
+    check_beam(fit.beam, residual, noise, "step phantom")
     model = ScannerModel(
         fit.beam,
         wheel=wheel,
