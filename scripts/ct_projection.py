@@ -9,6 +9,7 @@ import csv
 import importlib.metadata
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -33,6 +34,8 @@ CONTRAST_HU = 60.0
 """Above it lie bone and, outside of bone, contrast medium, implants and calcified cartilage. Darker voxels labelled as
 bone are marrow and count as soft tissue."""
 SOFT_HU = 55.0  # what they are set to: muscle
+BONE_RIM_HU = 100.0
+"""Of a voxel beside bone that belongs to it, where no labels say so."""
 ADIPOSE_HU, LEAN_HU = -98.0, 14.0
 ADIPOSE_FAT_SHARE, LEAN_FAT_SHARE = 0.80, 0.03
 """Fat in adipose tissue and in lean organs by mass; linear between (ICRP 89, 2002: 80 % and a few per cent)."""
@@ -66,15 +69,49 @@ def load_chest_ct() -> LabelledCT:
     Raises:
         InputError: the package is not installed.
     """
-    volume, labels = nibabel.load(_data_file("cxr.nii.gz")), nibabel.load(_data_file("mask.nii.gz"))
-    turned = nibabel.as_closest_canonical(volume), nibabel.as_closest_canonical(labels)
-    # Canonical axes run to the right, to the front and up; a scan's columns to the left, its rows down.
-    hounsfield, codes = (
-        np.asarray(image.dataobj).astype(np.int16).transpose(2, 1, 0)[::-1, :, ::-1] for image in turned
-    )
+    hounsfield, spacing_mm = load_volume(_data_file("cxr.nii.gz"))
+    codes, _ = load_volume(_data_file("mask.nii.gz"))
     bone, lung = _label_codes(_data_file("structures.csv"))
-    width, depth, height = (float(size) for size in turned[0].header.get_zooms()[:3])
-    return LabelledCT(hounsfield, np.isin(codes, bone), np.isin(codes, lung), (height, depth, width))
+    return LabelledCT(hounsfield, np.isin(codes, bone), np.isin(codes, lung), spacing_mm)
+
+
+def load_volume(path: str | Path) -> tuple[Volume, tuple[float, float, float]]:
+    """A NIfTI volume in the directions of a scan, int16 as of :class:`LabelledCT`, and its voxel size.
+
+    Raises:
+        InputError: no such file, or no volume of three axes.
+    """
+    try:
+        image: Any = nibabel.load(path)
+    except (OSError, nibabel.filebasedimages.ImageFileError) as error:
+        raise InputError(f"{path}: expected a NIfTI volume, got '{error}'.") from error
+    if len(image.shape) != 3:
+        raise InputError(f"{path}: expected a volume of 3 axes, got {len(image.shape)}.")
+    turned = nibabel.as_closest_canonical(image)
+    # Canonical axes run to the right, to the front and up; a scan's columns to the left, its rows down.
+    voxels = np.asarray(turned.dataobj).astype(np.int16).transpose(2, 1, 0)[::-1, :, ::-1]
+    width, depth, height = (float(size) for size in turned.header.get_zooms()[:3])
+    return voxels, (height, depth, width)
+
+
+def label_by_brightness(hounsfield: Volume, body: Mask, bone_hu: float) -> tuple[Mask, Mask]:
+    """Bone and lung of a volume that came without labels.
+
+    Bone is the pieces of a thousandth of the largest or more that are brighter than ``bone_hu``, grown by one voxel
+    down to ``BONE_RIM_HU``; lung is what is darker than ``BODY_HU`` inside of the body.
+
+    Args:
+        hounsfield: see :class:`LabelledCT`.
+        body: of :func:`body_mask_of`.
+        bone_hu: above what contrast medium reaches: 160 without any, 250 with.
+    """
+    bright = (hounsfield > bone_hu) & body
+    pieces, count = ndimage.label(bright)
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    large = sizes >= max(1.0, sizes.max() / 1000.0)
+    bone = ndimage.binary_dilation(large[pieces] & bright) & (hounsfield > BONE_RIM_HU) & body
+    return bone, (hounsfield < BODY_HU) & body
 
 
 def body_mask_of(hounsfield: Volume) -> Mask:
