@@ -7,8 +7,8 @@ pixels are those where the mineral so found stands out of the noise; because the
 bone, this is repeated: first in the trunk with a broad blur, which is right on average but widens thin bones, then
 pixel by pixel with what the neighbours say (:mod:`dxa_monai.analysis.bone_odds`). Where all of a forearm passes for
 bone, no soft pixel is left to show that its fat was guessed too high: limbs and head are judged pixel by pixel from the
-beginning. In the rib cage, where bone is thin and nearly everywhere, the fat comes from all pixels together and each of
-them may hold mineral (:mod:`dxa_monai.analysis.rib_cage`).
+beginning. In rib cage and pelvis, where bone is thin and nearly everywhere, the fat comes from all pixels together and
+each of them may hold mineral (:mod:`dxa_monai.analysis.rib_cage`).
 
 Masks are decisions: they have no gradient. Everything else is differentiable.
 """
@@ -86,7 +86,7 @@ class Masks:
         body: ``(B, 1, H, W)`` bool.
         bone: ``(B, 1, H, W)`` bool, inside of the body.
         lean_noise: ``(B, 1, H, W)`` standard deviation in g/cm2 that photon noise gives to lean where there is no bone.
-        ribs: the rib cage, of which every pixel may hold mineral; None: mineral is where bone is and nowhere else.
+        ribs: rib cage and pelvis, of which every pixel may hold mineral; None: mineral is where bone is.
     """
 
     body: torch.Tensor
@@ -96,7 +96,7 @@ class Masks:
 
     @property
     def hidden(self) -> torch.Tensor:
-        """``(B, 1, H, W)`` bool, pixels whose fat is not what they read: those of bone, beside it, and the rib cage.
+        """``(B, 1, H, W)`` bool, pixels whose fat is not what they read: those of bone, beside it, rib cage and pelvis.
 
         A bone's rim, too thin to be told from soft tissue, reads as too little fat.
         """
