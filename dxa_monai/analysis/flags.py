@@ -25,6 +25,7 @@ FlagName = Literal[
     "implausible_r",
     "scanner_mismatch",
     "landmarks_guessed",
+    "limbs_differ",
 ]
 """Every flag; the first three are always fatal, ``too_thick`` and ``implausible_r`` may be."""
 

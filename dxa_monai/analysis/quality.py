@@ -5,6 +5,7 @@ A fatal flag means that the scan has no numbers: they would be those of somethin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,9 @@ MOST_BONE_SHARE = 0.9
 MISFIT_NEPERS = 3e-4
 """Most of :func:`channel_misfit_nepers`. Calibrated models leave up to 0.16e-3; the nominal model of a scanner some kV
 and some of its filter away leaves 0.3e-3 to 4.6e-3, with errors of kilograms (6 virtual people, 5 scanners)."""
+LEAST_OF_OTHER_LIMB = {"arm": 0.8, "leg": 0.88}
+"""Mass over that of the other side. Of 211 scans of virtual people, whose sides differ, no leg holds less than 0.90; 6 %
+have a hand under a thigh."""
 _MISFIT_PIXELS = 3000
 _FEWEST_SOFT_PIXELS = 100
 _OUT_OF_FIELD = ("head_out_of_field", "feet_out_of_field", "left_arm_out_of_field", "right_arm_out_of_field")
@@ -81,6 +85,25 @@ def field_flags(raw: torch.Tensor, body: BoolArray, correction: ScanCorrection, 
         sentence = f"The body reaches the image's {' and '.join(edges)}: what lies outside is not counted."
         flags.append(Flag("limb_out_of_field", sentence))
     return flags + _thick(raw, body, correction)
+
+
+def limb_flags(totals: Mapping[str, float]) -> list[Flag]:
+    """Arms or legs of which one holds much less than the other.
+
+    Args:
+        totals: ``{side}_{limb}_mass_g``; without them there is nothing to judge.
+    """
+    flags = []
+    for limb, least in LEAST_OF_OTHER_LIMB.items():
+        sides = {side: totals.get(f"{side}_{limb}_mass_g", 0.0) for side in ("left", "right")}
+        smaller, larger = sorted(sides, key=lambda side: sides[side])
+        if sides[larger] > 0 and sides[smaller] < least * sides[larger]:
+            sentence = (
+                f"The {smaller} {limb} holds {100 * sides[smaller] / sides[larger]:.0f} % of the mass of the {larger} "
+                "one: a part is missing, lies under or over something else, or was cut in the wrong place."
+            )
+            flags.append(Flag("limbs_differ", sentence))
+    return flags
 
 
 def _thick(raw: torch.Tensor, body: BoolArray, correction: ScanCorrection) -> list[Flag]:

@@ -50,7 +50,15 @@ SCANNER_FLAGS: frozenset[FlagName] = frozenset(
 STANDING_FLAGS: frozenset[FlagName] = frozenset({"no_phantom"})
 """Of these, the ones that every scan has whatever its scanner does: a warning, but none of an effect."""
 BODY_FLAGS: frozenset[FlagName] = frozenset(
-    {"empty_scan", "not_a_whole_body", "little_open_air", "limb_out_of_field", "metal", "landmarks_guessed"}
+    {
+        "empty_scan",
+        "not_a_whole_body",
+        "little_open_air",
+        "limb_out_of_field",
+        "metal",
+        "landmarks_guessed",
+        "limbs_differ",
+    }
 )
 """Flags that speak of who lies there: as the only ones they would send a user to look for the wrong thing."""
 _STATISTICS = {"r2": "r2", "bias": "bias_g", "bias_percent": "bias_percent", "rmse": "rmse_g"}

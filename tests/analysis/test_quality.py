@@ -10,7 +10,14 @@ import torch
 from dxa_monai.analysis.bone import decompose, find_bone
 from dxa_monai.analysis.flags import Flag, FlagName
 from dxa_monai.analysis.landmark_finder import FLAGS as LANDMARK_FLAGS
-from dxa_monai.analysis.quality import MISFIT_NEPERS, channel_misfit_nepers, field_flags, landmark_flags, tissue_flags
+from dxa_monai.analysis.quality import (
+    MISFIT_NEPERS,
+    channel_misfit_nepers,
+    field_flags,
+    landmark_flags,
+    limb_flags,
+    tissue_flags,
+)
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.physics.correction import find_correction
 from dxa_monai.physics.phantom_calibration import calibrate_with_phantom
@@ -150,3 +157,25 @@ def test_landmark_flags_are_told_in_words_and_missing_landmarks_are_fatal() -> N
     (missing,) = landmark_flags(("no_head",), found=False)
     assert (missing.name, missing.fatal) == ("not_a_whole_body", True)
     assert {guessed.name, missing.name} <= set(get_args(FlagName))
+
+
+@pytest.mark.parametrize(
+    ("limb", "left_g", "right_g", "told"),
+    [
+        ("leg", 9000.0, 8500.0, ()),
+        ("leg", 7500.0, 1e4, ("The left leg holds 75 % of the mass of the right one",)),
+        ("leg", 0.0, 1e4, ("The left leg holds 0 % of the mass of the right one",)),
+        ("arm", 3000.0, 1200.0, ("The right arm holds 40 % of the mass of the left one",)),
+        ("arm", 2500.0, 3000.0, ()),
+    ],
+)
+def test_a_limb_that_holds_much_less_than_the_other_is_told(
+    limb: str, left_g: float, right_g: float, told: tuple[str, ...]
+) -> None:
+    flags = limb_flags({f"left_{limb}_mass_g": left_g, f"right_{limb}_mass_g": right_g})
+    assert all(flag.name == "limbs_differ" and not flag.fatal for flag in flags)
+    assert tuple(flag.sentence.split(":")[0] for flag in flags) == told
+
+
+def test_without_totals_no_limb_is_judged() -> None:
+    assert limb_flags({}) == []
