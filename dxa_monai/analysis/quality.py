@@ -45,8 +45,8 @@ MISFIT_NEPERS = 3e-4
 """Most of :func:`channel_misfit_nepers`. Calibrated models leave up to 0.16e-3; the nominal model of a scanner some kV
 and some of its filter away leaves 0.3e-3 to 4.6e-3, with errors of kilograms (6 virtual people, 5 scanners)."""
 LEAST_OF_OTHER_LIMB = {"arm": 0.8, "leg": 0.88}
-"""Mass over that of the other side. Of 211 scans of virtual people, whose sides differ, no leg holds less than 0.90; 6 %
-have a hand under a thigh."""
+"""Mass over that of the other side. Of 211 scans of virtual people, whose sides differ, no leg holds less than 0.90;
+6 % have a hand under a thigh."""
 _MISFIT_PIXELS = 3000
 _FEWEST_SOFT_PIXELS = 100
 _OUT_OF_FIELD = ("head_out_of_field", "feet_out_of_field", "left_arm_out_of_field", "right_arm_out_of_field")
