@@ -71,7 +71,7 @@ class BoneSettings:
     mean_mineral_g_cm2: float = 0.45
     prior_log_odds: float = 0.0
     coupling: float = 1.1
-    coarse_rounds: int = 4
+    coarse_rounds: int = 3
     fine_rounds: int = 1
     envelope_quantile: float = 0.75
     marrow_fat_per_mineral: float = 0.8
