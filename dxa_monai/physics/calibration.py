@@ -145,7 +145,8 @@ def air_level(raw: torch.Tensor, full_scale_nepers: float = FULL_SCALE_NEPERS) -
         air = ((mean - level).abs() <= window).to(mean)
         pixels = air.sum(dim=1, keepdim=True).clamp_min(1.0)
         level = (mean * air).sum(dim=1, keepdim=True) / pixels
-    return (torch.bmm(channels, air[:, :, None])[..., 0] / pixels)[:, :, None, None]
+    # Not as a matrix product, which on some processors adds up 10,000 pixels one after the other: a count is lost.
+    return ((channels * air[:, None]).sum(dim=2) / pixels)[:, :, None, None]
 
 
 def above_air(raw: torch.Tensor, level: torch.Tensor | None = None) -> torch.Tensor:
