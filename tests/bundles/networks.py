@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from dxa_monai.networks.generator_weights import initialise_generator
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.regressor import AnthropometryRegressor
 from dxa_monai.networks.vae import DXAVAE
+from dxa_monai.scan.measures import PAPER_MEASURES
 
 TRUNK: dict[str, Any] = {"block_config": [1, 1, 1, 1], "growth_rate": 2, "init_features": 4}
 
@@ -48,11 +50,11 @@ def tiny_pseudo_dxa(seed: int = 0) -> PseudoDXA:
     return network.eval()
 
 
-def tiny_regressor(seed: int = 0) -> AnthropometryRegressor:
+def tiny_regressor(seed: int = 0, measures: Sequence[str] = PAPER_MEASURES) -> AnthropometryRegressor:
     """In evaluation mode; its measures depend on the scan."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = AnthropometryRegressor(pooled_shape=[5, 4], **TRUNK)
+        network = AnthropometryRegressor(measures, pooled_shape=[5, 4], **TRUNK)
         torch.nn.init.normal_(network.head.weight)
         # batch normalisation by statistics of smooth images, as scans are, so that the ReLUs let something pass
         for _ in range(20):

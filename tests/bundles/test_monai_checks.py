@@ -92,7 +92,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("checkpoints")
-    networks = {"dxa_vae": tiny_vae(), "dxa_anthropometry": tiny_regressor(), "pseudo_dxa": tiny_pseudo_dxa()}
+    measures = _metadata("dxa_anthropometry")["network_data_format"]["outputs"]["pred"]["channel_def"].values()
+    regressor = tiny_regressor(measures=tuple(measures))
+    networks = {"dxa_vae": tiny_vae(), "dxa_anthropometry": regressor, "pseudo_dxa": tiny_pseudo_dxa()}
     # As in training: a mean image, without which a scan's background alone drives every unit of these tiny networks.
     scans = torch.from_numpy(np.stack([raw_scan(index) for index in range(3)]))
     networks["dxa_anthropometry"].set_normalisation(scans.mean(dim=0), float(scans.std(dim=0).mean()))
