@@ -80,7 +80,7 @@ class GenerationTask(Task):
     def __init__(
         self,
         clouds_dir: str | Path,
-        points: int = 2048,
+        points: int = CLOUD_POINTS,
         mesh: Mapping[str, Any] | None = None,
         scanner_model: str | Path | None = None,
         composition: bool = True,

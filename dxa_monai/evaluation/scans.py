@@ -25,7 +25,7 @@ from dxa_monai.evaluation.predictors import (
 )
 from dxa_monai.evaluation.ridge import ComponentRidge
 from dxa_monai.evaluation.truth_agreement import MEASURES_13
-from dxa_monai.metrics.rigid_alignment import align_rigidly
+from dxa_monai.metrics.rigid_alignment import Alignment, align_rigidly
 from dxa_monai.metrics.scan_metric import FUNCTIONS as METRICS
 from dxa_monai.physics.correction import find_correction
 from dxa_monai.physics.scanner_model import ScannerModel
@@ -58,8 +58,9 @@ def evaluate_scans(
     """Image quality and body composition of every arm's prediction of every scan.
 
     Body composition is that of the analysis in the regions found in the true scan, as a reader copies his regions of
-    interest from one image to the other; bone is found in each image itself. The mean image of many people is nobody's
-    and is not analysed.
+    interest from one image to the other; bone is found in each image itself. With ``aligned`` that is the image moved
+    as a whole to where it fits best: where somebody lay is no part of what is to be measured. The mean image of many
+    people is nobody's and is not analysed.
 
     Args:
         rows: manifest rows of the people held out, with what the predictors need.
@@ -82,7 +83,10 @@ def evaluate_scans(
             batch = Batch(part, source.images(part))
             images = {key: predictor.predict(batch) for key, predictor in predictors.items()}
             for key, prediction in images.items():
-                quality += _quality(part, key, prediction, batch.scans, aligned)
+                moved = align_rigidly(prediction, batch.scans) if aligned else None
+                quality += _quality(part, key, prediction, batch.scans, moved)
+                if moved is not None:
+                    images[key] = moved.images
             for index, row in enumerate(part):
                 if scanner is not None:
                     of_row = {key: each[index : index + 1] for key, each in images.items() if key[0] != MEAN_ARM}
@@ -111,7 +115,8 @@ def quality_of_another_visit(rows: Rows, source: ScanSource) -> pd.DataFrame:
     for scans in scans_of.values():
         for row, other in zip(scans, [*scans[1:], scans[0]], strict=True):
             if other is not row:
-                found += _quality([row], (ANOTHER_VISIT, 0), source.images([other]), source.images([row]), True)
+                prediction, target = source.images([other]), source.images([row])
+                found += _quality([row], (ANOTHER_VISIT, 0), prediction, target, align_rigidly(prediction, target))
     return pd.DataFrame(found)
 
 
@@ -204,13 +209,12 @@ def _quality(
     key: tuple[str, int],
     prediction: torch.Tensor,
     target: torch.Tensor,
-    aligned: bool,
+    moved: Alignment | None,
 ) -> list[dict[str, Any]]:
     columns = {name: metric(prediction, target).tolist() for name, metric in METRICS.items()}
-    if aligned:
-        moved, shifts = align_rigidly(prediction, target)
-        columns |= {f"{ALIGNED}{name}": metric(moved, target).tolist() for name, metric in METRICS.items()}
-        columns |= dict(zip(SHIFTS, shifts.T.tolist(), strict=True))
+    if moved is not None:
+        columns |= {f"{ALIGNED}{name}": metric(moved.images, target).tolist() for name, metric in METRICS.items()}
+        columns |= dict(zip(SHIFTS, moved.moved.T.tolist(), strict=True))
     return [
         {"scan_id": row["scan_id"], "subject_id": row["subject_id"], "arm": key[0], "seed": key[1]}
         | {name: values[index] for name, values in columns.items()}

@@ -10,10 +10,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,14 +29,17 @@ from dxa_monai.inference.report import check_scan_ids
 from dxa_monai.inference.run_scanner import SCANNER_MODEL_NAME
 from dxa_monai.mesh.checks import checked
 from dxa_monai.mesh.io import MESH_ENDINGS, BodyMesh, load_mesh
-from dxa_monai.mesh.points import centred, sample_points
+from dxa_monai.mesh.points import centred, point_cloud
 from dxa_monai.networks.checkpoint import load_pseudo_dxa
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.scan.format import unit_to_counts
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.quarantine import BadScan, BadScanPolicy
-from dxa_monai.transforms.mesh_points import stable_seed
+from dxa_monai.transforms.point_clouds import CLOUD_POINTS
 
+Image = np.ndarray[Any, np.dtype[np.float32]]
+
+DRAWS = 4
 FORMATS = (".npy", ".nii.gz", ".npz", ".nrrd", ".mha")
 
 
@@ -70,7 +74,8 @@ def predict_meshes(
     rows: Sequence[Mapping[str, Any]],
     checkpoint: str | Path,
     output_dir: str | Path,
-    points: int = 2048,
+    points: int = CLOUD_POINTS,
+    draws: int = DRAWS,
     mesh: Mapping[str, Any] | None = None,
     formats: Sequence[str] = (".npy",),
     scanner_model: str | Path | None = None,
@@ -85,7 +90,8 @@ def predict_meshes(
         rows: of :func:`collect_meshes`.
         checkpoint: of a trained network.
         output_dir: gets the files.
-        points: of each body; equal files always give equal points.
+        points: of each body; equal bodies always give equal points.
+        draws: of points, whose scans are averaged.
         mesh: how meshes are read: ``unit, up_axis, facing, repair, accept, seed`` of
             :class:`dxa_monai.transforms.mesh_points.LoadMeshPointsd`.
         formats: endings out of ``FORMATS`` in which scans are written; the first is the one that is analysed.
@@ -118,7 +124,8 @@ def predict_meshes(
             failed.append(str(error))
             bad.append(BadScan(row, str(row["mesh"]), "inference", str(error)))
             continue
-        image = predict_body(network, body, points, stable_seed(row["mesh"], int((mesh or {}).get("seed", 0))), device)
+        predicted = predict_body(network, body, points, int((mesh or {}).get("seed", 0)), device, draws)
+        image = predicted.image
         counts = unit_to_counts(np.moveaxis(image, 0, -1))
         paths = [folder / "scans" / f"{row['scan_id']}{ending}" for ending in formats]
         for path in paths:
@@ -143,22 +150,41 @@ def predict_meshes(
     return table
 
 
+class PredictedBody(NamedTuple):
+    """What a network makes of a body.
+
+    Attributes:
+        image: the scan ``(6, H, W)`` in [0, 1], mean over the draws.
+        images: of each draw, ``(D, 6, H, W)``.
+        unlikeness: how unlike the training bodies it is, 1 for the farthest of them
+            (:meth:`dxa_monai.networks.shape_path.ShapePath.unlikeness`); NaN for a network without a shape path.
+    """
+
+    image: Image
+    images: Image
+    unlikeness: float
+
+
+@torch.no_grad()
 def predict_body(
-    network: PseudoDXA, body: BodyMesh, points: int, seed: int, device: str | torch.device = "cpu"
-) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The scan ``(6, H, W)`` in [0, 1] that a network in evaluation mode predicts for a body.
+    network: PseudoDXA, body: BodyMesh, points: int, seed: int = 0, device: str | torch.device = "cpu", draws: int = 1
+) -> PredictedBody:
+    """The scan that a network in evaluation mode predicts for a body.
 
     Args:
         network: on the device.
         body: standing where all bodies stand (:func:`dxa_monai.mesh.points.centred`).
         points: drawn from its surface.
-        seed: of the points.
+        seed: of the points of the first draw; the next ones follow.
         device: where to compute.
+        draws: of points, whose scans are averaged.
     """
-    cloud = torch.cat(sample_points(body, points, torch.Generator().manual_seed(seed)), dim=1).T
-    with torch.no_grad():
-        image: np.ndarray[Any, np.dtype[np.float32]] = network.predict(cloud[None].to(device))[0].cpu().numpy()
-    return image
+    images, unlike = [], []
+    for draw in range(draws):
+        cloud = point_cloud(body, points, torch.Generator().manual_seed(seed + draw))[None].to(device)
+        images.append(network.predict(cloud)[0].cpu().numpy())
+        unlike.append(math.nan if network.shape_path is None else float(network.shape_path.unlikeness(cloud)))
+    return PredictedBody(np.mean(images, axis=0), np.stack(images), float(np.mean(unlike)))
 
 
 def _read_body(

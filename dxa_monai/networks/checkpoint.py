@@ -22,6 +22,8 @@ CHECKPOINT_KEYS = {"architecture", "state", "extra"}
 _NAMED_TENSORS = 3
 _COMPONENTS, _SCALES, _FINE = (f"linear_path.component{kind}" for kind in ("s", "_scales", "_second_bytes"))
 """Components, as bytes in compact files; and what only those have."""
+_HALVED = ("readout.centres", "readout.dual", "readout.linear", "shape_path.components")
+"""Read-outs and components of shape, which are rounded as weights are."""
 _LARGEST_BYTE, _FINE_STEPS = 127, 254
 _FINE_COMPONENTS = 8
 """The first, which hold most of how scans differ, have two bytes."""
@@ -88,7 +90,7 @@ def compact_checkpoint(source: str | Path, path: str | Path) -> None:
     for name, tensor in list(content["state"].items()):
         if name == _COMPONENTS and tensor.numel() > 0:
             content["state"] |= _as_bytes(tensor)
-        elif name.endswith("weight") and tensor.ndim > 1 and tensor.dtype == torch.float32:
+        elif name.endswith(("weight", *_HALVED)) and tensor.ndim > 1 and tensor.dtype == torch.float32:
             content["state"][name] = tensor.half()
             if not bool(torch.isfinite(content["state"][name]).all()):
                 raise InputError(f"{source}: expected weights that half precision can hold, got others in {name}.")
