@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dxa_monai.bundling.known_ids import refuse_unknown_ids
 from dxa_monai.errors import InputError, find_user_error
 from dxa_monai.evaluation.arms import ArmEvaluation
 from dxa_monai.evaluation.held_out import TrainedArm
-from dxa_monai.experiments.trainings import Training, refuse_unknown_ids, run_trainings
+from dxa_monai.experiments.trainings import Training, run_trainings
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.scan.reader import RawDXAReader
 from dxa_monai.tracking.server import check_tracking_uri
