@@ -14,6 +14,7 @@ from dxa_monai.errors import InputError
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """What the system says of a full disk, a used-up quota, a file over the process's limit."""
+_STEM_CHARACTERS, _SUFFIX_CHARACTERS = 40, 20
 _PARTIAL = re.compile(r"\..+\.[a-z0-9_]{8}\.partial(\.\w+){0,2}")
 
 
@@ -59,8 +60,11 @@ def remove_partial(*folders: str | Path) -> None:
 
 
 def _temporary_beside(path: Path) -> Path:
+    # a name as long as a file system takes leaves no room for more
     suffix = "".join(path.suffixes[-2:])
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".partial{suffix}", dir=path.parent)
+    suffix = suffix if len(suffix) <= _SUFFIX_CHARACTERS else path.suffix
+    prefix = f".{path.stem[:_STEM_CHARACTERS]}."
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=f".partial{suffix}", dir=path.parent)
     os.close(handle)
     return Path(name)
 

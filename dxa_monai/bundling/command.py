@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+from dxa_monai.bundling.callers import caller_of_type
+from dxa_monai.bundling.command_line import settle_options
+from dxa_monai.bundling.known_ids import refuse_renamed_ids
 from dxa_monai.bundling.versions import version_remark
 from dxa_monai.errors import InputError, describe_user_error
-
-_A_TERM = "the weight or the loss of a term (loss_def#terms#NAME#weight)"
-RENAMED_IDS = {
-    "perceptual_arm": "an overlay after train.json (configs/loss_dxa.json, configs/loss_dxa_masked.json)",
-    "perceptual_loss": "a term (loss_def#terms#raw_perceptual, loss_def#terms#calibrated_perceptual)",
-    "composition_loss": "a term (loss_def#terms#composition)",
-    "reconstruction_loss": "loss_def, and warm_up_epochs and ramp_epochs",
-    "latent_matching": "a term (loss_def#terms#latent)",
-    "loss_def#pixel_weight": _A_TERM,
-    "loss_def#perceptual_weight": _A_TERM,
-    "loss_def#composition_weight": _A_TERM,
-    "loss_def#kl_weight": _A_TERM,
-    "loss_def#latent_weight": _A_TERM,
-    "loss_def#orthogonality_weight": _A_TERM,
-    "loss_def#warm_up_epochs": "warm_up_epochs",
-    "loss_def#ramp_epochs": "ramp_epochs",
-    "loss_def#balance_gradients": "the terms' own setting (loss_def#terms#NAME#balanced)",
-}
-"""Ids of configs before 0.5.0, and what does it now."""
 
 
 def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
@@ -46,25 +29,21 @@ def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
             the bundle's is told on stderr, and the command goes on.
 
     Raises:
-        InputError: the config that calls this has an id of an earlier version, or an ``arm`` that an overlay beside the
-            config makes, ``arm_{name}.json``, and another ``overlay``.
+        InputError: the command was told what it does not know, or a value of another kind than the option's
+            (:func:`dxa_monai.bundling.command_line.settle_options`); the config that calls this has an id of an
+            earlier version, or an ``arm`` that an overlay beside the config makes, ``arm_{name}.json``, and another
+            ``overlay``.
     """
     sys.excepthook = _print_sentence_or_traceback
     remark = version_remark(metadata) if metadata else None
     if remark is not None:
         print(f"warning: {remark}", file=sys.stderr)
+    settle_options()
     config = running_config() or {}
     refuse_renamed_ids(config)
-    workflow = _among_callers(ConfigWorkflow)
+    workflow = caller_of_type(ConfigWorkflow)
     if workflow is not None and "overlay" in config:
         refuse_label_of_another_arm(config["arm"], config["overlay"], Path(workflow.config_root_path))
-
-
-def refuse_renamed_ids(config: Mapping[str, Any]) -> None:
-    """Raise InputError if a config has one of ``RENAMED_IDS``, which nothing would read."""
-    for name, instead in RENAMED_IDS.items():
-        if _has(config, name):
-            raise InputError(f"{name}: expected {instead} in its place since 0.5.0, got the earlier id.")
 
 
 def refuse_label_of_another_arm(arm: str, overlay: str, folder: Path) -> None:
@@ -79,33 +58,8 @@ def refuse_label_of_another_arm(arm: str, overlay: str, folder: Path) -> None:
 
 def running_config() -> dict[str, Any] | None:
     """The config one of whose expressions calls this, directly or not; None if none does."""
-    parser = _among_callers(ConfigParser)
+    parser = caller_of_type(ConfigParser)
     return dict(parser.config) if parser is not None and isinstance(parser.config, dict) else None
-
-
-_Caller = TypeVar("_Caller")
-
-
-def _among_callers(kind: type[_Caller]) -> _Caller | None:
-    """The nearest object of a type one of whose methods is running.
-
-    MONAI lets an expression name the entries of its config, neither the config itself nor where it was read.
-    """
-    frame = inspect.currentframe()
-    while frame is not None:
-        caller = frame.f_locals.get("self")
-        if isinstance(caller, kind):
-            return caller
-        frame = frame.f_back
-    return None
-
-
-def _has(config: Any, name: str) -> bool:
-    for part in name.split("#"):
-        if not isinstance(config, Mapping) or part not in config:
-            return False
-        config = config[part]
-    return True
 
 
 def _print_sentence_or_traceback(

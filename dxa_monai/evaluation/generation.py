@@ -75,6 +75,7 @@ class GenerationTask(Task):
     """
 
     name = "generation"
+    figures = ("figure_3.png", "people.png")
     reserved = (*_BASELINES, ORIGINAL, ANOTHER_VISIT)
 
     def __init__(

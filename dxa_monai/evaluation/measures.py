@@ -49,6 +49,7 @@ class MeasuresTask(Task):
     """
 
     name = "measures"
+    figures = ("scatter.png", "bland_altman.png", "learning_curve.png")
     reserved = BASELINES
 
     def __init__(self, batch_size: int = 8, device: str | torch.device = "cpu") -> None:

@@ -15,7 +15,8 @@ from dxa_monai.evaluation.agreement import agreement
 from dxa_monai.evaluation.scanner_effects import EFFECTS, cells_of
 from dxa_monai.evaluation.scanner_effects_measured import CALIBRATIONS, MEASURES, measure_effects
 from dxa_monai.figures.effect_map import effect_map_figure
-from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.files import atomic_path
+from dxa_monai.runs.outputs import claim_outputs
 from dxa_monai.tracking.server import check_tracking_uri
 from dxa_monai.tracking.tracked_run import mlflow_run
 
@@ -185,7 +186,9 @@ def evaluate_scanner_effects(
     cells = cells_of(effects)
     check_tracking_uri(tracking_uri)
     chosen = _first_scans(rows, people)
-    folder = output_folder(output_dir)
+    names = {"scanner_effects": "scanner_effects.csv", "figure": "scanner_effects.png"}
+    folder = claim_outputs(output_dir, names.values())
+    files = {which: folder / name for which, name in names.items()}
     about = dict(params or {}) | {
         "people": len(chosen),
         "scanners": scanners,
@@ -197,7 +200,6 @@ def evaluate_scanner_effects(
         table = effects_table(
             measure_effects(chosen, folder / "measured", cells, scanners, calibrations, seed, workers)
         )
-        files = {"scanner_effects": folder / "scanner_effects.csv", "figure": folder / "scanner_effects.png"}
         with atomic_path(files["scanner_effects"]) as temporary:
             table.to_csv(temporary, index=False, float_format="%.6g")
         effect_map_figure(

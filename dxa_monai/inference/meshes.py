@@ -24,14 +24,14 @@ from dxa_monai.errors import InputError
 from dxa_monai.figures.predicted_scans import Prediction, prediction_figure
 from dxa_monai.figures.scan_report import composition_figure
 from dxa_monai.files import output_folder
-from dxa_monai.inference.body_composition import analyse_scans
-from dxa_monai.inference.report import check_scan_ids
+from dxa_monai.inference.body_composition import analyse_scans, claim_analysis
 from dxa_monai.inference.run_scanner import SCANNER_MODEL_NAME
 from dxa_monai.mesh.checks import checked
 from dxa_monai.mesh.io import MESH_ENDINGS, BodyMesh, load_mesh
 from dxa_monai.mesh.points import centred, point_cloud
 from dxa_monai.networks.checkpoint import load_pseudo_dxa
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
+from dxa_monai.scan.collect import check_scan_ids
 from dxa_monai.scan.format import unit_to_counts
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.quarantine import BadScan, BadScanPolicy
@@ -105,14 +105,18 @@ def predict_meshes(
         Path of the table.
 
     Raises:
-        InputError: an argument cannot be used; or, after everything else was written, meshes that could not be used
+        InputError: an argument cannot be used, or a file is there that no prediction made, such as a measured scan
+            (nothing is written then); or, after everything else was written, meshes that could not be used
             (each is told in a sentence on stderr) or scans without numbers.
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise InputError(f"formats: expected some of {', '.join(FORMATS)}, got {', '.join(unknown) or 'none'}.")
     network = load_pseudo_dxa(checkpoint).to(device)
-    folder = output_folder(output_dir)
+    predicted = [f"scans/{row['scan_id']}{ending}" for row in rows for ending in formats]
+    drawn = [f"pictures/{row['scan_id']}.png" for row in rows] if pictures else []
+    calibrates, quarantines = calibration == "run" and scanner_model is None, policy is not None and policy.quarantines
+    folder = claim_analysis(output_dir, rows, pictures, calibrates, quarantines, also=[*predicted, *drawn])
     output_folder(folder / "scans")
     if pictures:
         output_folder(folder / "pictures")

@@ -27,7 +27,7 @@ MAX_EXTENT_M = 100.0
 MIN_AREA_M2 = 1e-6
 """Limits of what can be computed with: beyond them are damaged coordinates and faces that are mere lines."""
 
-_AXES = ("x", "y", "z", "-x", "-y", "-z")
+AXES = ("x", "y", "z", "-x", "-y", "-z")
 _FACING_OF_UP = {"z": "-y", "y": "z", "-y": "-z", "-z": "y"}
 """Where a person is taken to face: x stays left to right, and with y up it is glTF's convention."""
 
@@ -158,10 +158,10 @@ def _height_sentence(source: str, unit: str | None, fitting: list[str], extents:
 
 def _rotation(up_axis: str, facing: str | None) -> FloatArray:
     """``(3, 3)`` matrix whose rows are this project's x, y, z in the file's axes."""
-    if up_axis not in _AXES:
-        raise InputError(f"up_axis: expected one of {', '.join(_AXES)}, got {up_axis!r}.")
+    if up_axis not in AXES:
+        raise InputError(f"up_axis: expected one of {', '.join(AXES)}, got {up_axis!r}.")
     facing = facing if facing is not None else _FACING_OF_UP.get(up_axis)
-    others = [axis for axis in _AXES if axis[-1] != up_axis[-1]]
+    others = [axis for axis in AXES if axis[-1] != up_axis[-1]]
     if facing not in others:
         raise InputError(f"facing: expected one of {', '.join(others)} with up_axis {up_axis!r}, got {facing!r}.")
     up, back = _unit_vector(up_axis), -_unit_vector(facing)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dxa_monai.errors import InputError
 from dxa_monai.scan.io import FILE_ENDINGS, file_stem
@@ -40,6 +42,22 @@ def collect_scans(source: str | os.PathLike[str]) -> list[dict[str, str]]:
     if not path.is_file():
         raise InputError(f"{source}: expected a scan, a folder of scans or a manifest, got no such path.")
     return [_entry(path, file_stem(path), path.parent)]
+
+
+def check_scan_ids(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse scans of the same name, since outputs are named after it.
+
+    Raises:
+        InputError: it names the first two.
+    """
+    first: dict[str, str] = {}
+    for row in rows:
+        earlier = first.setdefault(row["scan_id"], row["scan"])
+        if earlier != row["scan"]:
+            raise InputError(
+                f"{row['scan']}: expected a file name of its own for every scan, got that of {earlier}; "
+                "list the scans in a manifest with a scan_id each."
+            )
 
 
 def _entry(file: Path, scan_id: str, root: Path) -> dict[str, str]:

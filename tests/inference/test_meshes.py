@@ -47,3 +47,16 @@ def test_faulty_arguments_of_inference_are_told(checkpoint: Path, tmp_path: Path
         collect_meshes(checkpoint.parent)
     with pytest.raises(InputError, match="formats: expected some of"):
         predict_meshes([], checkpoint, tmp_path / "out", formats=[".png"])
+
+
+def test_a_measured_scan_is_not_replaced_by_a_predicted_one(
+    people: list[dict[str, Any]], checkpoint: Path, tmp_path: Path
+) -> None:
+    rows = collect_meshes(Path(people[0]["mesh"]).parent)[:2]
+    measured = tmp_path / "pairs" / "scans" / f"{rows[1]['scan_id']}.npy"
+    measured.parent.mkdir(parents=True)
+    measured.write_bytes(b"measured")
+    with pytest.raises(InputError, match=r"scans/1\.npy: expected no such file, or one that this command made"):
+        predict_meshes(rows, checkpoint, tmp_path / "pairs", points=64, pictures=False)
+    assert [path.name for path in (tmp_path / "pairs").rglob("*") if path.is_file()] == ["1.npy"]
+    assert measured.read_bytes() == b"measured"
