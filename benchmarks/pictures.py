@@ -1,6 +1,8 @@
 """Time and memory of the pictures of reports: does drawing scan after scan take more and more memory?
 
     python -m benchmarks.pictures --manifest data/cohort/manifest.csv --scans 50
+
+Processor time, on one thread.
 """
 
 from __future__ import annotations

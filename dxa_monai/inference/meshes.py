@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from dxa_monai.files import output_folder
 from dxa_monai.inference.body_composition import analyse_scans
 from dxa_monai.inference.report import check_scan_ids
 from dxa_monai.inference.run_scanner import SCANNER_MODEL_NAME
+from dxa_monai.input_files import files_below
 from dxa_monai.mesh.checks import checked
 from dxa_monai.mesh.io import MESH_ENDINGS, BodyMesh, load_mesh
 from dxa_monai.mesh.points import centred, sample_points
@@ -34,7 +36,6 @@ from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.scan.format import unit_to_counts
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.quarantine import BadScan, BadScanPolicy
-from dxa_monai.transforms.mesh_points import stable_seed
 
 FORMATS = (".npy", ".nii.gz", ".npz", ".nrrd", ".mha")
 
@@ -43,16 +44,15 @@ def collect_meshes(source: str | Path) -> list[dict[str, str]]:
     """The meshes of a file, or of a folder with its subfolders, as rows with ``mesh`` and ``scan_id`` (its name).
 
     Raises:
-        InputError: there is no such path, it holds no mesh, or two meshes have one name.
+        InputError: there is no such path, it holds no mesh or a link to a folder, or two meshes have one name.
     """
     path = Path(source).resolve()
     files = [path] if path.is_file() else []
     if path.is_dir():
-        files = sorted(
-            file
-            for file in path.rglob("*")
-            if file.is_file() and file.suffix.lower() in MESH_ENDINGS and not file.name.startswith(".")
-        )
+        files, others = files_below(path, MESH_ENDINGS)
+        if files and others:
+            named = ", ".join(f"{count} {ending}" for ending, count in others.items())
+            print(f"{source}: {len(files)} meshes; other files are left out: {named}")
     if not files:
         raise InputError(f"{source}: expected a mesh or a folder with meshes ({', '.join(MESH_ENDINGS)}), got none.")
     rows = [{"mesh": str(file), "scan": str(file), "scan_id": file.stem} for file in files]
@@ -85,7 +85,7 @@ def predict_meshes(
         rows: of :func:`collect_meshes`.
         checkpoint: of a trained network.
         output_dir: gets the files.
-        points: of each body; equal files always give equal points.
+        points: of each body; equal surfaces give equal points, whatever their files are called.
         mesh: how meshes are read: ``unit, up_axis, facing, repair, accept, seed`` of
             :class:`dxa_monai.transforms.mesh_points.LoadMeshPointsd`.
         formats: endings out of ``FORMATS`` in which scans are written; the first is the one that is analysed.
@@ -118,7 +118,7 @@ def predict_meshes(
             failed.append(str(error))
             bad.append(BadScan(row, str(row["mesh"]), "inference", str(error)))
             continue
-        image = predict_body(network, body, points, stable_seed(row["mesh"], int((mesh or {}).get("seed", 0))), device)
+        image = predict_body(network, body, points, seed_of_body(body, int((mesh or {}).get("seed", 0))), device)
         counts = unit_to_counts(np.moveaxis(image, 0, -1))
         paths = [folder / "scans" / f"{row['scan_id']}{ending}" for ending in formats]
         for path in paths:
@@ -159,6 +159,13 @@ def predict_body(
     with torch.no_grad():
         image: np.ndarray[Any, np.dtype[np.float32]] = network.predict(cloud[None].to(device))[0].cpu().numpy()
     return image
+
+
+def seed_of_body(body: BodyMesh, seed: int) -> int:
+    """A seed below 2**62 from a number and a body's surface: what its file is called matters not."""
+    digest = hashlib.sha256(str(seed).encode())
+    digest.update(body.vertices_m.astype("<f4").tobytes() + body.faces.astype("<i8").tobytes())
+    return int.from_bytes(digest.digest()[:8], "big") >> 2
 
 
 def _read_body(

@@ -219,9 +219,21 @@ def _path_in_root(value: str, root: Path, column: str, manifest: Path, line: int
     try:
         return str(path_inside(root, value))
     except ValueError as error:  # InputError, or a null byte in the path
+        link = _link_out_of(root, value)
+        got = f"'{value}'" if link is None else f"'{value}', which leaves it through the link {link}"
         raise InputError(
-            f"{manifest}, line {line}: expected a {column} inside the data folder {root}, got '{value}'."
+            f"{manifest}, line {line}: expected a {column} inside the data folder {root}, got {got}."
         ) from error
+
+
+def _link_out_of(root: Path, value: str) -> Path | None:
+    """The first link on the way to a file below the data folder that leads out of it; None if there is none."""
+    place = root.resolve()
+    for part in () if "\0" in value or Path(value).is_absolute() else Path(value).parts:
+        place = place / part
+        if part != ".." and place.is_symlink() and not place.resolve().is_relative_to(root.resolve()):
+            return place
+    return None
 
 
 def _checked(located: list[tuple[int, Row]], path: Path) -> list[Row]:
@@ -231,9 +243,10 @@ def _checked(located: list[tuple[int, Row]], path: Path) -> list[Row]:
         missing = [(line, row[name]) for line, row in located if name in row and not os.path.isfile(row[name])]
         if missing:
             line, first = missing[0]
+            here = f"; paths are taken from {path.parent}, where {path.name} is a link" if path.is_symlink() else ""
             raise InputError(
                 f"{path}, line {line}: expected the {name} file {first}, "
-                f"got no such file ({len(missing)} missing in all)."
+                f"got no such file ({len(missing)} missing in all){here}."
             )
     return [row for _, row in located]
 

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from dxa_monai.errors import InputError
-from dxa_monai.inference.meshes import collect_meshes, predict_meshes, scanner_beside
+from dxa_monai.inference.meshes import collect_meshes, predict_meshes, scanner_beside, seed_of_body
 from dxa_monai.inference.run_scanner import SCANNER_MODEL_NAME, scanner_of_rows
+from dxa_monai.mesh.io import load_mesh
 from dxa_monai.networks.checkpoint import save_network
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.physics.scanner_model import write_scanner_model
@@ -40,6 +41,17 @@ def test_inference_measures_composition_with_the_training_scanner(
     # the network makes the first person's scan of everybody
     assert measured["total_fat_g"].to_numpy() == pytest.approx(people[0]["total_fat_g"], rel=0.1)
     assert capsys.readouterr().out.count("unit m taken from the height") == 2
+
+
+def test_the_points_of_a_body_do_not_depend_on_the_name_of_its_file(
+    people: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    first, copy = Path(people[0]["mesh"]), tmp_path / "another name.ply"
+    copy.write_bytes(first.read_bytes())
+    seeds = [seed_of_body(load_mesh(path, "m"), 0) for path in (first, copy)]
+    assert seeds[0] == seeds[1] < 2**62
+    assert seed_of_body(load_mesh(first, "m"), 1) != seeds[0]
+    assert seed_of_body(load_mesh(people[1]["mesh"], "m"), 0) != seeds[0]
 
 
 def test_faulty_arguments_of_inference_are_told(checkpoint: Path, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dxa_monai.errors import InputError
+from dxa_monai.scan.collect import collect_scans
 from dxa_monai.scan.manifest import as_datalist, read_manifest, read_path_list, write_manifest
 
 
@@ -197,3 +199,29 @@ def test_datalist_has_the_same_keys_for_every_row():
         {"image": "/a.npy", "scan_id": "a", "subject_id": "1"},
         {"image": "/b.npy", "scan_id": "b", "subject_id": "2"},
     ]
+
+
+def test_a_link_out_of_the_data_folder_is_named(tmp_path: Path) -> None:
+    """As DataLad and git-annex keep files."""
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "a.npy").touch()
+    (tmp_path / "data" / "scans").mkdir(parents=True)
+    link = tmp_path / "data" / "scans" / "a.npy"
+    link.symlink_to(tmp_path / "store" / "a.npy")
+    (tmp_path / "data" / "m.csv").write_text("subject_id,scan\nP1,scans/a.npy\n")
+    with pytest.raises(InputError, match=f"line 2: expected a scan inside .* which leaves it through the link {link}"):
+        read_manifest(tmp_path / "data" / "m.csv")
+
+
+def test_paths_are_taken_from_where_the_manifest_was_named(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "work").mkdir()
+    (tmp_path / "study" / "a.npy").touch()
+    (tmp_path / "study" / "m.csv").write_text("subject_id,scan\nP1,a.npy\n")
+    (tmp_path / "work" / "m.csv").symlink_to(tmp_path / "study" / "m.csv")
+    with pytest.raises(InputError, match=f"paths are taken from {tmp_path / 'work'}, where m.csv is a link"):
+        read_manifest(tmp_path / "work" / "m.csv")
+    with pytest.raises(InputError, match=r"where m.csv is a link"):
+        collect_scans(tmp_path / "work" / "m.csv")
+    (tmp_path / "work" / "a.npy").touch()
+    assert collect_scans(tmp_path / "work" / "m.csv")[0]["image"] == str(tmp_path / "work" / "a.npy")
