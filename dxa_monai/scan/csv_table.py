@@ -33,6 +33,8 @@ def read_lines(path: Path) -> list[tuple[int, Cells]]:
     try:
         reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
         lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+        if any("\0" in cell for _, cells in lines for cell in cells):
+            raise csv.Error("a null character")
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: expected a CSV file in UTF-8, got '{error}'.") from error
     lines = [(line, cells) for line, cells in lines if any(cells)]
