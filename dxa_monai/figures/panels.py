@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -32,13 +33,21 @@ def new_figure(width: float, height: float, **options: Any) -> Figure:
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: int) -> Path:
-    """Write a figure whole or not at all; a PNG, or what the ending says. PNGs have the same bytes again."""
+    """Write a figure whole or not at all; a PNG, or what the ending says. PNGs have the same bytes again.
+
+    The figure is cleared afterwards: its parts refer to each other, so that Python would keep hundreds of megabytes of
+    outlines and pixels until it happens to look for such circles.
+    """
     path = Path(path)
     form = path.suffix.removeprefix(".") or "png"
     _take_texts_as_they_are(figure)
     metadata = {"Software": None} if form == "png" else None  # it would name the version of matplotlib
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, format=form, metadata=metadata)
+    try:
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=dpi, format=form, metadata=metadata)
+    finally:
+        figure.clear()
+        figure.set_canvas(FigureCanvasBase(figure))  # the other one holds the drawn pixels
     return path
 
 

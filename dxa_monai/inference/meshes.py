@@ -26,6 +26,7 @@ from dxa_monai.figures.scan_report import composition_figure
 from dxa_monai.files import output_folder
 from dxa_monai.inference.body_composition import analyse_scans, claim_analysis
 from dxa_monai.inference.run_scanner import SCANNER_MODEL_NAME
+from dxa_monai.input_files import files_below
 from dxa_monai.mesh.checks import checked
 from dxa_monai.mesh.io import MESH_ENDINGS, BodyMesh, load_mesh
 from dxa_monai.mesh.points import centred, point_cloud
@@ -47,16 +48,15 @@ def collect_meshes(source: str | Path) -> list[dict[str, str]]:
     """The meshes of a file, or of a folder with its subfolders, as rows with ``mesh`` and ``scan_id`` (its name).
 
     Raises:
-        InputError: there is no such path, it holds no mesh, or two meshes have one name.
+        InputError: there is no such path, it holds no mesh or a link to a folder, or two meshes have one name.
     """
     path = Path(source).resolve()
     files = [path] if path.is_file() else []
     if path.is_dir():
-        files = sorted(
-            file
-            for file in path.rglob("*")
-            if file.is_file() and file.suffix.lower() in MESH_ENDINGS and not file.name.startswith(".")
-        )
+        files, others = files_below(path, MESH_ENDINGS)
+        if files and others:
+            named = ", ".join(f"{count} {ending}" for ending, count in others.items())
+            print(f"{source}: {len(files)} meshes; other files are left out: {named}")
     if not files:
         raise InputError(f"{source}: expected a mesh or a folder with meshes ({', '.join(MESH_ENDINGS)}), got none.")
     rows = [{"mesh": str(file), "scan": str(file), "scan_id": file.stem} for file in files]

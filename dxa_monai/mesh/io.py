@@ -28,6 +28,9 @@ MIN_AREA_M2 = 1e-6
 """Limits of what can be computed with: beyond them are damaged coordinates and faces that are mere lines."""
 
 AXES = ("x", "y", "z", "-x", "-y", "-z")
+MAX_STEP_M = 1e-3
+"""Between neighbouring numbers of single precision at a body's place; beyond, its skin becomes a staircase."""
+
 _FACING_OF_UP = {"z": "-y", "y": "z", "-y": "-z", "-z": "y"}
 """Where a person is taken to face: x stays left to right, and with y up it is glTF's convention."""
 
@@ -99,7 +102,8 @@ def load_mesh(
 
     Raises:
         InputError: unknown unit, axes that do not fit each other, a file that :func:`read_triangles` refuses, a height
-            outside ``STATURE_M`` or one that fits two units, a width over ``MAX_EXTENT_M``, or faces without area.
+            outside ``STATURE_M`` or one that fits two units, a width over ``MAX_EXTENT_M``, faces without area, or a
+            body so far from the origin that single precision has rounded it by more than ``MAX_STEP_M``.
     """
     turn = _rotation(up_axis, facing)
     if unit is not None and unit not in METRES_PER_UNIT:
@@ -115,6 +119,13 @@ def load_mesh(
     if extents.max() * metres > MAX_EXTENT_M:
         raise InputError(
             f"{path}: expected a body of at most {MAX_EXTENT_M:g} m across, got {extents.max() * metres:.4g} m."
+        )
+    with np.errstate(over="ignore"):
+        step = float(np.spacing(np.float32(np.abs(raw).max()))) * metres
+    if step > MAX_STEP_M and np.array_equal(raw, raw.astype(np.float32)):  # not what was computed in double
+        raise InputError(
+            f"{path}: expected a body near the origin, got one {np.abs(raw).max() * metres / 1e3:.0f} km away, where "
+            f"coordinates in single precision lie {1e3 * step:.1f} mm apart: move it before it is saved."
         )
     if unit is None and announce:
         print(f"{path}: unit {fitting[0]} taken from the height of {extents[2]:.4g} ({extents[2] * metres:.3f} m).")

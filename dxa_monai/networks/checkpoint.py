@@ -13,6 +13,7 @@ from torch import nn
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
+from dxa_monai.input_files import open_input
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.regressor import AnthropometryRegressor
 from dxa_monai.networks.vae import DXAVAE
@@ -132,7 +133,10 @@ def load_tensors(path: str | Path, map_location: str | torch.device = "cpu") -> 
         InputError: no such file, a truncated one, or one that torch cannot read without running code in it.
     """
     try:
-        return torch.load(path, map_location=map_location, weights_only=True)
+        with open_input(path, None, "a file of network weights") as file:
+            return torch.load(file, map_location=map_location, weights_only=True)
+    except InputError:
+        raise
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise InputError(f"{path}: expected a file of network weights, got '{reason}'.") from error

@@ -39,7 +39,7 @@ DUPLICATES = ("warn", "error", "ignore")
 DUPLICATES_NAME = "duplicates.csv"
 DUPLICATES_COLUMNS = (
     *("subject_id_1", "scan_id_1", "part_1", "subject_id_2", "scan_id_2", "part_2"),
-    *("signature_distance", "residual"),
+    *("mirrored", "signature_distance", "residual"),
 )
 _SHOWN_PAIRS = 5
 _LOOKED_AT = 8
@@ -239,6 +239,7 @@ def duplicates_row(first: _Listed, second: _Listed, pair: DuplicatePair) -> dict
         names |= {f"subject_id_{number}": row["subject_id"], f"scan_id_{number}": row["scan_id"]}
         names[f"part_{number}"] = part
     return names | {
+        "mirrored": "yes" if pair.mirrored else "no",
         "signature_distance": f"{pair.signature_distance:.5f}",
         "residual": f"{pair.residual:.5f}",
     }

@@ -12,6 +12,7 @@ from zipfile import BadZipFile, ZipFile
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.input_files import open_input
 from dxa_monai.networks.checkpoint import load_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def remove_states(run_folder: str | Path) -> None:
 def _load_whole(path: Path) -> dict[str, Any]:
     """The content of a state file all of whose checksums are right; torch does not look at them."""
     try:
-        with ZipFile(path) as archive:
+        with open_input(path, None, "a state of a training") as file, ZipFile(file) as archive:
             damaged = archive.testzip()
     except (BadZipFile, OSError, EOFError) as error:
         raise InputError(f"{path}: expected a whole state of a training, got '{error}'.") from error

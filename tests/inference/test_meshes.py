@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from dxa_monai.errors import InputError
-from dxa_monai.inference.meshes import collect_meshes, predict_meshes, scanner_beside
+from dxa_monai.inference.meshes import collect_meshes, predict_body, predict_meshes, scanner_beside
 from dxa_monai.inference.run_scanner import SCANNER_MODEL_NAME, scanner_of_rows
-from dxa_monai.networks.checkpoint import save_network
+from dxa_monai.mesh.io import load_mesh
+from dxa_monai.mesh.points import centred
+from dxa_monai.networks.checkpoint import load_pseudo_dxa, save_network
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.physics.scanner_model import write_scanner_model
 from dxa_monai.scan.source import ScanSource
@@ -40,6 +44,27 @@ def test_inference_measures_composition_with_the_training_scanner(
     # the network makes the first person's scan of everybody
     assert measured["total_fat_g"].to_numpy() == pytest.approx(people[0]["total_fat_g"], rel=0.1)
     assert capsys.readouterr().out.count("unit m taken from the height") == 2
+
+
+def test_a_body_has_the_same_numbers_under_another_name(
+    people: list[dict[str, Any]], checkpoint: Path, tmp_path: Path
+) -> None:
+    first, copy = Path(people[0]["mesh"]), tmp_path / "meshes" / "another name.ply"
+    copy.parent.mkdir()
+    copy.write_bytes(first.read_bytes())
+    rows = [{"mesh": str(path), "scan": str(path), "scan_id": path.stem} for path in (first, copy)]
+    scanner = scanner_beside(checkpoint)
+    predict_meshes(rows, checkpoint, tmp_path / "out", points=64, scanner_model=scanner, pictures=False)
+    scans = [(tmp_path / "out" / "scans" / f"{row['scan_id']}.npy").read_bytes() for row in rows]
+    assert scans[0] == scans[1]
+
+
+def test_the_scan_is_the_mean_over_draws_of_points(checkpoint: Path, people: list[dict[str, Any]]) -> None:
+    network, body = load_pseudo_dxa(checkpoint), centred(load_mesh(people[0]["mesh"], "m"))
+    both = predict_body(network, body, 64, seed=3, draws=2)
+    alone = [predict_body(network, body, 64, seed=3 + draw).image for draw in range(2)]
+    np.testing.assert_allclose(both.image, (alone[0] + alone[1]) / 2.0, atol=1e-6)
+    assert math.isnan(both.unlikeness)  # a network without a shape path cannot tell
 
 
 def test_faulty_arguments_of_inference_are_told(checkpoint: Path, tmp_path: Path) -> None:
