@@ -42,7 +42,8 @@ class EnergyRatioLoss(nn.Module):
         scanner_model: whose window it is, a model or a file of one; None: the nominal scanner's.
 
     Raises:
-        InputError: a number that is not positive, or a scanner that does not tell fat from lean.
+        InputError: a number that is not positive, a scanner beside a window that is a number, or one that does not tell
+            fat from lean.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class EnergyRatioLoss(nn.Module):
                 raise InputError(f"{name}: expected a positive number, got {value}.")
         self.window = window
         self.mask_threshold_nepers = mask_threshold_nepers
-        self.soft_tissue = soft_tissue_window(scanner_model)
+        if window is not None and scanner_model is not None:
+            raise InputError(f"scanner_model: expected none beside a window that is a number, got window {window}.")
+        self.soft_tissue = soft_tissue_window(scanner_model) if window is None else None
 
     def forward(self, output: VAEOutput, target: torch.Tensor) -> torch.Tensor:
         """Scalar loss of the output's reconstruction against a target, both ``(B, 6, H, W)``."""
@@ -75,8 +78,8 @@ class EnergyRatioLoss(nn.Module):
 
     def _window_of(self, wanted: torch.Tensor) -> torch.Tensor | float:
         """The difference of R that counts as 1, a number or ``(B, 3, H, W)``."""
-        if self.window is not None:
-            return self.window
+        if self.soft_tissue is None:
+            return self.window or 1.0
         fat, lean = self.soft_tissue.of_channels(wanted[:, HIGH_CHANNELS[:1]] * FULL_SCALE_NEPERS)
         return lean - fat
 

@@ -180,8 +180,8 @@ class CalibratedPerceptualLoss(PerceptualDistance):
         scanner_model: whose window it is, a model or a file of one; None: the nominal scanner's.
 
     Raises:
-        InputError: an unknown form of R or kind of stack, a margin with which the window holds no soft tissue, or a
-            scanner that does not tell fat from lean.
+        InputError: an unknown form of R or kind of stack, a margin with which the window holds no soft tissue, a
+            scanner that does not tell fat from lean, or one that nothing would use.
     """
 
     views = STACKS
@@ -202,6 +202,8 @@ class CalibratedPerceptualLoss(PerceptualDistance):
     ) -> None:
         if r not in R_FORMS:
             raise InputError(f"r: expected one of {', '.join(R_FORMS)}, got '{r}'.")
+        if r != "window" and scanner_model is not None:
+            raise InputError(f"scanner_model: expected none but for r 'window', got it for '{r}'.")
         if not window_margin > -0.5:
             raise InputError(
                 f"window_margin: expected a number above -0.5, so that the window holds soft tissue, "
@@ -216,7 +218,7 @@ class CalibratedPerceptualLoss(PerceptualDistance):
         self.r = r
         self.mask_threshold_nepers = mask_threshold_nepers
         self.window_margin = window_margin
-        self.soft_tissue = soft_tissue_window(scanner_model)
+        self.soft_tissue = soft_tissue_window(scanner_model) if r == "window" else None
 
     def as_dict(self) -> dict[str, Any]:
         """What the record of a run should tell."""
@@ -229,7 +231,7 @@ class CalibratedPerceptualLoss(PerceptualDistance):
             mask = body_mask(target, self.mask_threshold_nepers, level=level)
             r_indices = torch.tensor(stack_indices("r"), device=scans.device)
             r = self._r(calibrated_stacks(above_air(scans, level)))
-            scaled = self._in_window(r, above_air(target, level)) if self.r == "window" else self._scaled(r)
+            scaled = self._scaled(r, above_air(target, level))
             # The same mask for prediction and target: the background is 0 in both and adds nothing.
             stacks = stacks.index_copy(1, r_indices, scaled * mask[:, None])
         return stacks[:, self._chosen]
@@ -241,13 +243,11 @@ class CalibratedPerceptualLoss(PerceptualDistance):
         smallest = 0.5 * self.mask_threshold_nepers / FULL_SCALE_NEPERS
         return stacks[:, stack_indices("low")] / stacks[:, stack_indices("high")].clamp(min=smallest)
 
-    def _scaled(self, r: torch.Tensor) -> torch.Tensor:
-        """R of the masked form."""
-        zero, one = R_SCALED_FROM
-        return ((r - zero) / (one - zero)).clamp(*R_SCALED_LIMITS)
-
-    def _in_window(self, r: torch.Tensor, above: torch.Tensor) -> torch.Tensor:
-        """R with fat at 0 and lean at 1, up to the margin beyond; ``above`` is the target above its air."""
+    def _scaled(self, r: torch.Tensor, above: torch.Tensor) -> torch.Tensor:
+        """R as it is looked at; ``above`` is the target above its air."""
+        if self.soft_tissue is None:
+            zero, one = R_SCALED_FROM
+            return ((r - zero) / (one - zero)).clamp(*R_SCALED_LIMITS)
         fat, lean = self.soft_tissue.of_images(above[:, HIGH_CHANNELS[:1]] * FULL_SCALE_NEPERS)
         return ((r - fat) / (lean - fat)).clamp(-self.window_margin, 1.0 + self.window_margin)
 

@@ -8,6 +8,7 @@ from dxa_monai.losses.energy_ratio import FAT_LEAN_DISTANCE, MOST_DISTANCES, Ene
 from dxa_monai.networks.vae import VAEOutput
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.physics.calibration import air_level, body_mask
+from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.physics.soft_tissue_window import soft_tissue_window
 from tests.lying_bodies import SCANNERS, scanned
 
@@ -126,3 +127,8 @@ def test_the_record_tells_which_window_it_was() -> None:
 def test_what_cannot_be_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=f"{name}: expected a positive number, got 0"):
         EnergyRatioLoss(**{name: 0.0})
+
+
+def test_a_scanner_that_nothing_would_use_is_refused() -> None:
+    with pytest.raises(InputError, match="scanner_model: expected none beside a window that is a number, got window 0"):
+        EnergyRatioLoss(scanner_model=ScannerModel())

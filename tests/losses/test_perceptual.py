@@ -20,6 +20,7 @@ from dxa_monai.losses.perceptual import (
 from dxa_monai.losses.vgg import VGGFeatures
 from dxa_monai.networks.vae import VAEOutput
 from dxa_monai.physics.calibration import STACKS, above_air, air_level, body_mask, calibrated_stacks, stack_indices
+from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.physics.soft_tissue_window import soft_tissue_window
 from tests.losses.conftest import body
 
@@ -327,6 +328,11 @@ def test_noise_floor_names_every_view_and_shows_what_the_mask_is_for(
     [
         (CalibratedPerceptualLoss, {"r": "with_dxa"}, "r: expected one of masked, as_published, window, got"),
         (CalibratedPerceptualLoss, {"window_margin": -0.5}, "so that the window holds soft tissue, got -0.5"),
+        (
+            CalibratedPerceptualLoss,
+            {"scanner_model": ScannerModel()},
+            "expected none but for r 'window', got it for 'ma",
+        ),
         (CalibratedPerceptualLoss, {"kinds": ["q"]}, "kind: expected one of r, high, low, got 'q'"),
         (CalibratedPerceptualLoss, {"kinds": []}, "kinds: expected at least one of r, high, low, got none"),
         (CalibratedPerceptualLoss, {"kinds": ["r"], "views_per_step": 4}, "views_per_step: expected 1 to 3, got 4"),
