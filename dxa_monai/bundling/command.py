@@ -32,7 +32,7 @@ def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
         InputError: the command was told what it does not know, or a value of another kind than the option's
             (:func:`dxa_monai.bundling.command_line.settle_options`); the config that calls this has an id of an
             earlier version, or an ``arm`` that an overlay beside the config makes, ``arm_{name}.json``, and another
-            ``overlay``.
+            ``overlay``, or not the parts of that overlay.
     """
     sys.excepthook = _print_sentence_or_traceback
     remark = version_remark(metadata) if metadata else None
@@ -43,7 +43,9 @@ def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
     refuse_renamed_ids(config)
     workflow = caller_of_type(ConfigWorkflow)
     if workflow is not None and "overlay" in config:
-        refuse_label_of_another_arm(config["arm"], config["overlay"], Path(workflow.config_root_path))
+        folder = Path(workflow.config_root_path)
+        refuse_label_of_another_arm(config["arm"], config["overlay"], folder)
+        refuse_arm_without_its_parts(config, folder)
 
 
 def refuse_label_of_another_arm(arm: str, overlay: str, folder: Path) -> None:
@@ -56,10 +58,55 @@ def refuse_label_of_another_arm(arm: str, overlay: str, folder: Path) -> None:
         )
 
 
+def refuse_arm_without_its_parts(config: Mapping[str, Any], folder: Path) -> None:
+    """Raise InputError if a config bears the name of an arm and lacks a part of it.
+
+    The parts are what ``arm_{name}.json`` in ``folder`` has as components, as lists of them, or takes away with null: a
+    preset that was read after it may have other ones. Numbers are the user's.
+    """
+    arm, path = config.get("arm"), folder / f"arm_{config.get('arm')}.json"
+    if config.get("overlay") != arm or not path.is_file():
+        return
+    for name, wanted in ConfigParser.load_config_file(path).items():
+        got = _at(config, name)
+        if not isinstance(wanted, (str, float, int)) and _kinds(got) != _kinds(wanted):
+            raise InputError(
+                f"{name}: expected {_kinds(wanted)} as {path} has it, which makes the arm '{arm}', got {_kinds(got)}; "
+                "read that file after the preset, or give the arm another name."
+            )
+
+
 def running_config() -> dict[str, Any] | None:
     """The config one of whose expressions calls this, directly or not; None if none does."""
     parser = caller_of_type(ConfigParser)
     return dict(parser.config) if parser is not None and isinstance(parser.config, dict) else None
+
+
+def _at(config: Any, name: str) -> Any:
+    """What a config has at a nested id; None where it has nothing."""
+    for part in name.split("#"):
+        if not isinstance(config, Mapping) or part not in config:
+            return None
+        config = config[part]
+    return config
+
+
+def _kinds(part: Any) -> str:
+    """What a part of a config calls, in words."""
+    if part is None or part == "$None":
+        return "none"
+    parts = part if isinstance(part, list) else [part]
+    kinds = [_kind(each) for each in parts]
+    return ", ".join(kinds) or "an empty list"
+
+
+def _kind(part: Any) -> str:
+    if not isinstance(part, Mapping):
+        return repr(part)
+    called = part.get("loss", part)  # of a term the loss
+    named = str(called.get("_target_", "a part") if isinstance(called, Mapping) else called)
+    keys = f" of {part['keys']}" if "keys" in part else ""
+    return named.rpartition(".")[2] + keys
 
 
 def _print_sentence_or_traceback(

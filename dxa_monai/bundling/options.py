@@ -105,6 +105,7 @@ OPTIONS: dict[str, Option] = {
         ListOf(Choice("dxa_monai.scan.splits.SPLIT_NAMES")), "parts whose scans are looked at; None: all", True
     ),
     "points": Option(Count(1), "points of each body's surface"),
+    "draws": Option(Count(1), "draws of points whose predicted scans are averaged"),
     "mesh": Option(MappingOf("how meshes are read", "{'unit': 'cm'}"), "how meshes are read"),
     "mesh#unit": Option(Choice("dxa_monai.mesh.io.METRES_PER_UNIT"), "unit of the meshes; None: inferred", True),
     "mesh#up_axis": Option(Choice("dxa_monai.mesh.io.AXES"), "axis of the meshes that points up"),
@@ -161,6 +162,8 @@ OPTIONS: dict[str, Option] = {
     "generator": Option(PathTo("weights, or random"), "where the generator starts from"),
     "architecture_of": Option(PathTo("a network, or random", True), "whose architecture the generator has"),
     "encoder": Option(MappingOf("the kind of encoder and its sizes", "{'kind': 'pointnet2'}"), "encoder of the mesh"),
+    "shape_components": Option(Count(), "principal components of shape that the network starts from; 0: none"),
+    "placed": Option(Count(), "rounds in which training scans are moved to where bodies are expected; 0: none"),
     "frozen": Option(Flag(), "keep the pretrained part as it is"),
     "frozen_epochs": Option(Count(), "epochs that a pretrained generator is kept as it is"),
     "mirrored": Option(Flag(), "mirror images count in mean and linear path"),

@@ -102,7 +102,7 @@ class PseudoDXA(ScanDecoder):
 
     @classmethod
     def like(cls, vae: DXAVAE, encoder: Mapping[str, Any] | None = None, shape_components: int = 0) -> PseudoDXA:
-        """A network with a random generator of the architecture that ``vae`` has; other arguments as of the constructor.
+        """A network with a random generator of the architecture that ``vae`` has; the rest as of the constructor.
 
         A ``vae`` without a linear path leaves nothing for a shape path to predict: the network then has none.
         """

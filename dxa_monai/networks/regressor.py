@@ -25,9 +25,9 @@ class AnthropometryRegressor(Rebuildable, NormalisesScans):
     training people turn them into centimetres, square centimetres and litres. The head starts at zero, so that training
     starts at the mean of the training people. All statistics are buffers and belong to the checkpoint.
 
-    With ``code_components`` = K > 0 it starts at what needs no training, and the trunk adds to that: the scan's codes in
-    K principal components, a DXA-VAE's or the training scans' own (:class:`LinearPath`), are read out by kernel ridge
-    regression (:class:`KernelReadout`), fitted to the training people before training
+    With ``code_components`` = K > 0 it starts at what needs no training, and the trunk adds to that: the scan's codes
+    in K principal components, a DXA-VAE's or the training scans' own (:class:`LinearPath`), are read out by kernel
+    ridge regression (:class:`KernelReadout`), fitted to the training people before training
     (:class:`dxa_monai.training.start.TrunkStart`).
 
     Args:

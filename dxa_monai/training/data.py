@@ -18,7 +18,7 @@ from dxa_monai.scan.measures import as_labelled_datalist, first_pairs, measure_s
 from dxa_monai.scan.quarantine import BadScanPolicy
 from dxa_monai.scan.reader import RawDXAReader
 from dxa_monai.scan.splits import Split, read_split, split_by_subject, split_from_path_lists
-from dxa_monai.scan.statistics import image_statistics
+from dxa_monai.scan.statistics import ScanMoments, scan_moments
 from dxa_monai.transforms.point_clouds import as_points_datalist, draw_point_clouds, mesh_faults, mesh_paths
 
 
@@ -119,9 +119,14 @@ class TrainingData:
         return self._items(share_of_process(self.split["validation"]))
 
     @cached_property
+    def moments(self) -> ScanMoments:
+        """Moments of the training rows' scans, which are read once for them."""
+        return scan_moments(self.training_rows, self.source)
+
+    @property
     def statistics(self) -> tuple[torch.Tensor, float]:
-        """Mean scan of the training rows and the deviation from it, see :func:`image_statistics`."""
-        return image_statistics(self.training_rows, self.source)
+        """Mean scan of the training rows and the deviation from it."""
+        return self.moments.mean_image, self.moments.deviation
 
     def as_dict(self) -> dict[str, Any]:
         """What the record of a run should tell, in plain types."""

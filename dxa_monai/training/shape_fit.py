@@ -47,11 +47,12 @@ def fit_shape_path(path: ShapePath, vectors: torch.Tensor, codes: FloatArray, pe
     count = len(path.components)
     if len(both) <= count:
         raise InputError(
-            f"training split: expected more than {count // 2} scans for {count} components of shape, got {len(vectors)}."
+            f"training split: expected more than {count // 2} scans for {count} components of shape, "
+            f"got {len(vectors)}."
         )
     mean = both.mean(dim=0)
     deviations = both - mean
-    groups = list(deviations[:, :-1].split(path.maps.shape[1] * path.maps.shape[2], dim=1)) + [deviations[:, -1:]]
+    groups = [*deviations[:, :-1].split(path.maps.shape[1] * path.maps.shape[2], dim=1), deviations[:, -1:]]
     scale = torch.cat(
         [
             group.square().sum(dim=1).mean().sqrt().clamp_min(torch.finfo(torch.float32).eps).expand(group.shape[1])

@@ -82,7 +82,7 @@ class VAEStart:
         basis = None
         if self.network.linear_path.in_basis:
             directions = len(self.network.linear_path.analysis)
-            basis = energy_basis(rows, mean_image, source, self.contrast_weight, directions)
+            basis = energy_basis(self.data.moments, mean_image, self.contrast_weight, directions)
         components = principal_components(rows, mean_image, count, source, basis, self.mirrored)
         self.network.set_linear_path(*components, basis)
 

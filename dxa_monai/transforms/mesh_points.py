@@ -25,8 +25,8 @@ class LoadMeshPointsd(Randomizable, MapTransform, RandomizableTrait):
 
     Each key holds a path; it gets a float32 tensor ``(7, count)``: x, y, z in metres (x towards the person's left, y
     towards the back, z up; the floor at 0, the surface's centre over x = y = 0), the outward unit normal, and the area
-    in m2 that the point stands for. Size is kept. With metadata tracked it is a ``MetaTensor`` with ``filename_or_obj``, ``height_m``, ``unit`` and ``mends``
-    (one string).
+    in m2 that the point stands for. Size is kept. With metadata tracked it is a ``MetaTensor`` with
+    ``filename_or_obj``, ``height_m``, ``unit`` and ``mends`` (one string).
 
     Args:
         keys: the paths.

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from dxa_monai.runs.state_files import FOLDER, state_files
+from dxa_monai.runs.state_files import FOLDER, newest_state, state_files
 from dxa_monai.scan.io import load_scan, save_scan
 from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.splits import split_by_subject
@@ -136,6 +136,23 @@ def test_a_scan_left_out_is_left_out_of_the_resumed_run_too(
     _has_results(tmp_path / "cut", tmp_path / "whole")
     assert bad in (tmp_path / "cut" / "quarantine.csv").read_text()
     assert Path(bad).stem not in (tmp_path / "cut" / "split.csv").read_text()
+
+
+def test_a_discriminator_goes_on_with_its_optimizer_bit_for_bit(
+    bar_cohort: Path, trained_arms: dict[str, Path], tmp_path: Path
+) -> None:
+    settings = _settings("dxa_vae", tmp_path, bar_cohort, trained_arms["no_dxa"] / "best.pt")
+    settings |= {"arm": "published_code", "max_epochs": 2, "warm_up_epochs": 0, "raw_views_per_step": 1}
+    settings |= {"loss_def#terms#adversarial#loss#learning_rate": 1e-2}
+    files, log = bundle_files("dxa_vae", "train.json", "preset_small.json", "arm_published_code.json"), tmp_path / "log"
+    process = training_process(files, settings | {"output_dir": str(tmp_path / "cut")}, log)
+    assert run_and_kill(process, partial(_has_done, tmp_path / "cut", 3), 0.0, signal.SIGKILL)
+    saved = newest_state(tmp_path / "cut")
+    assert saved is not None
+    assert len(saved["loss"]["losses.adversarial._extra_state"]["state"]) > 0
+    for folder in ("cut", "whole"):
+        _finish(files, settings | {"output_dir": str(tmp_path / folder)}, log)
+    _has_results(tmp_path / "cut", tmp_path / "whole")
 
 
 def test_an_interrupted_run_is_not_overwritten_nor_resumed_with_other_settings(
