@@ -5,6 +5,7 @@
     output_dir/
       scans/{scan_id}.npy        the predicted raw scan (and .nii.gz if asked for)
       pictures/{scan_id}.png     the mesh and the six channels
+      shapes.csv                 how unlike the training bodies each body is; above 1 it is told on stderr
       body_composition.csv       one row a body, and the other files of dxa_monai.inference.body_composition
 """
 
@@ -33,6 +34,7 @@ from dxa_monai.mesh.points import centred, point_cloud
 from dxa_monai.networks.checkpoint import load_pseudo_dxa
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.scan.collect import check_scan_ids
+from dxa_monai.scan.csv_table import write_table
 from dxa_monai.scan.format import unit_to_counts
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.quarantine import BadScan, BadScanPolicy
@@ -41,6 +43,7 @@ from dxa_monai.transforms.point_clouds import CLOUD_POINTS
 Image = np.ndarray[Any, np.dtype[np.float32]]
 
 DRAWS = 4
+SHAPES_NAME = "shapes.csv"
 FORMATS = (".npy", ".nii.gz", ".npz", ".nrrd", ".mha")
 
 
@@ -113,14 +116,14 @@ def predict_meshes(
     if unknown or not formats:
         raise InputError(f"formats: expected some of {', '.join(FORMATS)}, got {', '.join(unknown) or 'none'}.")
     network = load_pseudo_dxa(checkpoint).to(device)
-    predicted = [f"scans/{row['scan_id']}{ending}" for row in rows for ending in formats]
+    written = [f"scans/{row['scan_id']}{ending}" for row in rows for ending in formats]
     drawn = [f"pictures/{row['scan_id']}.png" for row in rows] if pictures else []
     calibrates, quarantines = calibration == "run" and scanner_model is None, policy is not None and policy.quarantines
-    folder = claim_analysis(output_dir, rows, pictures, calibrates, quarantines, also=[*predicted, *drawn])
+    folder = claim_analysis(output_dir, rows, pictures, calibrates, quarantines, also=[*written, *drawn, SHAPES_NAME])
     output_folder(folder / "scans")
     if pictures:
         output_folder(folder / "pictures")
-    done, failed, bad = [], [], []
+    done, failed, bad, shapes = [], [], [], []
     for row in tqdm(rows, desc="predicting", unit="mesh"):
         try:
             body = _read_body(row["mesh"], **dict(mesh or {}))
@@ -130,6 +133,7 @@ def predict_meshes(
             continue
         predicted = predict_body(network, body, points, int((mesh or {}).get("seed", 0)), device, draws)
         image = predicted.image
+        shapes.append({"scan_id": row["scan_id"], "unlikeness": round(predicted.unlikeness, 3)})
         counts = unit_to_counts(np.moveaxis(image, 0, -1))
         paths = [folder / "scans" / f"{row['scan_id']}{ending}" for ending in formats]
         for path in paths:
@@ -140,6 +144,15 @@ def predict_meshes(
         done.append({"scan_id": row["scan_id"], "scan": str(paths[0])})
     for sentence in failed:
         print(sentence, file=sys.stderr)
+    write_table(folder / SHAPES_NAME, ("scan_id", "unlikeness"), shapes)
+    unlike = [each for each in shapes if each["unlikeness"] > 1.0]
+    for each in unlike:
+        print(
+            f"{each['scan_id']}: unlike any body that the network was trained on ({each['unlikeness']:.1f} times as "
+            "far off as the farthest; another posture, hair, clothes or a missing part do that): its numbers may be "
+            "wrong",
+            file=sys.stderr,
+        )
     print(f"Raw scans of {len(done)} of {len(rows)} meshes: {folder / 'scans'}")
     if not done:
         raise InputError(f"{folder}: expected scans of all {len(rows)} meshes, got none, first {failed[0]}")

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import torch
 
 from dxa_monai.networks.linear_path import LinearPath
 from dxa_monai.networks.normalisation import NormalisesScans
 from dxa_monai.scan.energy_basis import energy_basis
-from dxa_monai.scan.source import ScanSource
 from dxa_monai.scan.statistics import mirrored_mean, principal_components
+from dxa_monai.training.data import TrainingData
 
 _SMALLEST_DEVIATION = 1e-6
 
 
-def fit_components(
-    network: NormalisesScans, rows: Sequence[Mapping[str, Any]], source: ScanSource, mirrored: bool
-) -> None:
-    """Set a network's ``linear_path`` to the components of scans, as many as there can be; those beyond are empty.
+def fit_components(network: NormalisesScans, data: TrainingData, mirrored: bool) -> None:
+    """Set a network's ``linear_path`` to the components of training scans, as many as there can be; others are empty.
 
     Args:
         network: with normalisation, and a linear path.
-        rows: manifest rows of the training people.
-        source: how their scans are read.
+        data: of the training.
         mirrored: whether mirror images count as scans, too.
 
     Raises:
@@ -33,9 +27,10 @@ def fit_components(
     path = network.linear_path
     assert isinstance(path, LinearPath)
     mean_image = mirrored_mean(network.mean_image.cpu()) if mirrored else network.mean_image.cpu()
-    basis = energy_basis(rows, mean_image, source, directions=len(path.analysis)) if path.in_basis else None
+    basis = energy_basis(data.moments, mean_image, directions=len(path.analysis)) if path.in_basis else None
+    rows = data.training_rows
     count = min(len(path.components), len(rows) * (2 if mirrored else 1) - 1)
-    found, found_deviations = principal_components(rows, mean_image, count, source, basis, mirrored)
+    found, found_deviations = principal_components(rows, mean_image, count, data.source, basis, mirrored)
     components, deviations = torch.zeros_like(path.components.cpu()), torch.ones_like(path.deviations.cpu())
     components[:count] = found
     # of mirror images, alike or opposite on both sides, one half may have less to say

@@ -49,7 +49,7 @@ def start_at_readout(
         source = str(weights)
         network.linear_path.set_components(*_first_components(path, network, source))
     else:
-        fit_components(network, data.training_rows, data.source, mirrored)
+        fit_components(network, data, mirrored)
     rows = data.training_rows
     step = -(-len(rows) * (2 if mirrored else 1) // MOST_CENTRES)
     rows = rows[::step]

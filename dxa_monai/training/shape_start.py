@@ -41,7 +41,7 @@ def start_at_shape(network: PseudoDXA, data: BodyData, own_components: bool, pla
     assert isinstance(path, ShapePath)
     rows = data.training_rows
     if own_components:
-        fit_components(network, rows, data.source, mirrored=True)
+        fit_components(network, data, mirrored=True)
     people = [str(row["subject_id"]) for row in rows]
     vectors = shape_vectors(path, [load_cloud(row) for row in data.clouds_of(rows)])
     moved = torch.zeros(len(rows), 3)
@@ -58,7 +58,8 @@ def start_at_shape(network: PseudoDXA, data: BodyData, own_components: bool, pla
 @torch.no_grad()
 def _codes(network: PseudoDXA, data: BodyData, moved: torch.Tensor) -> npt.NDArray[np.float64]:
     """Codes of the moved training scans, then of their mirror images."""
-    here, mirrored = [], []
+    here: list[npt.NDArray[np.float64]] = []
+    mirrored: list[npt.NDArray[np.float64]] = []
     for start in range(0, len(moved), _SCANS_AT_A_TIME):
         part = slice(start, start + _SCANS_AT_A_TIME)
         scans = moved_rigidly(data.source.images(data.training_rows[part]), moved[part])
