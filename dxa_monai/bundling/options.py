@@ -164,6 +164,7 @@ OPTIONS: dict[str, Option] = {
     "encoder": Option(MappingOf("the kind of encoder and its sizes", "{'kind': 'pointnet2'}"), "encoder of the mesh"),
     "shape_components": Option(Count(), "principal components of shape that the network starts from; 0: none"),
     "placed": Option(Count(), "rounds in which training scans are moved to where bodies are expected; 0: none"),
+    "match_composition": Option(Flag(), "start from images that hold the fat, lean and bone of people of each shape"),
     "frozen": Option(Flag(), "keep the pretrained part as it is"),
     "frozen_epochs": Option(Count(), "epochs that a pretrained generator is kept as it is"),
     "mirrored": Option(Flag(), "mirror images count in mean and linear path"),

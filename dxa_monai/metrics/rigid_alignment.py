@@ -77,6 +77,14 @@ def align_rigidly(
     return Alignment(torch.where(worse[:, None, None, None], prediction, images.to(prediction)), moved)
 
 
+def inverse_move(moved: torch.Tensor) -> torch.Tensor:
+    """The moves ``(B, 3)`` that take images back where ``moved`` took them from."""
+    angle = torch.deg2rad(moved[:, 2])
+    y, x = -moved[:, 0], -moved[:, 1]
+    back = [torch.cos(angle) * y - torch.sin(angle) * x, torch.sin(angle) * y + torch.cos(angle) * x, -moved[:, 2]]
+    return torch.stack(back, dim=1)
+
+
 def _squared_error(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return (first - second).square().flatten(1).mean(dim=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,12 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
+from dxa_monai.inference.run_scanner import scanner_of_rows
 from dxa_monai.metrics.rigid_alignment import align_rigidly, moved_rigidly
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.shape_path import ShapePath
 from dxa_monai.training.components import fit_components
+from dxa_monai.training.composition_start import match_composition
 from dxa_monai.training.data import BodyData
 from dxa_monai.training.shape_fit import as_record, fit_shape_path, shape_vectors
 from dxa_monai.transforms.point_clouds import load_cloud
@@ -20,7 +23,14 @@ from dxa_monai.transforms.point_clouds import load_cloud
 _SCANS_AT_A_TIME = 32
 
 
-def start_at_shape(network: PseudoDXA, data: BodyData, own_components: bool, placed: int) -> dict[str, Any]:
+def start_at_shape(
+    network: PseudoDXA,
+    data: BodyData,
+    own_components: bool,
+    placed: int,
+    scanner_model: str | Path | None = None,
+    match: bool = True,
+) -> dict[str, Any]:
     """Set the shape path of a network, and say how the training scans are to be moved; what a record should tell.
 
     How somebody lies on the table does not follow from a body scan, and a network that has to answer with one image
@@ -33,6 +43,9 @@ def start_at_shape(network: PseudoDXA, data: BodyData, own_components: bool, pla
         data: of the training; gets the moves.
         own_components: whether the components of the linear path are to be those of the training scans.
         placed: rounds.
+        scanner_model: file of the calibrated scanner of the analysis; None: calibrated with some of the training scans.
+        match: whether the images are to hold the fat, lean and bone of the people of each shape
+            (:func:`dxa_monai.training.composition_start.match_composition`).
 
     Raises:
         InputError: there are fewer scans than components.
@@ -48,11 +61,18 @@ def start_at_shape(network: PseudoDXA, data: BodyData, own_components: bool, pla
     for _ in tqdm(range(placed), desc="placing training scans", unit="round", disable=not placed):
         fit = fit_shape_path(path, vectors, _codes(network, data, moved), people)
         moved = _moves(network, data, fit.left_out[: len(rows)])
-    fit = fit_shape_path(path, vectors, _codes(network, data, moved), people)
+    codes = _codes(network, data, moved)
+    fit = fit_shape_path(path, vectors, codes, people)
+    matched: dict[str, Any] = {}
+    if match:
+        scanner = scanner_of_rows(rows, data.source, scanner_model)
+        inputs = ((vectors - path.mean) / path.scale @ path.components.T).double().numpy()
+        here = slice(0, len(rows))
+        matched = match_composition(network, data, scanner, moved, codes[here], fit.left_out[here], inputs)
     data.place_scans({str(row["scan_id"]): each for row, each in zip(rows, moved, strict=True)})
     spread = moved.std(dim=0).tolist() if len(moved) > 1 else [0.0] * 3
     names = ("rows_mm", "columns_mm", "degrees")
-    return as_record(fit) | {"placed": placed, "moved_sd": dict(zip(names, spread, strict=True))}
+    return as_record(fit) | {"placed": placed, "moved_sd": dict(zip(names, spread, strict=True))} | matched
 
 
 @torch.no_grad()

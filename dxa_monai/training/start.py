@@ -203,10 +203,13 @@ class GeneratorStart(PretrainedStart):
         weights: ``"random"`` or the checkpoint of a DXA-VAE.
         frozen_epochs: how many epochs a pretrained generator is kept as it is; a random one has nothing to keep.
         placed: how often training scans are moved, as a whole, to where their bodies are expected, so that how somebody
-            lay on the table is no part of what is learnt; 0: they stay where they are. Needs a shape path.
+            lay on the table is no part of what is learnt; 0: they stay where they are. Without a shape path they do.
+        match_composition: whether the images of the shape path are to hold the fat, lean and bone of people of that
+            shape (:func:`dxa_monai.training.composition_start.match_composition`).
+        scanner_model: file of the calibrated scanner for that; None: calibrated with some of the training scans.
 
     Raises:
-        InputError: scans to be placed without a shape path.
+        InputError: a negative number of rounds.
     """
 
     data: BodyData
@@ -218,12 +221,16 @@ class GeneratorStart(PretrainedStart):
         weights: str | Path = RANDOM,
         frozen_epochs: int = 0,
         placed: int = 0,
+        match_composition: bool = False,
+        scanner_model: str | Path | None = None,
     ) -> None:
         super().__init__(network, data, weights)
         if placed < 0:
             raise InputError(f"placed: expected a number from 0, got {placed}.")
         self.frozen_epochs = 0 if str(weights) == RANDOM else frozen_epochs
         self.placed = placed if network.shape_path is not None else 0
+        self.match_composition = match_composition
+        self.scanner_model = scanner_model
         self._shape: dict[str, Any] | None = None
 
     def prepare(self) -> None:
@@ -234,7 +241,10 @@ class GeneratorStart(PretrainedStart):
         """
         super().prepare()
         if self.network.shape_path is not None:
-            self._shape = start_at_shape(self.network, self.data, str(self.weights) == RANDOM, self.placed)
+            own = str(self.weights) == RANDOM
+            self._shape = start_at_shape(
+                self.network, self.data, own, self.placed, self.scanner_model, self.match_composition
+            )
 
     def as_dict(self) -> dict[str, Any]:
         about: dict[str, Any] = {"generator": str(self.weights), "generator_frozen_epochs": self.frozen_epochs}
