@@ -21,7 +21,7 @@ from dxa_monai.evaluation.predictors import (
     Shapes,
     shape_table,
 )
-from dxa_monai.evaluation.ridge import ComponentRidge
+from dxa_monai.evaluation.ridge import ComponentProcess, ComponentRidge
 from dxa_monai.evaluation.truth_agreement import MEASURES_13
 from dxa_monai.metrics.rigid_alignment import Alignment, align_rigidly, inverse_move, moved_rigidly
 from dxa_monai.metrics.scan_metric import FUNCTIONS as METRICS
@@ -36,6 +36,7 @@ ORIGINAL = "scan"
 ANOTHER_VISIT = "another_visit"
 """What knows everything of a person but how they lie on the table: another scan of theirs."""
 COMPOSITION_RIDGE_ARM = "ridge_shape_to_composition"
+COMPOSITION_PROCESS_ARM = "gaussian_process_shape_to_composition"
 ALIGNED = "aligned_"
 """Start of the metrics' names after rigid alignment."""
 SHIFTS = ("shift_rows_mm", "shift_columns_mm", "turn_degrees")
@@ -147,9 +148,9 @@ def mean_composition(
 def composition_from_shape(
     training_rows: Rows, rows: Rows, source: ScanSource, scanner: ScannerModel, shapes: Shapes | None
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Composition ``(N, M)`` of rows without any image: the training people's mean, and ridge regression from shape.
+    """Composition ``(N, M)`` of rows without any image: the training people's mean, and regressions from shape.
 
-    Both learn what the analysis measures on the training people's scans.
+    All learn what the analysis measures on the training people's scans.
 
     Args:
         training_rows: manifest rows with ``mesh``.
@@ -168,6 +169,9 @@ def composition_from_shape(
     if shapes is not None:
         ridge = ComponentRidge(shape_table(kept, shapes), wanted, SHAPE_COMPONENTS)
         found[COMPOSITION_RIDGE_ARM] = ridge.predict(shape_table(rows, shapes))
+        people = [str(row["subject_id"]) for row in kept]
+        process = ComponentProcess(shape_table(kept, shapes), wanted, SHAPE_COMPONENTS, people)
+        found[COMPOSITION_PROCESS_ARM] = process.predict(shape_table(rows, shapes))
     return found
 
 
