@@ -126,7 +126,15 @@ def test_no_arm_and_a_reserved_name_are_refused_before_anything_is_read(tmp_path
         (MeasuresTask(), ["training_mean", "ridge_on_silhouette_components", "ridge_on_image_components"]),
         (
             GenerationTask("points"),
-            ["training_mean", "ridge_shape_to_image", "ridge_shape_to_composition", "scan", "another_visit"],
+            [
+                "training_mean",
+                "ridge_shape_to_image",
+                "gaussian_process_shape_to_image",
+                "ridge_shape_to_composition",
+                "gaussian_process_shape_to_composition",
+                "scan",
+                "another_visit",
+            ],
         ),
     ],
     ids=["images", "measures", "bodies"],

@@ -1,0 +1,118 @@
+"""A mesh-to-scan network's start: regression from shape, placed scans, images that hold what scans hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dxa_monai.errors import InputError
+from dxa_monai.inference.run_scanner import scanner_of_rows
+from dxa_monai.metrics.rigid_alignment import align_rigidly, inverse_move, moved_rigidly
+from dxa_monai.networks.checkpoint import save_network
+from dxa_monai.networks.generator_weights import network_like
+from dxa_monai.networks.pseudo_dxa import PseudoDXA
+from dxa_monai.training.composition_start import match_composition
+from dxa_monai.training.data import BodyData
+from dxa_monai.training.shape_fit import fit_shape_path, shape_vectors
+from dxa_monai.training.start import GeneratorStart
+from tests.bodies import simulated_people
+from tests.training.test_start import network as small_vae
+
+ENCODER: dict[str, Any] = {
+    "kind": "pointnet2",
+    "points": 64,
+    "levels": [{"centres": 8, "radii_m": [0.5], "neighbours": [4], "channels": [[4]]}],
+    "global_channels": [4],
+    "head_channels": [],
+}
+
+
+def network(**changes: Any) -> PseudoDXA:
+    torch.manual_seed(0)
+    arguments: dict[str, Any] = {
+        "latent_channels": 1,
+        "linear_channels": 1,
+        "linear_directions": 2,
+        "generator_channels": (2, 2, 2),
+        "generator_kernel_sizes": (1,),
+        "generator_dense_shape": (38, 28),
+        "shape_components": 4,
+    }
+    return PseudoDXA(ENCODER, **(arguments | changes)).eval()
+
+
+@pytest.fixture(scope="module")
+def data(mesh_pairs: Path, tmp_path_factory: pytest.TempPathFactory) -> BodyData:
+    folder = tmp_path_factory.mktemp("shape")
+    return BodyData(manifest=mesh_pairs, output_dir=folder, clouds_dir=folder / "points", mesh={"unit": "m"})
+
+
+def test_it_starts_at_the_regression_and_moves_training_scans_alone(data: BodyData) -> None:
+    made = network()
+    start = GeneratorStart(made, data, placed=1)
+    start.prepare()
+    told = start.as_dict()["shape_path"]
+    assert told["placed"] == 1
+    assert all(np.isfinite(list(told["moved_sd"].values())))
+    assert bool(made.linear_path.components.any())
+    cloud = torch.stack([torch.from_numpy(np.load(item["image"])) for item in data.training[:2]])
+    with torch.no_grad():
+        output = made(cloud)
+        # the encoder adds nothing yet: the codes are those of the regression
+        torch.testing.assert_close(output.mu.flatten(1)[:, :20], made.shape_path(cloud), rtol=1e-4, atol=1e-4)
+    assert any(item["moved"].any() for item in data.training)
+    assert not any(item["moved"].any() for item in data.validation)
+
+
+def test_the_order_of_points_hardly_matters_and_too_few_rows_are_refused(data: BodyData) -> None:
+    made = network()
+    GeneratorStart(made, data).prepare()
+    cloud = torch.from_numpy(np.load(data.training[0]["image"]))[None]
+    shuffled = cloud[:, :, torch.randperm(cloud.shape[2], generator=torch.Generator().manual_seed(0))]
+    assert made.shape_path is not None
+    torch.testing.assert_close(made.shape_path(shuffled), made.shape_path(cloud), rtol=1e-3, atol=1e-3)
+    with pytest.raises(InputError, match="expected 7 rows"):
+        made(cloud[:, :6])
+    with pytest.raises(InputError, match="placed: expected a number from 0, got -1"):
+        GeneratorStart(made, data, placed=-1)
+
+
+def test_a_vae_without_a_linear_path_leaves_no_shape_path(tmp_path: Path) -> None:
+    for channels in (0, 2):
+        save_network(small_vae(linear_channels=channels), tmp_path / f"{channels}.pt")
+        assert (network_like(tmp_path / f"{channels}.pt", ENCODER, 5).shape_path is None) == (channels == 0)
+
+
+def test_a_move_and_its_inverse_cancel() -> None:
+    rows, columns = torch.meshgrid(torch.arange(60.0), torch.arange(50.0), indexing="ij")
+    scan = torch.exp(-((rows - 30.0) ** 2 / 250.0 + (columns - 22.0) ** 2 / 80.0)).expand(1, 6, -1, -1)
+    moved = torch.tensor([[20.0, -14.0, 5.0]])
+    back = moved_rigidly(moved_rigidly(scan, moved), inverse_move(moved))
+    assert (back - scan).abs().max() < 0.02
+    found = align_rigidly(scan, moved_rigidly(scan, moved)).moved
+    torch.testing.assert_close(found, moved, rtol=0, atol=1.0)
+
+
+def test_images_come_to_hold_what_the_scans_hold(tmp_path: Path) -> None:
+    rows = simulated_people(tmp_path / "people", 12)
+    data = BodyData(manifest=tmp_path / "none.csv", output_dir=tmp_path, clouds_dir=tmp_path / "points")
+    data.__dict__ |= {"rows": rows, "training_rows": rows}  # all of them, unsplit
+    made = network()
+    GeneratorStart(made, data).prepare()
+    path = made.shape_path
+    assert path is not None
+    vectors = shape_vectors(path, [torch.from_numpy(np.load(row["points"])) for row in data.clouds_of(rows)])
+    scans = data.source.images(rows)
+    with torch.no_grad():
+        codes = made.linear_path.encode(made.normalised(scans)).double().numpy()
+    people = [str(row["subject_id"]) for row in rows]
+    fit = fit_shape_path(path, vectors, np.concatenate([codes, codes]), people)
+    inputs = ((vectors - path.mean) / path.scale @ path.components.T).double().numpy()
+    scanner = scanner_of_rows(rows, data.source, None)
+    told = match_composition(made, data, scanner, torch.zeros(12, 3), codes, fit.left_out[:12], inputs)
+    before, after = (np.abs(list(told[f"missing_{when}"].values())).sum() for when in ("before", "after"))
+    assert after < before
