@@ -12,8 +12,7 @@ training scans on, the start with mean and components included; screening, the c
 ``--optimizers`` compares optimisers at equal processor time on the dense decoder without VGG, where the network has to
 learn everything: each has the preset's learning rate (or the one named after ``:``) with its rise and fall over that
 time, the same first weights and the same batches, and is judged by the training loss on the validation people.
-``muon`` is torch's for weight matrices, kernels of convolutions flattened to such, and Adam for the rest; ``averaged``
-judges the exponential average of Adam's weights.
+``muon`` is :class:`dxa_monai.training.muon.MatrixMuon`; ``averaged`` judges the exponential average of Adam's weights.
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks.data_loading import training
 from dxa_monai.losses.weighted import WeightedLoss
+from dxa_monai.training.muon import MatrixMuon
 
 DENSE = ("decoder_dense",)
 OF_0_6 = (*DENSE, "term_raw_perceptual")
@@ -148,34 +148,10 @@ def compare_presets(manifest: str, seeds: Sequence[int], most: int, epochs: int)
         )
 
 
-class Muon:
-    """torch's Muon for weight matrices, the kernels of convolutions flattened to such, and Adam for all else."""
-
-    def __init__(self, network: nn.Module, learning_rate: float) -> None:
-        weights = [weight for weight in network.parameters() if weight.requires_grad]
-        self.matrices = [weight for weight in weights if weight.ndim >= 2]
-        self.flat = [nn.Parameter(weight.data.flatten(1)) for weight in self.matrices]  # the same memory
-        others = [weight for weight in weights if weight.ndim < 2]
-        self.adam = torch.optim.Adam(others, lr=learning_rate)
-        self.muon = torch.optim.Muon(self.flat, lr=learning_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
-        self.param_groups = [*self.adam.param_groups, *self.muon.param_groups]
-
-    def zero_grad(self) -> None:
-        for weight in self.matrices:
-            weight.grad = None
-        self.adam.zero_grad()
-
-    def step(self) -> None:
-        for flat, weight in zip(self.flat, self.matrices, strict=True):
-            flat.grad = None if weight.grad is None else weight.grad.flatten(1)
-        self.muon.step()
-        self.adam.step()
-
-
 def optimizer_of(name: str, network: nn.Module, learning_rate: float) -> Any:
     """An optimiser by its name."""
     if name == "muon":
-        return Muon(network, learning_rate)
+        return MatrixMuon(network.parameters(), lr=learning_rate)
     if name == "adamw":
         return torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.01, fused=True)
     return torch.optim.Adam(network.parameters(), lr=learning_rate, amsgrad=True, fused=True)

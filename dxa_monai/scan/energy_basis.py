@@ -13,15 +13,13 @@ leading eigenvectors of M C M; analysis B M and synthesis M^{-1} B^T take pixels
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from dxa_monai.errors import InputError
 from dxa_monai.scan.format import HIGH_CHANNELS, LOW_CHANNELS
-
-if TYPE_CHECKING:
-    from dxa_monai.scan.statistics import ScanMoments  # which needs the basis
+from dxa_monai.scan.moments import ScanMoments
 
 DIRECTIONS = 2
 """As many as there are energies."""
@@ -54,7 +52,7 @@ def energy_basis(
     """The basis of the scans of a training split.
 
     Args:
-        moments: of the scans (:func:`dxa_monai.scan.statistics.scan_moments`).
+        moments: of the scans (:func:`dxa_monai.scan.moments.scan_moments`).
         mean_image: ``(6, H, W)``, from which they deviate: their mean, or that of their mirror images, too.
         contrast_weight: w, how often the contrast of the energies counts; 1: as much as any other direction.
         directions: D, one to six.

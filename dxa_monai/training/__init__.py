@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "data": ["BodyData", "MeasuredData", "TrainingData"],
         "start": ["GeneratorStart", "TrunkStart", "VAEStart"],
+        "muon": ["MatrixMuon"],
         "run": ["TrainingRun"],
     },
 )

@@ -15,10 +15,10 @@ from dxa_monai.runs.provenance import manifest_hash
 from dxa_monai.runs.screened_scans import screen_split
 from dxa_monai.scan.manifest import Row, as_datalist, read_manifest
 from dxa_monai.scan.measures import as_labelled_datalist, first_pairs, measure_statistics, measures_of
+from dxa_monai.scan.moments import ScanMoments, scan_moments
 from dxa_monai.scan.quarantine import BadScanPolicy
 from dxa_monai.scan.reader import RawDXAReader
 from dxa_monai.scan.splits import Split, read_split, split_by_subject, split_from_path_lists
-from dxa_monai.scan.statistics import ScanMoments, scan_moments
 from dxa_monai.transforms.point_clouds import as_points_datalist, draw_point_clouds, mesh_faults, mesh_paths
 
 

@@ -293,6 +293,15 @@ def test_the_energies_ratio_is_an_arm_that_the_record_names(bar_cohort: Path, tm
     assert np.isfinite(log["train/loss_energy_ratio"]).all()
 
 
+def test_another_optimizer_is_an_overlay(bar_cohort: Path, tmp_path: Path) -> None:
+    _train(tmp_path / "run", bar_cohort.parent, "optimizer_muon.json", max_epochs=2)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["learning_rate"] == 0.015
+    log = pd.read_csv(tmp_path / "run" / "metrics.csv")
+    assert np.isfinite(log["train/loss"]).all()
+    assert log["train/loss"].iloc[-1] < log["train/loss"].iloc[0]
+
+
 def test_scans_in_a_declared_order_are_evaluated_as_they_were_trained_on(bar_cohort: Path, tmp_path: Path) -> None:
     """Statistics, baselines and tables opened the files past the reader: the mean image had exchanged segments."""
     rows = read_manifest(bar_cohort)

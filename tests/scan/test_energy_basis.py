@@ -9,8 +9,8 @@ import torch
 from dxa_monai.errors import InputError
 from dxa_monai.scan.energy_basis import EnergyBasis, energy_basis
 from dxa_monai.scan.io import RawScan, save_scan
+from dxa_monai.scan.moments import scan_moments
 from dxa_monai.scan.source import ScanSource
-from dxa_monai.scan.statistics import scan_moments
 
 SHAPE = (150, 109)
 SOURCE = ScanSource()
