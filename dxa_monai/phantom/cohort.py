@@ -41,6 +41,7 @@ from dxa_monai.phantom.conditions import check_conditions
 from dxa_monai.phantom.people.population import sample_person
 from dxa_monai.phantom.simulate import PersonRecord, Simulator
 from dxa_monai.physics.acquisition import Acquisition
+from dxa_monai.runs.ownership import letting_go, own_folder
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.manifest import write_manifest
 from dxa_monai.scan.measures import BODY_MEASURES, PAPER_MEASURES
@@ -53,6 +54,7 @@ _PACKAGES = ("numpy", "scipy", "numba", "torch", "anny")
 _SIGNIFICANT_DIGITS = 9
 
 
+@letting_go()
 def generate_cohort(
     count: int,
     output_dir: str | Path,
@@ -99,7 +101,7 @@ def generate_cohort(
     if isinstance(children_share, bool) or not isinstance(children_share, int | float) or not 0 <= children_share <= 1:
         raise InputError(f"children_share: expected a number from 0 to 1, got {children_share!r}.")
     acquisition = Acquisition() if acquisition is None else acquisition
-    folder = output_folder(output_dir)
+    folder = own_folder(output_dir)
     settings: dict[str, Any] = {
         "dxa_monai": dxa_monai.__version__,
         "seed": seed,

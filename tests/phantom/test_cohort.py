@@ -36,7 +36,9 @@ COUNT = 4
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("[!.]*")) if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +110,9 @@ def test_one_worker_makes_the_same_bytes(folder: Path, tmp_path: Path) -> None:
 
 
 def test_finished_folder_is_reused(folder: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("[!.]*") if path.is_file()}
     assert generate_cohort(COUNT, folder, SEED, progress=False) == folder / "manifest.csv"
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("[!.]*") if path.is_file()} == before
 
 
 def test_killed_run_continues_to_the_same_bytes(folder: Path, tmp_path: Path) -> None:
