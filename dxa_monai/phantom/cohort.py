@@ -232,7 +232,7 @@ def _claim(folder: Path, settings: dict[str, Any], count: int) -> None:
     """Record the settings in a new folder; refuse one that was made with others."""
     path = folder / "people" / _SETTINGS_NAME
     if not path.is_file():
-        other = next((name for name in _OWN_NAMES if (folder / name).exists()), None)
+        other = next((name for name in _OWN_NAMES if _holds_a_file(folder / name)), None)
         if other is not None:
             raise InputError(f"{folder}: expected an empty folder or a cohort generated here, got another {other}.")
         output_folder(path.parent)
@@ -253,6 +253,10 @@ def _claim(folder: Path, settings: dict[str, Any], count: int) -> None:
         raise InputError(
             f"{folder}: expected to make {recorded} people or more of the {recorded} there, got count {count}."
         )
+
+
+def _holds_a_file(path: Path) -> bool:
+    return path.is_file() or any(each.is_file() for each in path.rglob("*"))
 
 
 def _check_measures(folder: Path, wanted: list[str], made_with: list[str]) -> None:

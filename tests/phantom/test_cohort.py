@@ -242,6 +242,15 @@ def test_numbers_out_of_range_are_refused(tmp_path: Path, wrong: dict[str, objec
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["manifest.csv", "scans/A01.npy", "truth/A01.npz", "contact_sheet.png"])
+def test_files_of_somebody_else_are_not_replaced(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=f"expected an empty folder or a cohort .*, got another {name.split('/')[0]}"):
+        generate_cohort(1, tmp_path, SEED, progress=False)
+    assert (tmp_path / name).read_text() == "mine"
+
+
 def test_a_failing_worker_names_the_person(tmp_path: Path) -> None:
     (tmp_path / "meshes").mkdir()
     (tmp_path / "meshes" / f"S{SEED}-000000.ply").mkdir()  # the mesh cannot be renamed over a folder
