@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,7 +43,7 @@ def settle_options() -> None:
     is left alone.
 
     Raises:
-        InputError: an unknown name (the nearest one is told), one that was given twice, or a value of another kind.
+        InputError: an unknown name (the nearest one is told), or a value of another kind.
         SystemExit: the options were asked for (``--explain True``) and are printed.
     """
     workflow, call = caller_of_type(ConfigWorkflow), arguments_of_caller(create_workflow)
@@ -145,16 +144,8 @@ def _check_what_monai_made(name: str, given: Any, config: ConfigParser) -> None:
 
 
 def _texts() -> dict[str, str]:
-    """The words of the command line by option, as Fire tells them apart, before it guesses what they are.
-
-    Raises:
-        InputError: an option is there twice: Fire takes the last.
-    """
+    """The words of the command line by option, as Fire tells them apart, before it guesses what they are."""
     words = SeparateFlagArgs(sys.argv[1:])[0]
-    names = [word.lstrip("-").partition("=")[0].replace("-", "_") for word in words if fire.core._IsFlag(word)]
-    twice = next((name for name, count in Counter(names).items() if count > 1), None)
-    if twice is not None:
-        raise InputError(f"{twice}: expected it once, got it {Counter(names)[twice]} times.")
     texts: dict[str, str] = fire.core._ParseKeywordArgs(words, GetFullArgSpec(run))[0]
     return texts
 

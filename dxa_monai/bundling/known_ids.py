@@ -73,8 +73,9 @@ def refuse_unknown_ids_of(parser: ConfigParser, names: Iterable[str], where: str
     """
     for name in map(plain_id, names):
         parent, _, last = name.rpartition("#")
-        if not (name in parser or (parent and _may_be_new(name, parent, parser.get(parent)))):
+        if name not in parser:
             refuse_renamed_ids(_nested(name))
+        if not (name in parser or (parent and _may_be_new(name, parent, parser.get(parent)))):
             raise InputError(
                 f"{name}: expected a setting of {where}, got a name that is not there{_nearest(parser, name)}"
             )

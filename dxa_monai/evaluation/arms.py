@@ -18,6 +18,7 @@ from dxa_monai.evaluation.held_out import (
 )
 from dxa_monai.files import atomic_path
 from dxa_monai.runs.outputs import claim_outputs
+from dxa_monai.runs.ownership import letting_go
 from dxa_monai.runs.provenance import git_revision, manifest_hash
 from dxa_monai.scan.reader import RawDXAReader
 from dxa_monai.tracking.server import check_tracking_uri
@@ -129,6 +130,7 @@ class ArmEvaluation:
         """
         return self.of(trained_arms(self.arms, self.task.reserved))
 
+    @letting_go()
     def of(
         self,
         arms: Sequence[TrainedArm],

@@ -17,6 +17,7 @@ from dxa_monai.evaluation.scanner_effects_measured import CALIBRATIONS, MEASURES
 from dxa_monai.figures.effect_map import effect_map_figure
 from dxa_monai.files import atomic_path
 from dxa_monai.runs.outputs import claim_outputs
+from dxa_monai.runs.ownership import letting_go
 from dxa_monai.tracking.server import check_tracking_uri
 from dxa_monai.tracking.tracked_run import mlflow_run
 
@@ -148,6 +149,7 @@ def _agreement(scans: pd.DataFrame, measure: str) -> dict[str, float]:
     return agreement(known[measure], known[f"true_{measure}"], list(known["subject_id"]), resamples=1)
 
 
+@letting_go()
 def evaluate_scanner_effects(
     rows: Sequence[Mapping[str, Any]],
     output_dir: str | Path,

@@ -19,6 +19,7 @@ from dxa_monai.evaluation.measured import CALIBRATIONS, measure_cohort
 from dxa_monai.figures.bland_altman import bland_altman_figure
 from dxa_monai.files import atomic_path
 from dxa_monai.runs.outputs import claim_outputs
+from dxa_monai.runs.ownership import letting_go
 from dxa_monai.scan.regions import REGION_GROUPS
 from dxa_monai.tracking.server import check_tracking_uri
 from dxa_monai.tracking.tracked_run import mlflow_run
@@ -154,6 +155,7 @@ def bars_table(agreements: pd.DataFrame, overlaps: pd.DataFrame, precision: pd.D
     return pd.DataFrame(rows)
 
 
+@letting_go()
 def evaluate_composition(
     rows: Sequence[Mapping[str, Any]],
     output_dir: str | Path,

@@ -14,6 +14,7 @@ from dxa_monai.evaluation.held_out import TrainedArm
 from dxa_monai.experiments.trainings import Training, run_trainings
 from dxa_monai.files import atomic_path
 from dxa_monai.runs.outputs import claim_outputs
+from dxa_monai.runs.ownership import letting_go
 from dxa_monai.scan.reader import RawDXAReader
 from dxa_monai.tracking.server import check_tracking_uri
 from dxa_monai.tracking.tracked_run import mlflow_run
@@ -105,6 +106,7 @@ class Comparison:
         self.about = dict(about or {})
         self._refuse_own_settings()
 
+    @letting_go()
     def run(self) -> dict[str, Path]:
         """Train what is not trained yet and evaluate.
 

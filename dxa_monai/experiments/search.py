@@ -23,10 +23,10 @@ from tqdm import tqdm
 from dxa_monai.errors import InputError, TrainingError
 from dxa_monai.experiments.search_results import write_best, write_figure, write_trials
 from dxa_monai.experiments.search_space import Parameter, check_ids, read_space
-from dxa_monai.experiments.search_study import REASON, claim, only_search, open_study, retry_cut_off, trials_done
+from dxa_monai.experiments.search_study import REASON, claim, open_study, retry_cut_off, trials_done
 from dxa_monai.experiments.trainings import Training, config_digest, train_one
-from dxa_monai.files import output_folder
 from dxa_monai.parallel.worker_pool import run_in_processes
+from dxa_monai.runs.ownership import letting_go, own_folder
 from dxa_monai.runs.provenance import git_revision, manifest_hash
 from dxa_monai.tracking.tracked_run import TrackedRun, mlflow_run
 
@@ -131,6 +131,7 @@ class SettingsSearch:
         self.parameters = read_space(space)
         check_ids(config_files, self.overrides, self.parameters)
 
+    @letting_go()
     def run(self) -> dict[str, Path]:
         """Run the trials that are not done yet.
 
@@ -151,16 +152,13 @@ class SettingsSearch:
             "config_sha256": config_digest(self.config_files),
             "dataset_hash": manifest_hash(self.manifest),
         }
-        folder = output_folder(self.output_dir)
-        with only_search(folder):
-            study = open_study(folder, self.direction)
-            claim(study, identity, folder)
-            retry_cut_off(study, [each.name for each in self.parameters])
-            about = {**self.about, **identity, "trials": self.trials, "git_revision": git_revision()}
-            with mlflow_run(
-                self.tracking_uri, self.experiment, "search", about, enabled=bool(self.tracking_uri)
-            ) as run:
-                files = self._run_open_trials(study, folder, run)
+        folder = own_folder(self.output_dir)
+        study = open_study(folder, self.direction)
+        claim(study, identity, folder)
+        retry_cut_off(study, [each.name for each in self.parameters])
+        about = {**self.about, **identity, "trials": self.trials, "git_revision": git_revision()}
+        with mlflow_run(self.tracking_uri, self.experiment, "search", about, enabled=bool(self.tracking_uri)) as run:
+            files = self._run_open_trials(study, folder, run)
         print(f"trial {study.best_trial.number} is the best: {self.metric} {study.best_value:.5g}, {files['best']}")
         return files
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,29 +16,12 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
-STUDY_FILE, LOCK_FILE = "study.db", "study.lock"
+STUDY_FILE = "study.db"
 RETRY_OF, REASON = "retry_of", "reason"
 """Notes of a trial: which trial that was cut off it repeats, and why it failed."""
 
 _NAME, _IDENTITY = "search", "identity"
 _DATABASE_PATIENCE_S = 60
-
-
-@contextmanager
-def only_search(folder: Path) -> Iterator[None]:
-    """Keep other commands away from a search while it runs; the system lets go when the process ends, however it ends.
-
-    So a trial that is running when a command starts belongs to nobody any more, and no heartbeat has to be waited for.
-
-    Raises:
-        InputError: another command is at work in this folder.
-    """
-    with open(folder / LOCK_FILE, "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"{folder}: expected no other search at work here, got one that is running.") from error
-        yield
 
 
 def open_study(
@@ -99,7 +80,8 @@ def claim(study: Study, identity: Mapping[str, Any], folder: Path) -> None:
 
 
 def retry_cut_off(study: Study, names: Collection[str]) -> None:
-    """Line up the trials of processes that were killed, with the same settings. Call it under :func:`only_search`.
+    """Line up the trials of processes that were killed, with the same settings. Call it as the owner of the folder
+    (:func:`dxa_monai.runs.ownership.own_folder`): what is running then belongs to nobody any more.
 
     Args:
         study: of the folder.

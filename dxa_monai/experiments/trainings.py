@@ -21,6 +21,7 @@ from dxa_monai.errors import InputError, TrainingError, find_user_error
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.parallel.worker_pool import run_in_processes
 from dxa_monai.runs.folder import FINISHED
+from dxa_monai.runs.ownership import letting_go
 
 LOG_FILE, SETTINGS_FILE = "training.log", "settings.json"
 TRACKING = ("tracking_uri", "experiment", "parent_run")
@@ -85,6 +86,7 @@ def run_trainings(trainings: Sequence[Training], workers: int, progress: bool = 
             bar.update()
 
 
+@letting_go()
 def train_one(training: Training, live: Mapping[str, Any] | None = None) -> None:
     """Run one training in this process; what it prints goes to ``training.log``.
 

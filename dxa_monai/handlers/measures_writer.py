@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from dxa_monai.files import output_folder
 from dxa_monai.runs.outputs import claim_outputs
+from dxa_monai.runs.ownership import let_go
 from dxa_monai.runs.screened_scans import InferenceScans
 from dxa_monai.scan.collect import check_scan_ids
 from dxa_monai.scan.csv_table import write_table
@@ -75,4 +76,5 @@ class MeasuresWriter:
         if self._bar is not None:
             self._bar.close()
         write_table(self.path, ("scan_id", "scan", *self.measures), self._rows)
+        let_go(self.path.parent)
         print(f"Measures of {len(self._rows)} scans: {self.path}")

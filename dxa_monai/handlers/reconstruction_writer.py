@@ -15,6 +15,7 @@ from tqdm import tqdm
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder, path_inside
 from dxa_monai.runs.outputs import claim_outputs
+from dxa_monai.runs.ownership import let_go
 from dxa_monai.runs.screened_scans import InferenceScans
 from dxa_monai.scan.format import PIXEL_SPACING_MM, unit_to_counts
 from dxa_monai.scan.io import RawScan, file_stem, save_scan
@@ -90,6 +91,7 @@ class ReconstructionWriter:
         """Say where the files lie."""
         if self._bar is not None:
             self._bar.close()
+        let_go(self.output_dir)
         print(f"Reconstructions and latent codes: {self.output_dir}")
 
 

@@ -51,6 +51,7 @@ from dxa_monai.parallel.worker_pool import run_in_processes
 from dxa_monai.physics.beam_model import WheelSegments
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.runs.outputs import claim_outputs
+from dxa_monai.runs.ownership import letting_go
 from dxa_monai.scan.collect import check_scan_ids, collect_scans
 from dxa_monai.scan.format import channels_first
 from dxa_monai.scan.io import RawScan
@@ -108,6 +109,7 @@ def claim_analysis(
     return claim_outputs(folder, names, [name for name, now in sometimes.items() if not now])
 
 
+@letting_go()
 def analyse_scans(
     rows: Sequence[Mapping[str, Any]],
     output_dir: str | Path,

@@ -33,6 +33,7 @@ from dxa_monai.mesh.io import MESH_ENDINGS, BodyMesh, load_mesh
 from dxa_monai.mesh.points import centred, point_cloud
 from dxa_monai.networks.checkpoint import load_pseudo_dxa
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
+from dxa_monai.runs.ownership import letting_go
 from dxa_monai.scan.collect import check_scan_ids
 from dxa_monai.scan.csv_table import write_table
 from dxa_monai.scan.format import unit_to_counts
@@ -73,6 +74,7 @@ def scanner_beside(checkpoint: str | Path) -> str | None:
     return str(path) if path.is_file() else None
 
 
+@letting_go()
 def predict_meshes(
     rows: Sequence[Mapping[str, Any]],
     checkpoint: str | Path,

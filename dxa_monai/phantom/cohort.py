@@ -41,6 +41,7 @@ from dxa_monai.phantom.conditions import check_conditions
 from dxa_monai.phantom.people.population import sample_person
 from dxa_monai.phantom.simulate import PersonRecord, Simulator
 from dxa_monai.physics.acquisition import Acquisition
+from dxa_monai.runs.ownership import letting_go, own_folder
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.manifest import write_manifest
 from dxa_monai.scan.measures import BODY_MEASURES, PAPER_MEASURES
@@ -53,6 +54,7 @@ _PACKAGES = ("numpy", "scipy", "numba", "torch", "anny")
 _SIGNIFICANT_DIGITS = 9
 
 
+@letting_go()
 def generate_cohort(
     count: int,
     output_dir: str | Path,
@@ -99,7 +101,7 @@ def generate_cohort(
     if isinstance(children_share, bool) or not isinstance(children_share, int | float) or not 0 <= children_share <= 1:
         raise InputError(f"children_share: expected a number from 0 to 1, got {children_share!r}.")
     acquisition = Acquisition() if acquisition is None else acquisition
-    folder = output_folder(output_dir)
+    folder = own_folder(output_dir)
     settings: dict[str, Any] = {
         "dxa_monai": dxa_monai.__version__,
         "seed": seed,
@@ -230,7 +232,7 @@ def _claim(folder: Path, settings: dict[str, Any], count: int) -> None:
     """Record the settings in a new folder; refuse one that was made with others."""
     path = folder / "people" / _SETTINGS_NAME
     if not path.is_file():
-        other = next((name for name in _OWN_NAMES if (folder / name).exists()), None)
+        other = next((name for name in _OWN_NAMES if _holds_a_file(folder / name)), None)
         if other is not None:
             raise InputError(f"{folder}: expected an empty folder or a cohort generated here, got another {other}.")
         output_folder(path.parent)
@@ -251,6 +253,10 @@ def _claim(folder: Path, settings: dict[str, Any], count: int) -> None:
         raise InputError(
             f"{folder}: expected to make {recorded} people or more of the {recorded} there, got count {count}."
         )
+
+
+def _holds_a_file(path: Path) -> bool:
+    return path.is_file() or any(each.is_file() for each in path.rglob("*"))
 
 
 def _check_measures(folder: Path, wanted: list[str], made_with: list[str]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dxa_monai.runs.outputs import claim_outputs
+from dxa_monai.runs.ownership import letting_go
 from dxa_monai.runs.screened_scans import DUPLICATES_COLUMNS, DUPLICATES_NAME, duplicates_row
 from dxa_monai.scan.csv_table import write_table
 from dxa_monai.scan.manifest import read_manifest
@@ -22,6 +23,7 @@ from dxa_monai.scan.source import ScanSource
 _PART = "manifest"
 
 
+@letting_go()
 def check_scans(manifest: str | Path, output_dir: str | Path, source: ScanSource, workers: int = 1) -> tuple[int, int]:
     """Read every scan of a manifest and write the two tables; say on stdout what was found.
 

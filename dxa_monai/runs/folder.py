@@ -13,6 +13,7 @@ from dxa_monai.bundling.command import running_config
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.runs.outputs import claim_outputs, noted, refuse_of_others, write_note
+from dxa_monai.runs.ownership import let_go
 from dxa_monai.runs.state_files import remove_states, state_files
 from dxa_monai.scan.splits import SPLIT_FILE_NAME, write_split
 from dxa_monai.tracking.server import without_password
@@ -186,3 +187,4 @@ def finish_run(folder: str | Path, **outcome: Any) -> None:
     with atomic_path(Path(folder) / FINISHED) as temporary:
         temporary.write_text(json.dumps(outcome, indent=2) + "\n")
     remove_states(folder)
+    let_go(folder)

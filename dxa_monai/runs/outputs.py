@@ -12,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from dxa_monai.errors import InputError
-from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.files import atomic_path
+from dxa_monai.runs.ownership import own_folder
 
 NOTE_NAME = ".made_by_dxa_monai"
 _MADE = "made"
 
 
 def claim_outputs(folder: str | Path, names: Iterable[str], reserved: Iterable[str] = ()) -> Path:
-    """Note what a command will write into a folder, which is made if need be; to be called before the first write.
+    """Own a folder and note what a command will write there; to be called before the first write.
+
+    The folder is made if need be. Who calls this lets go of it in the end (:mod:`dxa_monai.runs.ownership`).
 
     Args:
         folder: of the outputs.
@@ -30,14 +33,15 @@ def claim_outputs(folder: str | Path, names: Iterable[str], reserved: Iterable[s
         The folder.
 
     Raises:
-        InputError: two outputs have one name, a file is there that no command noted, or the folder cannot be written
-            to. Nothing was written then.
+        InputError: two outputs have one name, a file is there that no command noted (nothing was written then), or the
+            folder cannot be written to or belongs to a command that is running.
     """
     names = list(names)
     refuse_one_name_twice(folder, [*names, *reserved])
+    refuse_of_others(folder, names, noted(folder))
+    folder = own_folder(folder)
     earlier = noted(folder)
     refuse_of_others(folder, names, earlier)
-    folder = output_folder(folder)
     if not set(names) <= set(earlier):
         write_note(folder, **{_MADE: sorted({*earlier, *names})})
     return folder

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import output_folder
+from dxa_monai.tracking.database import ARTIFACTS, SQLITE_PREFIX, sqlite_uri
 
-SQLITE_PREFIX = "sqlite:///"
 SERVERS = ("http", "https")
 DATABASES = ("postgresql", "mysql", "mssql")
 """The other databases that MLflow itself can write to, each with or without ``+driver``."""
@@ -64,18 +64,25 @@ def check_tracking_uri(tracking_uri: str) -> None:
         raise InputError(f"{expected}, got '{shown}'.")
 
 
+def database_file(tracking_uri: str) -> Path | None:
+    """The absolute path of a database in a file, as it is written, without escapes; None: it is none."""
+    if not tracking_uri.startswith(SQLITE_PREFIX):
+        return None
+    return Path(tracking_uri.removeprefix(SQLITE_PREFIX)).absolute()
+
+
 def resolve_tracking_uri(tracking_uri: str) -> tuple[str, str | None]:
-    """An absolute tracking uri, and where the artifacts of a new experiment go (None: the server decides).
+    """An address for MLflow, and where the artifacts of a new experiment go (None: the server decides).
 
     Raises:
         InputError: see :func:`check_tracking_uri`; or the folder of the database cannot be written to.
     """
     check_tracking_uri(tracking_uri)
-    if not tracking_uri.startswith(SQLITE_PREFIX):
+    database = database_file(tracking_uri)
+    if database is None:
         return tracking_uri, None
-    database = Path(tracking_uri.removeprefix(SQLITE_PREFIX)).absolute()
     folder = output_folder(database.parent)
-    return f"{SQLITE_PREFIX}{database}", (folder / "mlartifacts").as_uri()
+    return sqlite_uri(database), (folder / ARTIFACTS).as_uri()
 
 
 def without_password(tracking_uri: str) -> str:

@@ -16,8 +16,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dxa_monai.tracking.database import open_database
 from dxa_monai.tracking.server import (
     UPLOAD_SECONDS,
+    database_file,
     little_patience,
     reason_of,
     resolve_tracking_uri,
@@ -43,7 +45,7 @@ class TrackedRun:
     the run tries again; if the server is back, it gets what it has missed.
 
     Args:
-        tracking_uri: ``sqlite:///path/mlflow.db`` (artifacts are kept in ``mlartifacts`` beside it, by absolute path)
+        tracking_uri: ``sqlite:///path/mlflow.db``, the path as it is (artifacts are kept in ``mlartifacts`` beside it)
             or the address of a server. It wins over the environment variable ``MLFLOW_TRACKING_URI``. Empty: nothing is
             tracked.
         experiment: its runs are compared with each other; made if need be.
@@ -79,6 +81,7 @@ class TrackedRun:
         """Of each metric, in the run that is gone on with."""
         self._last_steps: dict[str, int] = {}
         self._client: Any = None
+        self._database: Path | None = None
         self._experiment_id = ""
         self._unsent_params: list[tuple[str, str]] = []
         self._unsent: list[tuple[str, float, int, int]] = []
@@ -86,6 +89,7 @@ class TrackedRun:
         self._told: set[str] = set()
         if enabled and tracking_uri:
             self.tracking_uri, artifact_location = resolve_tracking_uri(tracking_uri)
+            self._database = database_file(tracking_uri)
             try:
                 with little_patience():
                     client = self._connect(artifact_location)
@@ -163,6 +167,8 @@ class TrackedRun:
             logging.getLogger(noisy).setLevel(logging.WARNING)
         from mlflow import MlflowClient
 
+        if self._database is not None:
+            open_database(self._database)
         client = MlflowClient(tracking_uri=self.tracking_uri)
         self._experiment_id = _experiment_id(client, self.experiment, artifact_location)
         return client

@@ -11,6 +11,7 @@ from dxa_monai.bundling.known_ids import refuse_unknown_ids
 from dxa_monai.errors import InputError
 
 CONFIG = {"output_dir": "", "number": 1, "mesh": {"unit": "m", "repair": False}, "train": {"dataset": {}}}
+LOSS = {"loss_def": {"_target_": "dxa_monai.losses.weighted.WeightedLoss", "terms": {}}}
 
 
 def test_an_argument_that_what_is_called_does_not_have_is_refused(tmp_path: Path) -> None:
@@ -41,10 +42,10 @@ def test_a_setting_that_the_config_does_not_have_is_refused(tmp_path: Path) -> N
         refuse_unknown_ids(files, ["los#weight"])
 
 
-@pytest.mark.parametrize("name", ["perceptual_loss#calibrated_weight", "perceptual_arm"])
+@pytest.mark.parametrize("name", ["perceptual_loss#calibrated_weight", "perceptual_arm", "loss_def#kl_weight"])
 def test_a_setting_of_an_earlier_version_is_told_with_what_replaced_it(name: str, tmp_path: Path) -> None:
-    (tmp_path / "train.json").write_text(json.dumps(CONFIG))
-    with pytest.raises(InputError, match=r"(a term|an overlay).* in its place since 0\.5\.0"):
+    (tmp_path / "train.json").write_text(json.dumps(CONFIG | LOSS))
+    with pytest.raises(InputError, match=r"(a term|an overlay|the weight).* in its place since 0\.5\.0"):
         refuse_unknown_ids([str(tmp_path / "train.json")], [name])
 
 

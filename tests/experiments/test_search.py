@@ -14,8 +14,8 @@ from matplotlib.image import imread
 
 from dxa_monai.errors import InputError, TrainingError
 from dxa_monai.experiments.search import SettingsSearch
-from dxa_monai.experiments.search_study import only_search
 from tests.experiments.formula_training import EPOCHS, final_value, write_config
+from tests.runs.test_ownership import owned_by_another_process
 
 SPACE = {"rate": {"low": 1e-4, "high": 1.0, "log": True}, "shape": {"choices": ["round", "square"]}}
 
@@ -208,8 +208,7 @@ def test_a_wrong_setting_is_refused_before_anything_is_written(
 
 def test_a_file_that_is_no_study_and_a_second_command_are_refused(search: Any, tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    folder.mkdir()
-    with only_search(folder), pytest.raises(InputError, match="expected no other search at work here"):
+    with owned_by_another_process(folder), pytest.raises(InputError, match="expected a folder that no other command"):
         search()
     (folder / "study.db").write_text("this is no database, " * 100)
     with pytest.raises(InputError, match=r"study\.db: expected the study of a search"):

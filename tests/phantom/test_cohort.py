@@ -36,7 +36,9 @@ COUNT = 4
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("[!.]*")) if path.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +110,9 @@ def test_one_worker_makes_the_same_bytes(folder: Path, tmp_path: Path) -> None:
 
 
 def test_finished_folder_is_reused(folder: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("[!.]*") if path.is_file()}
     assert generate_cohort(COUNT, folder, SEED, progress=False) == folder / "manifest.csv"
-    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == before
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("[!.]*") if path.is_file()} == before
 
 
 def test_killed_run_continues_to_the_same_bytes(folder: Path, tmp_path: Path) -> None:
@@ -238,6 +240,15 @@ def test_numbers_out_of_range_are_refused(tmp_path: Path, wrong: dict[str, objec
     with pytest.raises(InputError, match=f"{next(iter(wrong))}: expected an integer"):
         generate_cohort(output_dir=tmp_path, progress=False, **arguments)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["manifest.csv", "scans/A01.npy", "truth/A01.npz", "contact_sheet.png"])
+def test_files_of_somebody_else_are_not_replaced(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(InputError, match=f"expected an empty folder or a cohort .*, got another {name.split('/')[0]}"):
+        generate_cohort(1, tmp_path, SEED, progress=False)
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_a_failing_worker_names_the_person(tmp_path: Path) -> None:
