@@ -118,7 +118,12 @@ def _thick(raw: torch.Tensor, body: BoolArray, correction: ScanCorrection) -> li
 
 
 def tissue_flags(
-    raw: torch.Tensor, areal_density_g_cm2: FloatArray, body: BoolArray, bone: BoolArray, model: ScannerModel
+    raw: torch.Tensor,
+    areal_density_g_cm2: FloatArray,
+    body: BoolArray,
+    bone: BoolArray,
+    model: ScannerModel,
+    predicted: bool = False,
 ) -> list[Flag]:
     """Judge what the decomposition found.
 
@@ -128,11 +133,11 @@ def tissue_flags(
         body: ``(H, W)`` bool.
         bone: ``(H, W)`` bool.
         model: the scanner.
+        predicted: by a network, whose channels disagree by more than those of a wrong scanner, and jut out nowhere.
     """
-    return [
-        *metal_flags(raw, areal_density_g_cm2, body, model),
-        *_soft_tissue(raw, areal_density_g_cm2, body, bone, model),
-    ]
+    found = [] if predicted else metal_flags(raw, areal_density_g_cm2, body, model)
+    found += _soft_tissue(raw, areal_density_g_cm2, body, bone, model)
+    return [flag for flag in found if not (predicted and flag.name == "scanner_mismatch")]
 
 
 def _soft_tissue(

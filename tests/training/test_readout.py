@@ -102,9 +102,7 @@ def test_left_and_right_change_places_in_a_mirror() -> None:
     assert mirrored_measures(measures) == [2, 1, 0]
     assert has_both_sides(measures)
     assert not has_both_sides(measures[:2])
-    with pytest.raises(
-        InputError, match="expected both sides of arm_left_volume_l for mirrored"
-    ):
+    with pytest.raises(InputError, match="expected both sides of arm_left_volume_l for mirrored"):
         mirrored_measures(measures[:2])
 
 
