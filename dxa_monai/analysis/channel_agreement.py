@@ -37,6 +37,30 @@ def channel_differences(
     return nepers - relative_variance / 2.0 + np.log(signal), relative_variance
 
 
+def mineral_noise_g_cm2(areal_density_g_cm2: FloatArray, model: ScannerModel) -> npt.NDArray[np.float64]:
+    """Standard deviation of bone mineral by photons alone, where lean tissue and mineral are solved for.
+
+    With J the derivatives of the six channels by both, and V their variances, that of both is the inverse of J' V^-1 J.
+
+    Args:
+        areal_density_g_cm2: ``(N, 3)`` fat, lean and bone mineral.
+        model: the scanner.
+
+    Returns:
+        ``(N,)``.
+    """
+    attenuation, signal_weights, variance_weights = (
+        tensor.numpy() for tensor in model.tensors(torch.float64, torch.device("cpu"))
+    )
+    transmission = np.exp(-areal_density_g_cm2.astype(np.float64) @ attenuation)
+    signal = transmission @ signal_weights
+    variance = transmission @ variance_weights / signal**2
+    lean, mineral = (transmission @ (signal_weights * attenuation[index][:, None]) / signal for index in (1, 2))
+    both = (lean * mineral / variance).sum(axis=-1)
+    of_lean, of_mineral = ((one**2 / variance).sum(axis=-1) for one in (lean, mineral))
+    return np.asarray(np.sqrt(of_lean / (of_lean * of_mineral - both**2)))
+
+
 def channel_misfit_nepers(
     raw: torch.Tensor, areal_density_g_cm2: FloatArray, soft: BoolArray, model: ScannerModel
 ) -> float:

@@ -19,7 +19,7 @@ from dxa_monai.analysis.landmark_finder import find_landmarks
 from dxa_monai.analysis.landmarks import Landmarks
 from dxa_monai.analysis.polygons import polygon_coverage
 from dxa_monai.analysis.q_scan import read_q
-from dxa_monai.analysis.quality import field_flags, landmark_flags, limb_flags, tissue_flags
+from dxa_monai.analysis.quality import arm_flags, field_flags, landmark_flags, limb_flags, tissue_flags
 from dxa_monai.analysis.region_cuts import region_map_from_landmarks
 from dxa_monai.analysis.scanner_quality import scanner_flags, zero_flags
 from dxa_monai.analysis.segments import Point
@@ -182,6 +182,7 @@ def analyse_scan(
             inside = weighted_totals(areal, polygon_coverage(points, shape), area_cm2)
             totals |= {f"{name}_{quantity}": inside[quantity] for quantity in QUANTITIES}
         flags += limb_flags(totals)
+        flags += [] if given else arm_flags(landmarks, silhouette | body)
     other = None
     if reading is not None and totals:
         compared = regional_totals(newton, region_map, area_cm2)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from scipy.ndimage import label, median_filter
 
-from dxa_monai.analysis.channel_agreement import BoolArray, FloatArray, channel_differences
+from dxa_monai.analysis.channel_agreement import BoolArray, FloatArray, channel_differences, mineral_noise_g_cm2
 from dxa_monai.analysis.flags import Flag
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.format import CHANNELS
@@ -35,11 +35,13 @@ _JUTS_OUT_NEPERS = 0.2
 """More than the median of 5 x 5 pixels, or of five rows: what is wrong with a model is as wrong beside the pixel."""
 _ABOVE_OTHERS = 3.0
 """Times the disagreement of all but a hundredth of the body's pixels, which tells of a wrong model."""
-ACROSS_G_CM2 = {"limbs": 2.0, "elsewhere": 2.6}
-"""Mineral above the median of five rows. Without metal up to 1.55 in arms, 2.07 in legs (knees) and 2.29 elsewhere."""
+ACROSS_G_CM2 = {"limbs": 2.0, "elsewhere": 2.8}
+"""Mineral above the median of five rows. Without metal up to 1.55 in arms, 2.07 in legs (knees), 2.65 elsewhere, with
+little noise."""
 _THIN_G_CM2 = 8.0
 """Soft tissue of arms, hands and ankles; knees and thighs hold more."""
-_NOISE_FACTOR = 10.0
+HEALTHY_G_CM2, _NOISE_FACTOR = 1.5, 5.0
+"""What bones have of it without noise, and standard deviations of noise beyond: few photons pass a trunk."""
 
 
 def metal_flags(raw: torch.Tensor, areal_density_g_cm2: FloatArray, body: BoolArray, model: ScannerModel) -> list[Flag]:
@@ -60,7 +62,7 @@ def metal_flags(raw: torch.Tensor, areal_density_g_cm2: FloatArray, body: BoolAr
     thick = np.isin(pieces, np.flatnonzero(sizes >= METAL_PIXELS) + 1) if count else np.zeros_like(body)
     if thick.any():
         return [_flag(thick, "attenuate more than any bone, as metal does")]
-    thin = (_disagreeing(nepers, areal_density_g_cm2, body, model) | _across(areal_density_g_cm2, body)) & body
+    thin = (_disagreeing(nepers, areal_density_g_cm2, body, model) | _across(areal_density_g_cm2, body, model)) & body
     return [_flag(thin, "read as no tissue does, as thin metal (jewellery, a zip) would")] if thin.any() else []
 
 
@@ -86,11 +88,12 @@ def _disagreeing(
     return np.asarray(juts_out & (disagreement > max(DISAGREEMENT, _ABOVE_OTHERS * usual)))
 
 
-def _across(areal_density_g_cm2: FloatArray, body: BoolArray) -> npt.NDArray[np.bool_]:
+def _across(areal_density_g_cm2: FloatArray, body: BoolArray, model: ScannerModel) -> npt.NDArray[np.bool_]:
     mineral = np.where(body, areal_density_g_cm2[2], 0.0)
     above = mineral - median_filter(mineral, (5, 1))
-    noise = 1.4826 * float(np.median(np.abs(above[body]))) if body.any() else 0.0
-    limit = np.where(
-        areal_density_g_cm2[:2].sum(axis=0) < _THIN_G_CM2, ACROSS_G_CM2["limbs"], ACROSS_G_CM2["elsewhere"]
-    )
-    return np.asarray(above > np.maximum(limit, _NOISE_FACTOR * noise))
+    thin = areal_density_g_cm2[:2].sum(axis=0) < _THIN_G_CM2
+    limit = np.where(thin, ACROSS_G_CM2["limbs"], ACROSS_G_CM2["elsewhere"])
+    suspected = body & (above > limit)
+    noise = mineral_noise_g_cm2(areal_density_g_cm2[:, suspected].T, model)
+    suspected[suspected] = above[suspected] > HEALTHY_G_CM2 + _NOISE_FACTOR * noise
+    return np.asarray(suspected)

@@ -5,7 +5,8 @@ A fatal flag means that the scan has no numbers: they would be those of somethin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from dxa_monai.analysis.channel_agreement import channel_misfit_nepers
 from dxa_monai.analysis.flags import Flag
 from dxa_monai.analysis.landmark_finder import FLAGS as LANDMARK_FLAGS
 from dxa_monai.analysis.landmark_finder import SMALLEST_BODY_CM2
+from dxa_monai.analysis.landmarks import SIDES, Landmarks
 from dxa_monai.analysis.metal import metal_flags
+from dxa_monai.analysis.segments import Point
 from dxa_monai.physics.correction import ScanCorrection
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.format import CHANNELS
@@ -44,6 +47,9 @@ the nominal model of a scanner some kV and some of its filter away leaves 0.3e-3
 LEAST_OF_OTHER_LIMB = {"arm": 0.8, "leg": 0.88}
 """Mass over that of the other side. Of 211 scans of virtual people, whose sides differ, no leg holds less than 0.90;
 6 % have a hand under a thigh."""
+MOST_HIDDEN_SHARE = 0.7
+"""Of an arm's cut below the armpit. Of 235 scans of virtual people (cohort seed 78) 56 have more; among them are 18 of
+the 23 whose arms' mass is more than a kilogram off, and 14 of those where it is right within half of one."""
 _FEWEST_SOFT_PIXELS = 100
 _OUT_OF_FIELD = ("head_out_of_field", "feet_out_of_field", "left_arm_out_of_field", "right_arm_out_of_field")
 _EDGES: dict[str, tuple[Any, ...]] = {
@@ -100,6 +106,34 @@ def limb_flags(totals: Mapping[str, float]) -> list[Flag]:
             )
             flags.append(Flag("limbs_differ", sentence))
     return flags
+
+
+def arm_flags(landmarks: Landmarks, silhouette: BoolArray) -> list[Flag]:
+    """Arms that lie on or against the trunk: where no air shows, nothing says how much of the tissue is the arm's.
+
+    Args:
+        landmarks: as they were found.
+        silhouette: ``(H, W)`` bool.
+    """
+    hidden = {side: _share_inside(landmarks.arm_cut(side)[1:], silhouette) for side in SIDES}
+    told = [f"{100 * share:.0f} % of the {side} arm's" for side, share in hidden.items() if share > MOST_HIDDEN_SHARE]
+    if not told:
+        return []
+    sentence = (
+        f"From the armpit down {' and '.join(told)} cut runs through tissue, without air between arm and trunk: either "
+        "may hold a kilogram of the other."
+    )
+    return [Flag("arms_touch", sentence)]
+
+
+def _share_inside(line: Sequence[Point], mask: BoolArray) -> float:
+    """Share of a line's length that runs through a mask, at steps of half a pixel."""
+    points = []
+    for start, end in pairwise(np.asarray(line, dtype=np.float64)):
+        steps = max(int(np.ceil(2.0 * np.abs(end - start).max())), 1)
+        points.append(start + (end - start) * (np.arange(steps) / steps)[:, None])
+    rows, columns = np.rint(np.concatenate(points)).astype(int).T
+    return float(mask[rows.clip(0, mask.shape[0] - 1), columns.clip(0, mask.shape[1] - 1)].mean())
 
 
 def _thick(raw: torch.Tensor, body: BoolArray, correction: ScanCorrection) -> list[Flag]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 from typing import get_args
 
 import numpy as np
@@ -11,9 +12,11 @@ from dxa_monai.analysis.bone import decompose, find_bone
 from dxa_monai.analysis.channel_agreement import channel_misfit_nepers
 from dxa_monai.analysis.flags import Flag, FlagName
 from dxa_monai.analysis.landmark_finder import FLAGS as LANDMARK_FLAGS
+from dxa_monai.analysis.landmarks import landmarks_from_points
 from dxa_monai.analysis.metal import metal_flags
 from dxa_monai.analysis.quality import (
     MISFIT_NEPERS,
+    arm_flags,
     field_flags,
     landmark_flags,
     limb_flags,
@@ -25,6 +28,7 @@ from dxa_monai.physics.phantom_calibration import calibrate_with_phantom
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.physics.step_phantom import StepPhantom
 from dxa_monai.scan.format import SCAN_SHAPE, channels_first, pixel_area_cm2
+from tests.analysis.points import IMAGE_SHAPE, plain_points
 
 ROWS, COLUMNS = SCAN_SHAPE
 BLOCK = (slice(20, 130), slice(25, 85))
@@ -224,3 +228,20 @@ def test_a_limb_that_holds_much_less_than_the_other_is_told(
 
 def test_without_totals_no_limb_is_judged() -> None:
     assert limb_flags({}) == []
+
+
+@pytest.mark.parametrize(("gap", "told"), [((), True), (("right",), True), (("right", "left"), False)])
+def test_arms_without_air_beside_the_trunk_are_told(gap: tuple[str, ...], told: bool) -> None:
+    landmarks = landmarks_from_points(plain_points(), IMAGE_SHAPE)
+    silhouette = np.ones(IMAGE_SHAPE, dtype=bool)
+    columns = np.arange(IMAGE_SHAPE[1])
+    for side in gap:
+        for (row, column), (lower, beside) in pairwise(landmarks.arm_cut(side)[1:]):
+            for line in np.arange(int(row), int(lower) + 2):
+                middle = np.interp(line, (row, lower), (column, beside))
+                silhouette[line, np.abs(columns - middle) < 2.0] = False
+    flags = arm_flags(landmarks, silhouette)
+    assert [flag.name for flag in flags] == ["arms_touch"] * told
+    if told:
+        assert ("right arm" in flags[0].sentence) == ("right" not in gap)
+        assert "% of the left arm's" in flags[0].sentence
