@@ -19,7 +19,7 @@ from dxa_monai.analysis.landmark_finder import find_landmarks
 from dxa_monai.analysis.landmarks import Landmarks
 from dxa_monai.analysis.polygons import polygon_coverage
 from dxa_monai.analysis.q_scan import read_q
-from dxa_monai.analysis.quality import field_flags, landmark_flags, limb_flags, tissue_flags
+from dxa_monai.analysis.quality import arm_flags, field_flags, landmark_flags, limb_flags, tissue_flags
 from dxa_monai.analysis.region_cuts import region_map_from_landmarks
 from dxa_monai.analysis.scanner_quality import scanner_flags, zero_flags
 from dxa_monai.analysis.segments import Point
@@ -111,6 +111,7 @@ def analyse_scan(
     settings: BoneSettings | None = None,
     zero_counts: Sequence[float] | None = None,
     method: str = METHODS[0],
+    predicted: bool = False,
 ) -> BodyComposition:
     """Fat, lean and bone of one scan by region.
 
@@ -126,6 +127,8 @@ def analyse_scan(
         polygons: the user's own regions, points (row, column) in pixels by name.
         settings: how bone is told from soft tissue.
         zero_counts: what each channel reads in open air, if the user declares it; None: found in the scan.
+        predicted: a network made the scan: that its channels disagree tells of the network, and not of another scanner,
+            and is not flagged.
         method: of ``METHODS``, which makes the maps. Bone and landmarks are found by the first in any case.
 
     Returns:
@@ -154,7 +157,7 @@ def analyse_scan(
     if any(flag.fatal for flag in flags):
         return _refused(areal, body, [flag for flag in flags if flag.fatal], correction)
     flags += scanner_flags(correction)
-    flags += tissue_flags(raw, newton, body, masks.bone[0, 0].cpu().numpy(), model)
+    flags += tissue_flags(raw, newton, body, masks.bone[0, 0].cpu().numpy(), model, predicted)
     given = landmarks is not None
     if landmarks is None:
         found = find_landmarks(newton, body, pixel_spacing_mm)
@@ -179,6 +182,7 @@ def analyse_scan(
             inside = weighted_totals(areal, polygon_coverage(points, shape), area_cm2)
             totals |= {f"{name}_{quantity}": inside[quantity] for quantity in QUANTITIES}
         flags += limb_flags(totals)
+        flags += [] if given else arm_flags(landmarks, silhouette | body)
     other = None
     if reading is not None and totals:
         compared = regional_totals(newton, region_map, area_cm2)

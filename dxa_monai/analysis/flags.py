@@ -26,6 +26,7 @@ FlagName = Literal[
     "scanner_mismatch",
     "landmarks_guessed",
     "limbs_differ",
+    "arms_touch",
 ]
 """Every flag; the first three are always fatal, ``too_thick`` and ``implausible_r`` may be."""
 

@@ -60,6 +60,7 @@ BODY_FLAGS: frozenset[FlagName] = frozenset(
         "metal",
         "landmarks_guessed",
         "limbs_differ",
+        "arms_touch",
     }
 )
 """Flags that speak of who lies there: as the only ones they would send a user to look for the wrong thing."""

@@ -15,6 +15,7 @@ import pandas as pd
 from dxa_monai.analysis.composition import METHODS, QUANTITIES, REGION_NAMES
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.agreement import STATISTICS, agreement, precision_cv_percent
+from dxa_monai.evaluation.flag_agreement import flag_table
 from dxa_monai.evaluation.measured import CALIBRATIONS, measure_cohort
 from dxa_monai.figures.bland_altman import bland_altman_figure
 from dxa_monai.files import atomic_path
@@ -50,7 +51,7 @@ _AGREEMENT_BARS = {
     "total_bmd_g_cm2": {"rmse": 0.04},
     **{f"{limbs}_{quantity}": {"r2": 0.95} for limbs in ("arms", "legs") for quantity in ("fat_g", "lean_g", "bmc_g")},
 }
-TABLES = ("composition_per_scan", "agreement", "dice", "precision", "bars")
+TABLES = ("composition_per_scan", "agreement", "dice", "precision", "bars", "flags")
 FIGURE = "bland_altman.png"
 _DICE_REGIONS, _DICE_BAR = ("head", "arms", "legs", "trunk"), 0.95
 EVERYBODY = "all"
@@ -173,8 +174,9 @@ def evaluate_composition(
 
     Args:
         rows: manifest rows with ``truth``.
-        output_dir: gets ``agreement.csv``, ``dice.csv``, ``precision.csv``, ``bars.csv``, ``composition_per_scan.csv``,
-            ``bland_altman.png`` (of the first calibration) and ``measured/``, from which an interrupted run goes on.
+        output_dir: gets ``agreement.csv``, ``dice.csv``, ``precision.csv``, ``bars.csv``, ``flags.csv``,
+            ``composition_per_scan.csv``, ``bland_altman.png`` (of the first calibration) and ``measured/``, from which
+            an interrupted run goes on.
         scanners: number of perturbed scanners.
         calibrations: what the scanners' models come from, keys of ``CALIBRATIONS``.
         seed: of scanners, noise and bootstrap.
@@ -209,7 +211,8 @@ def evaluate_composition(
         overlaps, precision = overlap_table(measured), precision_table(measured, resamples, seed)
         bars = bars_table(agreements, overlaps, precision)
         files = {}
-        for name, table in zip(TABLES, (measured, agreements, overlaps, precision, bars), strict=True):
+        tables = (measured, agreements, overlaps, precision, bars, flag_table(measured))
+        for name, table in zip(TABLES, tables, strict=True):
             files[name] = folder / f"{name}.csv"
             with atomic_path(files[name]) as temporary:
                 table.to_csv(temporary, index=False, float_format="%.6g")

@@ -46,6 +46,7 @@ from dxa_monai.inference.report import (
     write_report,
 )
 from dxa_monai.inference.run_scanner import CALIBRATIONS, SCANNER_MODEL_NAME, scanner_of_run, scanner_of_scan
+from dxa_monai.inference.run_summary import refuse_another_scanner, tell_scanner_and_flags, tell_unused_landmarks
 from dxa_monai.parallel.cluster import run_on_cluster
 from dxa_monai.parallel.worker_pool import run_in_processes
 from dxa_monai.physics.beam_model import WheelSegments
@@ -128,15 +129,17 @@ def analyse_scans(
     cluster: bool = False,
     wheel: WheelSegments | None = None,
     method: str = METHODS[0],
+    predicted: bool = False,
 ) -> Path:
-    """Analyse scans and write their reports.
+    """Analyse scans and write their reports. The terminal says which scanner they were read with and what was flagged.
 
     Args:
         rows: of :func:`collect_rows`.
         output_dir: folder to write; what is there from the same inputs is kept.
         scanner_model: file of a calibrated scanner; None: ``calibration`` says what is done.
         calibration: one of ``CALIBRATIONS``. "run" takes all scans for scans of one scanner.
-        landmarks_dir: folder of edited ``{scan_id}.json``; scans without one have theirs found.
+        landmarks_dir: folder of edited ``{scan_id}.json``; scans without one, or with one as it was found, have theirs
+            found.
         polygons_file: the user's own regions, the same for every scan.
         draw: writes the picture of a scan; None: no pictures.
         source: how the scans are read; None: as the files declare.
@@ -152,6 +155,7 @@ def analyse_scans(
         wheel: what the segments of the scanner's wheel are made of, where no ``scanner_model`` says so; None: the
             default.
         method: of ``dxa_monai.analysis.composition.METHODS``, how channels become materials.
+        predicted: a network made the scans; see :func:`dxa_monai.analysis.composition.analyse_scan`.
 
     Returns:
         Path of the table.
@@ -159,13 +163,16 @@ def analyse_scans(
     Raises:
         InputError: an argument cannot be used, a scan has the name of another output, or a file is there that no
             analysis made (nothing is written then); or, after everything else was written, scans that could not be read
-            or have no numbers (the first of them is told, all are listed on stderr).
+            or have no numbers, or edited landmarks that were not given (the first of them is told, all are listed on
+            stderr), or a scanner that no scan is of.
     """
     if calibration not in CALIBRATIONS:
         raise InputError(f"calibration: expected one of {', '.join(CALIBRATIONS)}, got '{calibration}'.")
     check_method(method)
     if landmarks_dir is not None and not Path(landmarks_dir).is_dir():
         raise InputError(f"{landmarks_dir}: expected a folder of landmarks, got no such folder.")
+    if landmarks_dir is not None:
+        tell_unused_landmarks(rows, Path(landmarks_dir))
 
     source = ScanSource() if source is None else source
     if polygons_file is not None:
@@ -181,8 +188,20 @@ def analyse_scans(
     )
     model = scanner_of_run(rows, folder, scanner_model, calibration, source, wheel)
     settings = BoneSettings() if settings is None else settings
-    job = _Job(folder, model, landmarks_dir, polygons_file, draw, settings, torch.device(device), source, wheel, method)
-    table, failed, bad = [], [], list(set_aside)
+    job = _Job(
+        folder,
+        model,
+        landmarks_dir,
+        polygons_file,
+        draw,
+        settings,
+        torch.device(device),
+        source,
+        wheel,
+        method,
+        predicted,
+    )
+    table, failed, bad, reports = [], [], list(set_aside), []
     apart = cluster or workers > 1
     if apart:
         done = _reports_elsewhere(job, rows, workers, cluster)
@@ -198,6 +217,7 @@ def analyse_scans(
             table.append(identity(row) | {"flags": FAILED})
             continue
         table.append(table_row(report))
+        reports.append(report)
         fatal = [flag["sentence"] for flag in report["flags"] if flag["fatal"]]
         if fatal:
             failed.append(f"{row['scan_id']}: {fatal[0]}")
@@ -205,8 +225,10 @@ def analyse_scans(
     path = folder / TABLE_NAME
     write_composition_table(table, path, job.polygon_names)
     print(f"Body composition of {len(rows) - len(failed)} of {len(rows)} scans: {path}")
+    tell_scanner_and_flags(reports, scanner_model)
     for sentence in failed:
         print(sentence, file=sys.stderr)
+    refuse_another_scanner(reports, folder / SCANNER_MODEL_NAME if scanner_model is None else scanner_model)
     if policy is not None and policy.quarantines:
         policy.apply(bad, len(rows) + len(set_aside), folder)
     elif failed:
@@ -246,6 +268,7 @@ class _Job:
     source: ScanSource
     wheel: WheelSegments
     method: str
+    predicted: bool = False
     polygon_names: tuple[str, ...] = ()
 
     def for_other_machines(self) -> _Job:
@@ -265,31 +288,53 @@ class _Job:
         if self.polygons_file is not None:
             polygons = read_polygons(self.polygons_file, shape, spacing)
             self.polygon_names = tuple(polygons)
-        landmarks = self._given_landmarks(scan_id, shape)
+        given = self._given_landmarks(scan_id, shape)
         model = scanner_of_scan(raw, spacing, self.wheel) if self.model is None else self.model
-        settings = dataclasses.asdict(self.settings) | {
-            "zero_counts": self.source.zero_counts,
-            "method": self.method,
-        }
-        inputs = fingerprint(row["scan"], model, spacing, landmarks, polygons, settings)
+        settings = (
+            dataclasses.asdict(self.settings)
+            | {
+                "zero_counts": self.source.zero_counts,
+                "method": self.method,
+            }
+            | ({"predicted": True} if self.predicted else {})
+        )
+
+        def inputs_with(landmarks: Landmarks | None) -> str:
+            return fingerprint(row["scan"], model, spacing, landmarks, polygons, settings)
+
+        def analysed_with(landmarks: Landmarks | None) -> BodyComposition:
+            return analyse_scan(
+                raw.to(self.device),
+                model,
+                spacing,
+                landmarks,
+                polygons,
+                self.settings,
+                self.source.zero_counts,
+                self.method,
+                self.predicted,
+            )
+
         json_path, png_path = self.folder / f"{scan_id}.json", self.folder / f"{scan_id}.png"
         earlier = read_report(json_path)
-        if earlier is not None and earlier["inputs_sha256"] == inputs and (self.draw is None or png_path.is_file()):
-            # The scan is the same; what a manifest says of the person may have changed.
-            return earlier | identity(row)
-        composition = analyse_scan(
-            raw.to(self.device),
-            model,
-            spacing,
-            landmarks,
-            polygons,
-            self.settings,
-            self.source.zero_counts,
-            self.method,
-        )
-        report = as_report(row, composition, model, inputs)
-        if landmarks is None and composition.landmarks is not None:
+        if earlier is not None and (self.draw is None or png_path.is_file()):
+            found_then = not earlier["landmarks_given"] and earlier["inputs_sha256"] == inputs_with(None)
+            if found_then and given is None:
+                self._refuse_unused_edits(scan_id, [earlier["landmarks"]])
+            as_found = found_then and (given is None or as_points(given) == earlier["landmarks"])
+            if as_found or (given is not None and earlier["inputs_sha256"] == inputs_with(given)):
+                # The scan is the same; what a manifest says of the person may have changed.
+                return earlier | identity(row)
+        composition = analysed_with(None)
+        if given is None and composition.landmarks is not None:
             self._write_landmarks(composition.landmarks, scan_id, earlier)
+        elif given is not None:
+            found = composition.landmarks
+            if found is not None and as_points(found) == as_points(given):
+                given = None  # nobody has edited them
+            else:
+                composition = analysed_with(given)
+        report = as_report(row, composition, model, inputs_with(given))
         if self.draw is not None:
             self.draw(composition, _title(scan_id, composition), spacing, polygons, png_path)
         write_report(report, json_path)
@@ -303,18 +348,18 @@ class _Job:
 
     def _write_landmarks(self, landmarks: Landmarks, scan_id: str, earlier: Mapping[str, Any] | None) -> None:
         """Write the landmarks found, but never over those that a person has edited."""
-        path = output_folder(self.folder / LANDMARKS) / f"{scan_id}.json"
-        if path.is_file():
-            there = read_landmarks(path)
-            points = as_points(there)
-            now = as_points(landmarks)
-            before = None if earlier is None or earlier["landmarks_given"] else earlier["landmarks"]
-            if points not in (now, before):
-                raise InputError(
-                    f"{path}: expected no landmarks or those found before, got edited ones; "
-                    f"use them with --landmarks {path.parent}, or move them away."
-                )
-        write_landmarks(landmarks, path)
+        before = None if earlier is None or earlier["landmarks_given"] else earlier["landmarks"]
+        self._refuse_unused_edits(scan_id, [as_points(landmarks), before])
+        write_landmarks(landmarks, output_folder(self.folder / LANDMARKS) / f"{scan_id}.json")
+
+    def _refuse_unused_edits(self, scan_id: str, found: Sequence[Mapping[str, Any] | None]) -> None:
+        """Refuse landmarks beside the outputs that are none of those found: somebody has edited them to be used."""
+        path = self.folder / LANDMARKS / f"{scan_id}.json"
+        if path.is_file() and as_points(read_landmarks(path)) not in found:
+            raise InputError(
+                f"{path}: expected no landmarks or those found before, got edited ones; "
+                f"use them with --landmarks {path.parent}, or move them away."
+            )
 
 
 def _as_tensor(scan: RawScan) -> torch.Tensor:

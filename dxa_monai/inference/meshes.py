@@ -160,7 +160,7 @@ def predict_meshes(
         raise InputError(f"{folder}: expected scans of all {len(rows)} meshes, got none, first {failed[0]}")
     draw = composition_figure if pictures else None
     table = analyse_scans(
-        done, folder, scanner_model, calibration, draw=draw, device=device, policy=policy, set_aside=bad
+        done, folder, scanner_model, calibration, draw=draw, device=device, policy=policy, set_aside=bad, predicted=True
     )
     if failed and not (policy is not None and policy.quarantines):
         raise InputError(

@@ -226,9 +226,9 @@ def check_upright(counts: Array, source: object, seen: Body | None = None) -> No
 
     That takes three signs of it, each of which is far from what bodies show that lie as they should (the figures are of
     300 virtual adults, children and amputees, the right way up): the body's centre of attenuation lies in its lower
-    half (at 0.40 to 0.47 of its height from the top), most rows of its first fifth show two parts or more beside each
+    half (at 0.39 to 0.45 of its height from the top), most rows of its first fifth show two parts or more beside each
     other, as legs are (none do), and those of its last fifth one, as a head is (hardly any do). Legs that touch
-    everywhere hide it. That left and right are exchanged no scan shows.
+    everywhere, or one that is missing, hide it. That left and right are exchanged no scan shows.
 
     Args:
         counts: ``(H, W, 6)``, channels as in ``CHANNELS``.

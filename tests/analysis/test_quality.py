@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 from typing import get_args
 
 import numpy as np
@@ -8,11 +9,14 @@ import pytest
 import torch
 
 from dxa_monai.analysis.bone import decompose, find_bone
+from dxa_monai.analysis.channel_agreement import channel_misfit_nepers
 from dxa_monai.analysis.flags import Flag, FlagName
 from dxa_monai.analysis.landmark_finder import FLAGS as LANDMARK_FLAGS
+from dxa_monai.analysis.landmarks import landmarks_from_points
+from dxa_monai.analysis.metal import metal_flags
 from dxa_monai.analysis.quality import (
     MISFIT_NEPERS,
-    channel_misfit_nepers,
+    arm_flags,
     field_flags,
     landmark_flags,
     limb_flags,
@@ -24,6 +28,7 @@ from dxa_monai.physics.phantom_calibration import calibrate_with_phantom
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.physics.step_phantom import StepPhantom
 from dxa_monai.scan.format import SCAN_SHAPE, channels_first, pixel_area_cm2
+from tests.analysis.points import IMAGE_SHAPE, plain_points
 
 ROWS, COLUMNS = SCAN_SHAPE
 BLOCK = (slice(20, 130), slice(25, 85))
@@ -120,6 +125,50 @@ def test_metal_is_placed_and_bone_is_not_metal(model: ScannerModel) -> None:
     assert "row 81, column 6" in of_tissue(with_metal, model)["metal"].sentence
 
 
+def limb(mineral: float = 1.0) -> torch.Tensor:
+    """A forearm beside the block: two bones along it, of as much mineral everywhere."""
+    areal = block() + block(1.0, 3.0, where=(slice(40, 100), slice(8, 15)))
+    areal[0, 2, 40:100, [9, 10, 13]] = mineral
+    return areal
+
+
+METAL = {
+    "a ring": (slice(95, 96), slice(9, 10), 3.5),
+    "a bracelet": (slice(85, 86), slice(8, 15), 3.5),
+    "a thin bracelet": (slice(85, 86), slice(8, 15), 2.5),
+    "a chain": (slice(30, 31), slice(40, 60), 3.5),
+    "a button": (slice(60, 61), slice(50, 52), 5.0),
+    "a wide watch": (slice(82, 85), slice(8, 15), 7.0),
+}
+
+
+@pytest.mark.parametrize("name", METAL)
+def test_metal_of_a_row_or_a_pixel_is_told_with_its_place(name: str, model: ScannerModel) -> None:
+    rows, columns, mineral = METAL[name]
+    areal = limb()
+    areal[0, 2, rows, columns] += mineral
+    row = (rows.start + rows.stop - 1) / 2
+    sentence = of_tissue(areal, model)["metal"].sentence
+    assert f"around row {row:.0f}, column " in sentence
+    column = float(sentence.split("column ")[1].split(" ")[0])
+    assert columns.start - 1 <= column <= columns.stop
+
+
+@pytest.mark.parametrize("photons", [1e5, 3e6])
+@pytest.mark.parametrize("mineral", [0.5, 2.5])
+def test_bones_and_noise_are_no_metal(mineral: float, photons: float, model: ScannerModel) -> None:
+    of_so_many = dataclasses.replace(model, photons_per_pixel=photons)
+    raw = corrected(scan(limb(mineral), Acquisition(photons_per_pixel=photons)), of_so_many)
+    masks = find_bone(raw[None], of_so_many)
+    density = decompose(raw[None], of_so_many, masks)[0].numpy()
+    assert metal_flags(raw, density, masks.body[0, 0].numpy(), of_so_many) == []
+
+
+def test_a_wrong_model_of_the_scanner_is_no_metal(model: ScannerModel) -> None:
+    nominal = dataclasses.replace(ScannerModel(), photons_per_pixel=model.photons_per_pixel)
+    assert "metal" not in of_tissue(limb(), model, nominal)
+
+
 @pytest.mark.parametrize(("fat", "lean", "gain"), [(14.0, 1.0, 0.96), (0.5, 14.5, 1.04)])
 def test_r_beyond_fat_or_beyond_lean_has_no_numbers(fat: float, lean: float, gain: float, model: ScannerModel) -> None:
     raw = corrected(scan(block(fat, lean)), model)
@@ -179,3 +228,20 @@ def test_a_limb_that_holds_much_less_than_the_other_is_told(
 
 def test_without_totals_no_limb_is_judged() -> None:
     assert limb_flags({}) == []
+
+
+@pytest.mark.parametrize(("gap", "told"), [((), True), (("right",), True), (("right", "left"), False)])
+def test_arms_without_air_beside_the_trunk_are_told(gap: tuple[str, ...], told: bool) -> None:
+    landmarks = landmarks_from_points(plain_points(), IMAGE_SHAPE)
+    silhouette = np.ones(IMAGE_SHAPE, dtype=bool)
+    columns = np.arange(IMAGE_SHAPE[1])
+    for side in gap:
+        for (row, column), (lower, beside) in pairwise(landmarks.arm_cut(side)[1:]):
+            for line in np.arange(int(row), int(lower) + 2):
+                middle = np.interp(line, (row, lower), (column, beside))
+                silhouette[line, np.abs(columns - middle) < 2.0] = False
+    flags = arm_flags(landmarks, silhouette)
+    assert [flag.name for flag in flags] == ["arms_touch"] * told
+    if told:
+        assert ("right arm" in flags[0].sentence) == ("right" not in gap)
+        assert "% of the left arm's" in flags[0].sentence

@@ -74,7 +74,7 @@ def test_refused_scans_do_not_count_and_groups_are_kept_apart() -> None:
 def test_evaluation_writes_tables_figure_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = {"scanners": 1, "calibrations": ("phantom", "nominal"), "workers": 0, "resamples": 30}
     files = evaluate_composition(cohort_rows(), tmp_path, **arguments)
-    assert set(files) == {"composition_per_scan", "agreement", "dice", "precision", "bars", "bland_altman"}
+    assert set(files) == {"composition_per_scan", "agreement", "dice", "precision", "bars", "flags", "bland_altman"}
     assert all(path.stat().st_size for path in files.values())
     agreements = pd.read_csv(files["agreement"])
     assert set(agreements["calibration"]) == {"phantom", "nominal"}

@@ -90,6 +90,66 @@ def test_edited_landmarks_are_used_and_never_overwritten(scans: Path, tmp_path: 
     assert json.loads(path.read_text()) == content
 
 
+def _edit(path: Path) -> None:
+    content = json.loads(path.read_text())
+    for name in ("right_neck", "left_neck"):
+        content["landmarks"][name][0] += 3.0
+    path.write_text(json.dumps(content))
+
+
+def test_only_edited_landmarks_count_and_only_their_scans_are_done_again(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    first = analyse(scans, output)
+    paths = [output / "landmarks" / f"{row['scan_id']}.json" for row in first]
+    reports = [output / f"{row['scan_id']}.json" for row in first]
+    before = reports[1].stat().st_mtime_ns
+    _edit(paths[0])
+    (output / "landmarks" / "nobody.json").write_text("{}")
+    capsys.readouterr()
+    for folder in (output, tmp_path / "other"):
+        table = analyse(scans, folder, landmarks_dir=output / "landmarks", scanner_model=output / "scanner_model.json")
+        given = [json.loads((folder / path.name).read_text())["landmarks_given"] for path in reports]
+        assert given == [True, False]
+        assert table[1] == first[1]  # its flags, too
+        told = capsys.readouterr().out
+        assert "Landmarks given by a person: 1 of 2 scans" in told
+        assert "1 files of landmarks are of no scan of this run and are not used: nobody.json" in told
+    assert reports[1].stat().st_mtime_ns == before
+
+
+def test_edited_landmarks_that_are_not_given_are_told_though_the_report_is_there(scans: Path, tmp_path: Path) -> None:
+    first = analyse(scans, tmp_path)[0]
+    _edit(tmp_path / "landmarks" / f"{first['scan_id']}.json")
+    with pytest.raises(InputError, match="got edited ones; use them with --landmarks"):
+        analyse(scans, tmp_path)
+
+
+def test_landmarks_under_another_spelling_are_refused(scans: Path, tmp_path: Path) -> None:
+    first = analyse(scans, tmp_path / "out")[0]
+    path = tmp_path / "out" / "landmarks" / f"{first['scan_id']}.json"
+    path.rename(path.with_suffix(".JSON"))
+    with pytest.raises(InputError, match=r"expected landmarks named S.*\.json, got S.*\.JSON"):
+        analyse(scans, tmp_path / "other", landmarks_dir=path.parent)
+
+
+def test_a_scanner_that_no_scan_is_of_is_refused_and_told(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    analyse(scans, tmp_path / "out")
+    told = capsys.readouterr().out
+    assert "Scanner of 2 scans: calibrated with people's scans" in told
+    assert "Flags of 2 scans: no_phantom 2" in told
+    model = json.loads((tmp_path / "out" / "scanner_model.json").read_text())
+    model["beam"]["kvp_high"] += 6.0
+    (tmp_path / "other.json").write_text(json.dumps(model))
+    with pytest.raises(InputError, match=r"other\.json: expected the scanner of these scans, got one .* in all 2"):
+        analyse(scans, tmp_path / "wrong", scanner_model=tmp_path / "other.json")
+    assert len(list(csv.DictReader((tmp_path / "wrong" / "body_composition.csv").open()))) == 2
+    analyse(scans, tmp_path / "network", scanner_model=tmp_path / "other.json", predicted=True)
+
+
 def _damage(name: str, folder: Path) -> None:
     victim = sorted(folder.glob("*.npy"))[0]
     counts = load_scan(victim).counts
