@@ -203,7 +203,10 @@ def tell_another_background(data: Sequence[Mapping[str, str]], checkpoint: str |
     Raises:
         InputError: the checkpoint cannot be read.
     """
-    mean_image = load_tensors(checkpoint)["state"].get("mean_image")
+    content = load_tensors(checkpoint)
+    state = content.get("state") if isinstance(content, dict) else None
+    # what is no checkpoint of this project is told when the network is made of it
+    mean_image = state.get("mean_image") if isinstance(state, dict) else None
     levels = []
     for entry in data[:: -(-len(data) // _LOOKED_AT)]:
         try:

@@ -179,3 +179,9 @@ def test_a_network_of_another_scanner_is_told(
     torch.save({"architecture": {}, "state": {"mean_image": trained}, "extra": {}}, path)
     tell_another_background([{"image": str(tmp_path / "scan.npy")}], path, ScanSource())
     assert ["Train it on scans of this scanner" in record.getMessage() for record in caplog.records] == [True] * told
+
+
+@pytest.mark.parametrize("content", [{"weight": torch.zeros(2)}, {"state": [1]}, [1, 2], torch.zeros(2)])
+def test_weights_of_something_else_are_left_to_whoever_loads_them(content: Any, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / "model.pt")
+    tell_another_background([{"image": str(tmp_path / "none.npy")}], tmp_path / "model.pt", ScanSource())
