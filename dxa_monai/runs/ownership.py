@@ -92,8 +92,9 @@ def _sign(descriptor: int) -> None:
         "since": time.time(),
         "command": shlex.join(sys.argv)[:_COMMAND_CHARACTERS],
     }
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(owner).encode(), 0)
+    with suppress(OSError):  # a file of another user can be locked without being written
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(owner).encode(), 0)
 
 
 def _owner(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -97,6 +98,16 @@ def test_a_lock_that_says_nothing_is_told_all_the_same(tmp_path: Path) -> None:
         (tmp_path / LOCK_NAME).write_text("")
         with pytest.raises(InputError, match=f"{REFUSED} another process has; wait"):
             own_folder(tmp_path)
+
+
+def test_a_file_that_can_only_be_read_can_be_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(descriptor: int, length: int) -> None:
+        raise OSError(errno.EINVAL, "opened for reading")
+
+    monkeypatch.setattr(os, "ftruncate", read_only)
+    with letting_go():
+        own_folder(tmp_path)
+        assert _refused(tmp_path)
 
 
 def _child(folder: Path) -> None:
