@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import yaml
 
 import dxa_monai
+from dxa_monai.bundling.identity import LARGE_FILES
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder, path_inside
 
@@ -26,8 +27,6 @@ SUMS_FILE = "SHA256SUMS"
 _BUNDLE_FOLDERS = ("configs", "docs", "models")
 _BUNDLE_FILES = ("LICENSE", METADATA.as_posix(), "docs/README.md")
 """What every bundle has to have."""
-LARGE_FILES = "large_files.yml"
-"""Where MONAI looks for what ``monai.bundle download_large_files`` is to fetch."""
 _SHARED_FILES = {"requirements.txt": "requirements.txt", "docs/releases.md": "docs/releases.md"}
 """Files of the repository that every zip gets, and where."""
 _LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?P<target>[^)#]+)(?:#[^)]*)?\)")

@@ -24,6 +24,7 @@ from monai.apps.utils import HashCheckError
 from monai.bundle import download, download_large_files
 
 import dxa_monai
+from dxa_monai.bundling.identity import check_zip, differences
 from dxa_monai.bundling.release import REPOSITORY, SUMS_FILE, build_release, bundle_folders, write_large_files
 from dxa_monai.errors import InputError
 from dxa_monai.networks.checkpoint import save_network
@@ -176,18 +177,37 @@ def _sources() -> list[Path]:
 
 
 def test_the_documented_check_finds_a_tampered_zip(dist: Path, tmp_path: Path) -> None:
-    def check() -> subprocess.CompletedProcess[str]:
-        command = ["sha256sum", "--check", "--ignore-missing", SUMS_FILE]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-
     victim = tmp_path / f"dxa_vae_v{VERSION}.zip"
     for name in (victim.name, SUMS_FILE):
         shutil.copyfile(dist / name, tmp_path / name)
+
+    def check(name: str = victim.name) -> subprocess.CompletedProcess[str]:
+        command = f'grep -F "  {name}" {SUMS_FILE} | sha256sum --check --strict'
+        return subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert 'grep -F "  dxa_vae_v0.7.0.zip" SHA256SUMS | sha256sum --check --strict' in _page("releases.md")
     assert (check().returncode, check().stdout) == (0, f"{victim.name}: OK\n")
-    with zipfile.ZipFile(victim, "a") as archive:
+    other = Path(shutil.copyfile(victim, tmp_path / f"dxa_vae_v{VERSION} (1).zip"))
+    with zipfile.ZipFile(other, "a") as archive:
         archive.writestr("dxa_vae/dxa_monai/scan/more.py", "print('not ours')\n")
+    assert check(other.name).returncode != 0
+    assert "OK" not in check(other.name).stdout
+    shutil.copyfile(other, victim)
     assert check().returncode != 0
     assert f"{victim.name}: FAILED" in check().stdout
+
+
+def test_a_downloaded_bundle_is_the_release_byte_for_byte(downloaded: Path, dist: Path) -> None:
+    for name in NAMES:
+        zipped = dist / f"{name}_v{VERSION}.zip"
+        check_zip(dist / SUMS_FILE, zipped)
+        kinds = {each.partition(":")[0] for each in differences(downloaded / name, zipped)}
+        assert kinds <= {"extra folder", "extra file"}, kinds  # compiled files, where a test has run it
+        assert not [each for each in differences(downloaded / name, zipped) if "__pycache__" not in each]
+
+
+def _page(name: str) -> str:
+    return (REPOSITORY / "docs" / name).read_text()
 
 
 def test_a_downloaded_bundle_infers_without_the_repository_and_tells_of_another_version(
