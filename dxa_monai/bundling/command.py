@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+import dxa_monai
 from dxa_monai.bundling.versions import version_remark
 from dxa_monai.errors import InputError, describe_user_error
 
@@ -32,6 +33,8 @@ RENAMED_IDS = {
     "loss_def#balance_gradients": "the terms' own setting (loss_def#terms#NAME#balanced)",
 }
 """Ids of configs before 0.5.0, and what does it now."""
+_other_version: str | None = None
+"""What is to be said of versions, where an error of Python may come of them."""
 
 
 def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
@@ -43,16 +46,19 @@ def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
 
     Args:
         metadata: of the bundle whose command runs (``@_meta_`` in a config): a ``dxa_monai`` of another version than
-            the bundle's is told on stderr, and the command goes on.
+            the bundle's is told on stderr, and the command goes on; if it then fails for a reason of Python, that is
+            told with the two versions.
 
     Raises:
         InputError: the config that calls this has an id of an earlier version, or an ``arm`` that an overlay beside the
             config makes, ``arm_{name}.json``, and another ``overlay``.
     """
+    global _other_version
     sys.excepthook = _print_sentence_or_traceback
     remark = version_remark(metadata) if metadata else None
     if remark is not None:
         print(f"warning: {remark}", file=sys.stderr)
+    _other_version = remark if metadata and metadata.get("version") != dxa_monai.__version__ else None
     config = running_config() or {}
     refuse_renamed_ids(config)
     workflow = _among_callers(ConfigWorkflow)
@@ -108,10 +114,22 @@ def _has(config: Any, name: str) -> bool:
     return True
 
 
+def _first_cause(error: BaseException) -> BaseException:
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__ or error
+    return error
+
+
 def _print_sentence_or_traceback(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
     sentence = "interrupted" if issubclass(kind, KeyboardInterrupt) else describe_user_error(error)
+    if sentence is None and _other_version is not None and issubclass(kind, Exception):
+        # a name that the other version does not have, an argument that it does not know
+        cause = _first_cause(error)
+        sentence = f"{_other_version} What came of it: {type(cause).__name__}, {(str(cause).splitlines() or [''])[0]}"
     if sentence is None:
         sys.__excepthook__(kind, error, traceback)
     else:

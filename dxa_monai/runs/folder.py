@@ -29,6 +29,7 @@ MAY_CHANGE = {
         "device",
         "amp",
         "network",
+        "version",
         "git_revision",
     ),
     *("bundle_root", "output_dir", "clouds_dir", "dataset_dir", "manifest", "data"),
@@ -135,7 +136,7 @@ def read_record(checkpoint: str | Path) -> dict[str, Any]:
         return {}
     try:
         record: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: expected the record of a run, got '{error}'.") from error
     return record
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -301,6 +301,10 @@ def test_every_network_and_measurement_works_as_downloaded(
             rf"metadata.json: expected version {VERSION}, that of the dxa_monai in the zip, got 9.9.9",
         ),
         ({"changelog": {}}, f"expected a changelog entry of version {VERSION}"),
+        ({"changelog": None}, f"expected a changelog entry of version {VERSION}"),
+        ({"changelog": f"{VERSION}: a text"}, f"expected a changelog entry of version {VERSION}"),
+        ({"changelog": [VERSION]}, f"expected a changelog entry of version {VERSION}"),
+        ({"changelog": {VERSION: None}}, f"expected a changelog entry of version {VERSION}"),
         ({"name": "other"}, "expected the name dxa_vae, that of the folder, got other"),
     ],
 )
@@ -327,6 +331,60 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
     (bundles / "dxa_vae" / "models" / "model.pt").symlink_to("/etc/hostname")
     with pytest.raises(InputError, match=r"model\.pt: expected a file, got a link"):
         build_release(tmp_path / "dist", bundles, ["dxa_vae"])
+
+
+SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "pipe": (lambda root: os.mkfifo(root / "docs" / "pipe"), "docs/pipe: expected a file, got a pipe"),
+    "pipe as metadata": (
+        lambda root: (root / "configs/metadata.json").unlink() or os.mkfifo(root / "configs/metadata.json"),
+        "expected folders of bundles|expected a file",
+    ),
+    "page not UTF-8": (lambda root: (root / "docs/README.md").write_bytes(b"caf\xe9"), "expected a page of UTF-8"),
+    "name not UTF-8": (
+        lambda root: (root / os.fsdecode(b"docs/caf\xe9")).touch(),
+        "expected a name of printable UTF-8",
+    ),
+    "name with a line break": (lambda root: (root / "docs/a\nb").touch(), "expected a name of printable UTF-8"),
+    "metadata not UTF-8": (lambda root: (root / "configs/metadata.json").write_bytes(b"\xe9"), "expected JSON"),
+    "deep metadata": (lambda root: (root / "configs/metadata.json").write_text("[" * 100_000), "expected JSON"),
+    "metadata that is null": (lambda root: (root / "configs/metadata.json").write_text("null"), "expected the name"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_a_bundle_that_cannot_be_released_as_it_is_ends_in_a_sentence(name: str, tmp_path: Path) -> None:
+    bundles = _copy_bundles(tmp_path / "bundles")
+    spoil, told = SPOILED[name]
+    spoil(bundles / "dxa_body_composition")
+    with pytest.raises(InputError, match=told):
+        build_release(tmp_path / "dist", bundles, ["dxa_body_composition"])
+    assert not list((tmp_path / "dist").glob("*")) + list((tmp_path / "dist").glob(".*"))
+
+
+def test_what_git_does_not_track_is_no_part_of_a_release(tmp_path: Path) -> None:
+    bundles = _copy_bundles(tmp_path / "bundles")
+
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", "-C", str(bundles), *arguments], check=True, capture_output=True)
+
+    git("init")
+    git("add", "--all")
+    build_release(tmp_path / "dist", bundles, ["dxa_body_composition"])
+    for name in ("docs/patients.csv", "configs/ignored.json"):
+        path = bundles / "dxa_body_composition" / name
+        path.touch()
+        (bundles / ".gitignore").write_text("ignored.json\n")
+        with pytest.raises(InputError, match=rf"{path}: expected files of a release to be tracked by git, got 1"):
+            build_release(tmp_path / "dist", bundles, ["dxa_body_composition"])
+        path.unlink()
+
+
+def test_what_a_killed_build_left_is_tidied_up(tmp_path: Path) -> None:
+    left = tmp_path / "dist" / f".dxa_vae_v{VERSION}.abcdefgh.partial.0.zip"
+    left.parent.mkdir()
+    left.touch()
+    build_release(left.parent, names=["dxa_body_composition"])
+    assert not left.exists()
 
 
 def test_large_weights_are_downloaded_by_their_sum_or_not_at_all(tmp_path: Path) -> None:
@@ -356,6 +414,8 @@ def test_large_weights_are_downloaded_by_their_sum_or_not_at_all(tmp_path: Path)
     [
         ("model.pt", "https://example.org/model.pt", "expected a file, got none"),
         ("run.json", "https://example.org/model.pt", "expected a file, got none"),
+        ("preset", "https://example.org/model.pt", "expected the preset that the weights were trained with, got None"),
+        ("JSON", "https://example.org/model.pt", "expected the record of a run"),
         ("", "example.org/model.pt", "expected one that begins with https://"),
     ],
 )
@@ -363,7 +423,9 @@ def test_large_files_mistakes_are_told_and_leave_nothing(tmp_path: Path, missing
     bundle = _copy_bundles(tmp_path / "bundles") / "dxa_vae"
     (tmp_path / "model.pt").write_bytes(b"weights")
     (tmp_path / "run.json").write_text('{"preset": "paper"}')
-    if missing:
+    if missing in ("preset", "JSON"):
+        (tmp_path / "run.json").write_text("{}" if missing == "preset" else "[" * 100_000)
+    elif missing:
         (tmp_path / missing).unlink()
     with pytest.raises(InputError, match=sentence):
         write_large_files(bundle, tmp_path / "model.pt", url)
