@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 import dxa_monai
+from dxa_monai.bundling.running import among_callers, running_config
 from dxa_monai.bundling.versions import version_remark
 from dxa_monai.errors import InputError, describe_user_error
+from dxa_monai.runs.finished import leave_if_finished
 
 _A_TERM = "the weight or the loss of a term (loss_def#terms#NAME#weight)"
 RENAMED_IDS = {
@@ -52,6 +53,7 @@ def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
     Raises:
         InputError: the config that calls this has an id of an earlier version, or an ``arm`` that an overlay beside the
             config makes, ``arm_{name}.json``, and another ``overlay``.
+        SystemExit: with 0, a training that is to be resumed is finished.
     """
     global _other_version
     sys.excepthook = _print_sentence_or_traceback
@@ -61,7 +63,10 @@ def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
     _other_version = remark if metadata and metadata.get("version") != dxa_monai.__version__ else None
     config = running_config() or {}
     refuse_renamed_ids(config)
-    workflow = _among_callers(ConfigWorkflow)
+    parser = among_callers(ConfigParser)
+    if parser is not None and config.get("resume") is True:
+        leave_if_finished(parser.get_parsed_content("output_dir"))
+    workflow = among_callers(ConfigWorkflow)
     if workflow is not None and "overlay" in config:
         refuse_label_of_another_arm(config["arm"], config["overlay"], Path(workflow.config_root_path))
 
@@ -81,29 +86,6 @@ def refuse_label_of_another_arm(arm: str, overlay: str, folder: Path) -> None:
             f"arm: expected the overlay {path} after train.json, which sets the loss of '{arm}', got the name alone, "
             f"which is a label, and the loss of '{overlay}'."
         )
-
-
-def running_config() -> dict[str, Any] | None:
-    """The config one of whose expressions calls this, directly or not; None if none does."""
-    parser = _among_callers(ConfigParser)
-    return dict(parser.config) if parser is not None and isinstance(parser.config, dict) else None
-
-
-_Caller = TypeVar("_Caller")
-
-
-def _among_callers(kind: type[_Caller]) -> _Caller | None:
-    """The nearest object of a type one of whose methods is running.
-
-    MONAI lets an expression name the entries of its config, neither the config itself nor where it was read.
-    """
-    frame = inspect.currentframe()
-    while frame is not None:
-        caller = frame.f_locals.get("self")
-        if isinstance(caller, kind):
-            return caller
-        frame = frame.f_back
-    return None
 
 
 def _has(config: Any, name: str) -> bool:

@@ -24,7 +24,7 @@ from dxa_monai.cohort_report.plausibility import (
     summary,
 )
 from dxa_monai.figures.cohort_distributions import Mark, write_distributions
-from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.phantom.conditions import CONDITIONS
 from dxa_monai.scan.regions import BONE_AREA_THRESHOLD_G_CM2
 
@@ -49,6 +49,7 @@ def write_population_report(dataset_dir: str | Path, output: str | Path) -> Path
     folder, output = Path(dataset_dir), Path(output)
     people = people_table(folder / "manifest.csv")
     images = output_folder(output.parent / "images")
+    remove_partial(images, output.parent)
     adults = {
         name: {quantity: people[quantity][GROUPS[name](people)].to_numpy() for quantity in QUANTITIES}
         for name in ("women", "men")

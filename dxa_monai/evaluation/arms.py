@@ -16,9 +16,10 @@ from dxa_monai.evaluation.held_out import (
     refuse_baseline_names,
     trained_arms,
 )
-from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.runs.provenance import git_revision, manifest_hash
 from dxa_monai.scan.reader import RawDXAReader
+from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri
 from dxa_monai.tracking.tracked_run import mlflow_run
 
@@ -154,8 +155,10 @@ class ArmEvaluation:
             "git_revision": git_revision(),
         }
         folder = self.output_dir
+        remove_partial(folder)
         name = self.task.name
-        with mlflow_run(uri, self.experiment, name, about, local_log=folder, parent_run=parent_run) as run:
+        note = folder / NOTE_NAME
+        with mlflow_run(uri, self.experiment, name, about, local_log=folder, parent_run=parent_run, note=note) as run:
             found = self.task.compare(arms, people, self.seed, skipped or {})
             # made only now, so that a mistake leaves nothing behind
             output_folder(folder)

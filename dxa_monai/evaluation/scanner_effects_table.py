@@ -15,7 +15,8 @@ from dxa_monai.evaluation.agreement import agreement
 from dxa_monai.evaluation.scanner_effects import EFFECTS, cells_of
 from dxa_monai.evaluation.scanner_effects_measured import CALIBRATIONS, MEASURES, measure_effects
 from dxa_monai.figures.effect_map import effect_map_figure
-from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.files import atomic_path, output_folder, remove_partial
+from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri
 from dxa_monai.tracking.tracked_run import mlflow_run
 
@@ -186,6 +187,7 @@ def evaluate_scanner_effects(
     check_tracking_uri(tracking_uri)
     chosen = _first_scans(rows, people)
     folder = output_folder(output_dir)
+    remove_partial(folder)
     about = dict(params or {}) | {
         "people": len(chosen),
         "scanners": scanners,
@@ -193,7 +195,8 @@ def evaluate_scanner_effects(
         "effects": list(dict.fromkeys(effect for effect, _ in cells)),
         "seed": seed,
     }
-    with mlflow_run(tracking_uri, experiment, "scanner_effects", about, local_log=folder) as run:
+    note = folder / NOTE_NAME
+    with mlflow_run(tracking_uri, experiment, "scanner_effects", about, local_log=folder, note=note) as run:
         table = effects_table(
             measure_effects(chosen, folder / "measured", cells, scanners, calibrations, seed, workers)
         )

@@ -17,8 +17,9 @@ from dxa_monai.errors import InputError
 from dxa_monai.evaluation.agreement import STATISTICS, agreement, precision_cv_percent
 from dxa_monai.evaluation.measured import CALIBRATIONS, measure_cohort
 from dxa_monai.figures.bland_altman import bland_altman_figure
-from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.scan.regions import REGION_GROUPS
+from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri
 from dxa_monai.tracking.tracked_run import mlflow_run
 
@@ -189,6 +190,7 @@ def evaluate_composition(
     """
     check_tracking_uri(tracking_uri)
     folder = output_folder(output_dir)
+    remove_partial(folder)
     about = dict(params or {}) | {
         "scanners": scanners,
         "calibrations": list(calibrations),
@@ -196,7 +198,7 @@ def evaluate_composition(
         "method": method,
         "scans": len(rows),
     }
-    with mlflow_run(tracking_uri, experiment, "agreement", about, local_log=folder) as run:
+    with mlflow_run(tracking_uri, experiment, "agreement", about, local_log=folder, note=folder / NOTE_NAME) as run:
         measured = measure_cohort(rows, folder / "measured", scanners, calibrations, seed, workers, method=method)
         if measured["refused"].all():
             raise InputError(f"{folder}: expected scans with numbers, got fatal flags in all {len(rows)}.")

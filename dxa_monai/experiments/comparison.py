@@ -11,8 +11,9 @@ from dxa_monai.errors import InputError, find_user_error
 from dxa_monai.evaluation.arms import ArmEvaluation
 from dxa_monai.evaluation.held_out import TrainedArm
 from dxa_monai.experiments.trainings import Training, refuse_unknown_ids, run_trainings
-from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.scan.reader import RawDXAReader
+from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri
 from dxa_monai.tracking.tracked_run import mlflow_run
 
@@ -118,6 +119,7 @@ class Comparison:
         planned, skipped = self._first_look(arms)
         # made only now, so that a mistake leaves nothing behind
         output_folder(self.folder)
+        remove_partial(self.folder)
         about = {
             **self.about,
             **self.data,
@@ -126,7 +128,10 @@ class Comparison:
             "seeds": self.seeds,
             "overrides": self.overrides,
         }
-        with mlflow_run(self.tracking_uri, self.experiment, "comparison", about, local_log=self.folder) as run:
+        note = self.folder / NOTE_NAME
+        with mlflow_run(
+            self.tracking_uri, self.experiment, "comparison", about, local_log=self.folder, note=note, go_on=True
+        ) as run:
             tracking = {"tracking_uri": self.tracking_uri, "experiment": self.experiment, "parent_run": run.run_id}
             if not run.active:
                 # below a run that could not be started nothing is tracked: its trainings would be nobody's

@@ -10,7 +10,7 @@ from ignite.engine import Engine, Events
 from monai.utils.enums import CommonKeys
 from tqdm import tqdm
 
-from dxa_monai.files import output_folder
+from dxa_monai.files import output_folder, remove_partial
 from dxa_monai.scan.csv_table import write_table
 
 TABLE_NAME = "anthropometry.csv"
@@ -33,6 +33,7 @@ class MeasuresWriter:
 
     def __init__(self, output_dir: str | Path, measures: Sequence[str]) -> None:
         self.path = output_folder(output_dir) / TABLE_NAME
+        remove_partial(self.path.parent)
         self.measures = tuple(measures)
         self._rows: list[dict[str, Any]] = []
         self._bar: tqdm | None = None

@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from monai.utils.enums import CommonKeys
 from tqdm import tqdm
 
-from dxa_monai.files import atomic_path, output_folder, path_inside
+from dxa_monai.files import atomic_path, output_folder, path_inside, remove_partial
 from dxa_monai.scan.format import PIXEL_SPACING_MM, unit_to_counts
 from dxa_monai.scan.io import RawScan, file_stem, save_scan
 
@@ -36,6 +36,8 @@ class ReconstructionWriter:
 
     def __init__(self, output_dir: str | Path) -> None:
         self.output_dir = output_folder(output_dir)
+        for below in ("reconstructions", "latents"):
+            remove_partial(self.output_dir / below, *(self.output_dir / below).rglob("*/"))
         self._bar: tqdm | None = None
 
     def attach(self, engine: Engine) -> None:

@@ -129,6 +129,7 @@ def analyse_scans(
         raise InputError(f"calibration: expected one of {', '.join(CALIBRATIONS)}, got '{calibration}'.")
     check_method(method)
     folder = output_folder(output_dir)
+    remove_partial(folder, folder / "landmarks")
     if landmarks_dir is not None and not Path(landmarks_dir).is_dir():
         raise InputError(f"{landmarks_dir}: expected a folder of landmarks, got no such folder.")
 

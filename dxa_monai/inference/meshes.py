@@ -22,7 +22,7 @@ from tqdm import tqdm
 from dxa_monai.errors import InputError
 from dxa_monai.figures.predicted_scans import Prediction, prediction_figure
 from dxa_monai.figures.scan_report import composition_figure
-from dxa_monai.files import output_folder
+from dxa_monai.files import output_folder, remove_partial
 from dxa_monai.inference.body_composition import analyse_scans
 from dxa_monai.inference.report import check_scan_ids
 from dxa_monai.inference.run_scanner import SCANNER_MODEL_NAME
@@ -110,6 +110,7 @@ def predict_meshes(
     output_folder(folder / "scans")
     if pictures:
         output_folder(folder / "pictures")
+    remove_partial(folder, folder / "scans", folder / "pictures")
     done, failed, bad = [], [], []
     for row in tqdm(rows, desc="predicting", unit="mesh"):
         try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dxa_monai.files import output_folder
+from dxa_monai.files import output_folder, remove_partial
 from dxa_monai.runs.screened_scans import DUPLICATES_COLUMNS, DUPLICATES_NAME, duplicates_row
 from dxa_monai.scan.csv_table import write_table
 from dxa_monai.scan.manifest import read_manifest
@@ -39,6 +39,7 @@ def check_scans(manifest: str | Path, output_dir: str | Path, source: ScanSource
     """
     rows = read_manifest(manifest)
     folder = output_folder(output_dir)
+    remove_partial(folder)
     scans = read_scans([row["scan"] for row in rows], source, workers)
     bad = [BadScan(row, row["scan"], _PART, scan.reason) for row, scan in zip(rows, scans, strict=True) if scan.reason]
     write_quarantine(bad, folder / QUARANTINE_NAME)

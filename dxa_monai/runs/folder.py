@@ -9,14 +9,15 @@ from typing import Any
 
 import ignite.distributed as idist
 
-from dxa_monai.bundling.command import running_config
+from dxa_monai.bundling.running import running_config
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder, remove_partial
-from dxa_monai.runs.state_files import remove_states, state_files
+from dxa_monai.runs.finished import FINISHED, refuse_finished
+from dxa_monai.runs.state_files import FOLDER, remove_states, state_files
 from dxa_monai.scan.splits import write_split
 from dxa_monai.tracking.server import without_password
 
-RECORD, CONFIG, FINISHED = "run.json", "config.json", "finished.json"
+RECORD, CONFIG = "run.json", "config.json"
 
 
 MAY_CHANGE = {
@@ -73,7 +74,7 @@ def begin_run(
                 "delete it or choose another."
             )
         _refuse_other_settings(path, record)
-    remove_partial(path)
+    remove_partial(path, path / FOLDER)
     with atomic_path(path / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n")
     config = running_config()
@@ -82,14 +83,6 @@ def begin_run(
         with atomic_path(path / CONFIG) as temporary:
             temporary.write_text(text + "\n")
     write_split(split, path)
-
-
-def refuse_finished(folder: str | Path) -> None:
-    """Raise InputError if the folder holds a finished run, which is left alone."""
-    if (Path(folder) / FINISHED).exists():
-        raise InputError(
-            f"{folder}: expected a folder without a finished run, got one with {FINISHED}; choose another."
-        )
 
 
 def _refuse_other_settings(folder: Path, record: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ import ignite.distributed as idist
 import torch
 
 from dxa_monai.errors import InputError
-from dxa_monai.networks.checkpoint import load_tensors
+from dxa_monai.networks.checkpoint import trained_mean_image
 from dxa_monai.physics.calibration import air_level
 from dxa_monai.runs.folder import read_record, refuse_finished
 from dxa_monai.scan.collect import collect_scans
@@ -200,7 +200,7 @@ def tell_another_background(data: Sequence[Mapping[str, str]], checkpoint: str |
     Raises:
         InputError: the checkpoint cannot be read.
     """
-    mean_image = load_tensors(checkpoint)["state"].get("mean_image")
+    mean_image = trained_mean_image(checkpoint)
     levels = []
     for entry in data[:: -(-len(data) // _LOOKED_AT)]:
         try:
