@@ -74,7 +74,19 @@ def remove_partial(*folders: str | Path) -> None:
     for folder in folders:
         for path in Path(folder).glob(".*.partial*"):
             if _PARTIAL.fullmatch(path.name) and path.is_file():
-                path.unlink(missing_ok=True)
+                remove_file(path)
+
+
+def remove_file(path: Path) -> None:
+    """Delete a file if it is there.
+
+    Raises:
+        InputError: it cannot be deleted.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: expected a file that can be deleted, got '{error.strerror}'.") from error
 
 
 def _temporary_beside(path: Path) -> Path:

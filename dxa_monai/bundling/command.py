@@ -15,6 +15,7 @@ from dxa_monai.bundling.running import among_callers, running_config
 from dxa_monai.bundling.versions import version_remark
 from dxa_monai.errors import InputError, describe_user_error
 from dxa_monai.runs.finished import leave_if_finished
+from dxa_monai.terminal import lasting_output, printable
 
 _A_TERM = "the weight or the loss of a term (loss_def#terms#NAME#weight)"
 RENAMED_IDS = {
@@ -56,6 +57,7 @@ def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
         SystemExit: with 0, a training that is to be resumed is finished.
     """
     global _other_version
+    lasting_output()
     sys.excepthook = _print_sentence_or_traceback
     remark = version_remark(metadata) if metadata else None
     if remark is not None:
@@ -115,4 +117,4 @@ def _print_sentence_or_traceback(
     if sentence is None:
         sys.__excepthook__(kind, error, traceback)
     else:
-        print(f"error: {sentence}", file=sys.stderr)
+        print(f"error: {printable(sentence)}", file=sys.stderr)

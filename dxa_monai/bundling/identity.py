@@ -25,6 +25,7 @@ from pathlib import Path
 import yaml
 
 from dxa_monai.errors import InputError
+from dxa_monai.terminal import printable
 
 LARGE_FILES = "large_files.yml"
 """Where MONAI looks for what ``monai.bundle download_large_files`` is to fetch."""
@@ -201,19 +202,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         check_zip(sums, release)
         found = [each for folder in folders for each in differences(folder, release)]
     except InputError as error:
-        raise SystemExit(_printable(f"error: {error}")) from None
+        raise SystemExit(printable(f"error: {error}")) from None
     for each in found[:_SHOWN]:
-        print(_printable(each), file=sys.stderr)
+        print(printable(each), file=sys.stderr)
     if found:
-        raise SystemExit(_printable(f"error: {folders[0]}: {len(found)} differences from {release}; do not run it"))
-    print(_printable(f"{release}: the release that {sums} lists"))
+        raise SystemExit(printable(f"error: {folders[0]}: {len(found)} differences from {release}; do not run it"))
+    print(printable(f"{release}: the release that {sums} lists"))
     for folder in folders:
-        print(_printable(f"{folder}: the same files, byte for byte, and nothing else"))
-
-
-def _printable(text: str) -> str:
-    """Names of files may hold whatever a terminal would take for a command."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+        print(printable(f"{folder}: the same files, byte for byte, and nothing else"))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from dxa_monai.evaluation.held_out import (
 )
 from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.runs.provenance import git_revision, manifest_hash
+from dxa_monai.scan.csv_table import harmless_table
 from dxa_monai.scan.reader import RawDXAReader
 from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri
@@ -165,7 +166,7 @@ class ArmEvaluation:
             files = {table: folder / f"{table}.csv" for table in found.tables}
             for table, path in files.items():
                 with atomic_path(path) as temporary:
-                    found.tables[table].to_csv(temporary, index=False, float_format="%.6g")
+                    harmless_table(found.tables[table]).to_csv(temporary, index=False, float_format="%.6g")
             files |= found.draw(folder)
             run.log_metrics(found.metrics)
             for path in files.values():

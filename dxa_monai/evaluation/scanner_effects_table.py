@@ -16,6 +16,7 @@ from dxa_monai.evaluation.scanner_effects import EFFECTS, cells_of
 from dxa_monai.evaluation.scanner_effects_measured import CALIBRATIONS, MEASURES, measure_effects
 from dxa_monai.figures.effect_map import effect_map_figure
 from dxa_monai.files import atomic_path, output_folder, remove_partial
+from dxa_monai.scan.csv_table import harmless_table
 from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri
 from dxa_monai.tracking.tracked_run import mlflow_run
@@ -202,7 +203,7 @@ def evaluate_scanner_effects(
         )
         files = {"scanner_effects": folder / "scanner_effects.csv", "figure": folder / "scanner_effects.png"}
         with atomic_path(files["scanner_effects"]) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
+            harmless_table(table).to_csv(temporary, index=False, float_format="%.6g")
         effect_map_figure(
             table,
             files["figure"],

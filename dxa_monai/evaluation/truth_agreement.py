@@ -18,6 +18,7 @@ from dxa_monai.evaluation.agreement import STATISTICS, agreement, precision_cv_p
 from dxa_monai.evaluation.measured import CALIBRATIONS, measure_cohort
 from dxa_monai.figures.bland_altman import bland_altman_figure
 from dxa_monai.files import atomic_path, output_folder, remove_partial
+from dxa_monai.scan.csv_table import harmless_table
 from dxa_monai.scan.regions import REGION_GROUPS
 from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri
@@ -216,7 +217,7 @@ def evaluate_composition(
         for name, table in tables.items():
             files[name] = folder / f"{name}.csv"
             with atomic_path(files[name]) as temporary:
-                table.to_csv(temporary, index=False, float_format="%.6g")
+                harmless_table(table).to_csv(temporary, index=False, float_format="%.6g")
         files["bland_altman"] = _draw(measured, calibrations[0], folder / "bland_altman.png")
         run.log_metrics(_as_metrics(agreements, overlaps, precision))
         for path in files.values():

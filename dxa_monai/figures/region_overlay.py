@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from dxa_monai.analysis.landmarks import LANDMARK_NAMES, Landmarks, cut_lines
 from dxa_monai.analysis.segments import Point
 from dxa_monai.figures.panels import new_figure, save_figure
+from dxa_monai.own_matplotlib import in_own_style
 from dxa_monai.scan.format import Array
 from dxa_monai.scan.regions import Region, android_gynoid
 
@@ -38,6 +39,7 @@ _LINE, _DOT, _BAND, _POLYGON = "#37d6ff", "#ff4d3d", "#ffffff", "#ffb000"
 _BRIGHTEST_BONE_G_CM2 = 1.5
 
 
+@in_own_style
 def write_region_overlay(
     areal_density_g_cm2: Array,
     region_map: Array,

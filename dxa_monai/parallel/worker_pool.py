@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 from dxa_monai.errors import InputError, TrainingError
 from dxa_monai.runs.interruption import ending_as_exit
+from dxa_monai.terminal import lasting_output
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -137,6 +138,7 @@ _stopping: Any = None
 def _start_worker(stopping: Any) -> None:
     global _stopping
     _stopping = stopping
+    lasting_output()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)

@@ -18,6 +18,7 @@ import ignite.distributed as idist
 import torch
 
 from dxa_monai.errors import InputError
+from dxa_monai.files import remove_file
 from dxa_monai.networks.checkpoint import trained_mean_image
 from dxa_monai.physics.calibration import air_level
 from dxa_monai.runs.folder import read_record, refuse_finished
@@ -244,7 +245,7 @@ def duplicates_row(first: _Listed, second: _Listed, pair: DuplicatePair) -> dict
 def _tell_duplicates(pairs: Sequence[tuple[_Listed, _Listed, DuplicatePair]], folder: Path, refuse: bool) -> None:
     path = folder / DUPLICATES_NAME
     if not pairs:
-        path.unlink(missing_ok=True)  # of an earlier look at other data
+        remove_file(path)  # of an earlier look at other data
         return
     if idist.get_rank() == 0:
         write_table(path, DUPLICATES_COLUMNS, [duplicates_row(*pair) for pair in pairs])

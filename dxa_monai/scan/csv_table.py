@@ -3,15 +3,49 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder
 
 Cells = list[str]
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""What a spreadsheet takes for a formula, or, behind apostrophes, what :func:`harmless` has made of one."""
+
+
+def harmless(cell: Any) -> Any:
+    """A cell as it is written: text that a spreadsheet would take for a formula is put behind an apostrophe.
+
+    Numbers are numbers, also as text. :func:`as_meant` gives back what was there.
+    """
+    if not isinstance(cell, str) or _FORMULA.match(cell) is None or _is_number(cell):
+        return cell
+    return f"'{cell}"
+
+
+def as_meant(cell: str) -> str:
+    """A cell without the apostrophe of :func:`harmless`."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def harmless_table(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for ``to_csv``, with names of columns and text as :func:`harmless` gives them."""
+    return table.rename(columns=harmless).map(harmless)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return not text.startswith(("\t", "\r"))
 
 
 def read_lines(path: Path) -> list[tuple[int, Cells]]:
@@ -23,7 +57,7 @@ def read_lines(path: Path) -> list[tuple[int, Cells]]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
-            lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+            lines = [(reader.line_num, [as_meant(cell.strip()) for cell in cells]) for cells in reader]
     except FileNotFoundError as error:
         raise InputError(f"{path}: expected a CSV file, got no such file.") from error
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -73,11 +107,17 @@ def read_table(path: Path, required: Sequence[str], hint: str = "") -> list[tupl
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write the columns of the rows; what a row lacks, or holds as None, is an empty cell. Whole or not there.
 
+    Text that a spreadsheet would take for a formula is written as :func:`harmless` gives it, and read back as it was.
+
     Raises:
         InputError: the folder cannot be made or written to.
     """
     output_folder(path.parent)
-    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="") as file:
+    # what a system's name of a file holds beside UTF-8 is written as an escape
+    with (
+        atomic_path(path) as temporary,
+        open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([row.get(name) for name in columns] for row in rows)
+        writer.writerow(map(harmless, columns))
+        writer.writerows([harmless(row.get(name)) for name in columns] for row in rows)

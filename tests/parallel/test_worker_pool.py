@@ -85,14 +85,15 @@ def test_asked_to_stop_it_says_so_trainings_save_and_none_begins(
             time.sleep(0.01)
         os.kill(os.getpid(), number)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
+    reaction = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(number, reaction)  # ignored where the tests run in the background, or after nohup
     asking = threading.Thread(target=ask)
     asking.start()
     try:
         with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit) as stopped:
             list(run_in_processes(train_until_told, range(5), (tmp_path,), workers=1))
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
         asking.join()
     assert {path.name for path in tmp_path.iterdir()} == {"begun0", "saved0"}
     assert capfd.readouterr().err.count("stopping: 1 processes are told") == 1
