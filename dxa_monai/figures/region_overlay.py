@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -37,6 +38,10 @@ _LABELS = {
 }
 _LINE, _DOT, _BAND, _POLYGON = "#37d6ff", "#ff4d3d", "#ffffff", "#ffb000"
 _BRIGHTEST_BONE_G_CM2 = 1.5
+
+
+_TITLE_CHARACTERS = 95
+"""In a line."""
 
 
 @in_own_style
@@ -99,7 +104,10 @@ def write_region_overlay(
             axis.text(column, row, name, color=_POLYGON, fontsize=6, ha="center", va="center", clip_on=True)
         axis.set_xlim(-0.5, width - 0.5)
         axis.set_ylim(height - 0.5, -0.5)
-    figure.text(0.5, 0.5 * (1.0 + top), title, ha="center", va="center", fontsize=8, wrap=True)
+    wraps = "$" not in title  # matplotlib takes dollar signs for mathematics while it wraps, whatever it was told
+    if not wraps:
+        title = "\n".join(textwrap.fill(line, _TITLE_CHARACTERS) for line in title.splitlines())
+    figure.text(0.5, 0.5 * (1.0 + top), title, ha="center", va="center", fontsize=8, wrap=wraps)
     return save_figure(figure, path, dpi=110)
 
 
