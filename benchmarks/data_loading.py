@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,13 @@ from monai.utils import set_determinism
 CONFIGS = Path(__file__).parents[1] / "bundles" / "dxa_vae" / "configs"
 
 
-def training(preset: str, manifest: str, settings: dict[str, Any], arm: str = "no_dxa") -> ConfigParser:
-    """The bundle's training config, ready to give components."""
+def training(
+    preset: str, manifest: str, settings: dict[str, Any], arm: str = "no_dxa", overlays: Sequence[str] = ()
+) -> ConfigParser:
+    """The bundle's training config, ready to give components; overlays by name, after the preset."""
     parser = ConfigParser()
-    parser.read_config([str(CONFIGS / f"{name}.json") for name in ("train", f"arm_{arm}", f"preset_{preset}")])
+    names = ("train", f"arm_{arm}", f"preset_{preset}", *overlays)
+    parser.read_config([str(CONFIGS / f"{name}.json") for name in names])
     parser.update({"manifest": manifest, "backbone": "random"} | settings)
     parser.parse()
     return parser

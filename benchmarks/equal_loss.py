@@ -1,182 +1,242 @@
-"""Which shortcut of the DXA loss trains soonest to the same validation loss? Time to equal loss, not time a step.
+"""How soon does a training reach a validation loss? Time to equal loss, not time a step.
 
-    python -m benchmarks.equal_loss --manifest data/cohort/manifest.csv --minutes 8
+    python -m benchmarks.equal_loss --manifest data/cohort/manifest.csv
+    python -m benchmarks.equal_loss --manifest data/cohort/manifest.csv --optimizers --seconds 120 --seeds 0 1
 
-The small network first learns pixels for ``--warm-up`` of the time. From there each option goes on with its own loss:
-all views and layers in full resolution, or a random subset of views a step, a cut-off after few layers, half the
-resolution, and all of these together (the small preset). All are judged by the same yardstick: the whole loss (all
-views, all layers, full resolution) on people held out. The target is what ``full`` has reached after its minutes; the
-others stop there, or after the same minutes. Judging is not counted, and time is processor time of one thread.
+Without options two presets are trained side by side: the small one of version 0.6 (a dense decoder, one view of the
+raw channels through VGG-16 in each step), with its own schedule to its end, and today's (a linear path, no VGG), until
+it is judged as well as the first was at its end. Both are judged by one yardstick, the loss of 0.6 (pixels and all
+views) on the validation people, whatever they are trained on. What counts is the processor time of one thread from the
+training scans on, the start with mean and components included; screening, the cache and judging are not counted.
 
-VGG-16 has random weights, as in the small preset; the learning rate is constant, and lower after the warm-up.
+``--optimizers`` compares optimisers at equal processor time on the dense decoder without VGG, where the network has to
+learn everything: each has the preset's learning rate (or the one named after ``:``) with its rise and fall over that
+time, the same first weights and the same batches, and is judged by the training loss on the validation people.
+``muon`` is torch's for weight matrices, kernels of convolutions flattened to such, and Adam for the rest; ``averaged``
+judges the exponential average of Adam's weights.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import itertools
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from monai.bundle import ConfigParser
 from monai.utils import set_determinism
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks.data_loading import training
 from dxa_monai.losses.weighted import WeightedLoss
 
-FULL: dict[str, Any] = {
-    "raw_views_per_step": None,
-    "calibrated_views_per_step": None,
-    "features#cutoff": None,
-    "features#downsampling": 1,
-}
-OPTIONS: dict[str, dict[str, Any]] = {
-    "full": {},
-    "subset of views": {"raw_views_per_step": 1, "calibrated_views_per_step": 1},
-    "cut-off relu2_2": {"features#cutoff": "relu2_2"},
-    "half resolution": {"features#downsampling": 2},
-}
-OPTIONS["all three"] = {name: value for option in OPTIONS.values() for name, value in option.items()}
-AFTER_WARM_UP = 0.3
-"""Times the learning rate of the warm-up: small enough for the loss to fall steadily."""
+DENSE = ("decoder_dense",)
+OF_0_6 = (*DENSE, "term_raw_perceptual")
+SETTINGS_OF_0_6: dict[str, Any] = {"augmentation": [], "mirrored": False}
 JUDGEMENTS = 16
-"""Of each option, evenly spread over its minutes."""
+"""Of a training, evenly spread over it."""
+OPTIMIZERS = ("adam", "adamw", "muon", "averaged")
+AVERAGED_OVER_STEPS = 100
+RISE, FROM, TO = 0.3, 1 / 25, 1e-4
+"""The learning rate of ``OneCycleLR``: the part of the time in which it rises, and where it starts and ends."""
 
 
-def _loss(common: dict[str, Any], manifest: str, option: dict[str, Any], arm: str) -> WeightedLoss:
-    loss: WeightedLoss = training("small", manifest, common | FULL | option, arm).get_parsed_content("loss")
-    return loss
-
-
-def _batches(loader: Any, device: torch.device) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def batches(parser: ConfigParser) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Image and label of the training loader, pass after pass."""
+    loader = parser.get_parsed_content("train#dataloader")
     while True:
         for batch in loader:
-            yield batch["image"].to(device), batch["label"].to(device)
-
-
-def _optimizer(network: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-    return torch.optim.Adam(network.parameters(), lr=learning_rate, amsgrad=True, fused=True)
+            yield torch.as_tensor(batch["image"]), torch.as_tensor(batch["label"])
 
 
 @torch.no_grad()
-def judged(network: torch.nn.Module, yardstick: WeightedLoss, scans: list[torch.Tensor]) -> float:
-    """The whole loss of scans held out."""
+def judged(network: nn.Module, yardstick: WeightedLoss, scans: Sequence[torch.Tensor]) -> float:
+    """The loss of scans with all its terms on."""
     network.eval()
     yardstick.eval()
+    yardstick.set_epoch(1000)
     losses = [float(yardstick(network(scan[None]), scan[None])) for scan in scans]
     network.train()
     return float(np.mean(losses))
 
 
-def train(
-    network: torch.nn.Module,
-    optimizer: torch.optim.Optimizer,
-    loss: WeightedLoss,
-    batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
-    seconds: float,
-) -> tuple[int, float]:
-    """Train for some processor seconds; the number of steps, and the seconds they took."""
-    begun = time.process_time()
-    for step in itertools.count(1):
-        image, label = next(batches)
-        optimizer.zero_grad()
-        loss(network(image), label).backward()
-        optimizer.step()
-        if (took := time.process_time() - begun) >= seconds:
-            return step, took
-    raise AssertionError
+def validation_scans(parser: ConfigParser, most: int) -> list[torch.Tensor]:
+    """Scans of the validation people."""
+    held_out = parser.get_parsed_content("validate#dataset")
+    return [torch.as_tensor(held_out[index]["image"]) for index in range(min(most, len(held_out)))]
 
 
-def curve(
-    network: torch.nn.Module,
-    loss: WeightedLoss,
-    batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
-    judge: Any,
-    seconds: float,
-    target: float,
-    optimizer: torch.optim.Optimizer,
-) -> tuple[list[float], list[float], int]:
-    """Processor seconds, best judgement so far, and steps; until the target is reached or the time is over."""
-    times, best, steps = [0.0], [judge(network)], 0
-    while times[-1] < seconds and best[-1] > target:
-        more, took = train(network, optimizer, loss, batches, seconds / JUDGEMENTS)
-        steps += more
-        times.append(times[-1] + took)
-        best.append(min(best[-1], judge(network)))
-    return times, best, steps
+class Preset:
+    """A training of the bundle, step by step, as its config has it.
+
+    Args:
+        manifest: of the cohort.
+        overlays: after the small preset.
+        settings: besides.
+        seed: of the training.
+        epochs: of its schedule; 0: the preset's.
+    """
+
+    def __init__(
+        self, manifest: str, overlays: Sequence[str], settings: Mapping[str, Any], seed: int, epochs: int
+    ) -> None:
+        given = {"seed": seed, "device": torch.device("cpu"), **settings}
+        if epochs:
+            given |= {"max_epochs": epochs}
+        self.parser = training("small", manifest, given, overlays=overlays)
+        _ = self.parser.get_parsed_content("data").split  # read and screened, not counted
+        self.batches = batches(self.parser)
+        next(self.batches)  # cached, not counted
+        set_determinism(seed)
+        begun = time.process_time()
+        self.network = self.parser.get_parsed_content("network")
+        self.parser.get_parsed_content("start").prepare()
+        self.loss = self.parser.get_parsed_content("loss")
+        self.start_s = time.process_time() - begun
+        self.optimizer = self.parser.get_parsed_content("optimizer")
+        self.schedule = self.parser.get_parsed_content("lr_scheduler")
+        self.steps_an_epoch = len(self.parser.get_parsed_content("train#dataloader"))
+        self.steps = self.steps_an_epoch * self.parser.get_parsed_content("max_epochs")
+        self.done = 0
+
+    def train(self, steps: int) -> float:
+        """Take some steps; the processor seconds that they took."""
+        begun = time.process_time()
+        for _ in range(steps):
+            self.loss.set_epoch(1 + self.done // self.steps_an_epoch)
+            image, label = next(self.batches)
+            self.optimizer.zero_grad()
+            self.loss(self.network(image), label).backward()
+            self.optimizer.step()
+            self.schedule.step()
+            self.done += 1
+        return time.process_time() - begun
 
 
-def time_to(target: float, times: list[float], best: list[float]) -> float:
-    """When a falling curve reaches the target, between its points; NaN if it does not."""
-    if best[-1] > target:
-        return float("nan")
-    return float(np.interp(-target, [-value for value in best], times))
+def time_to(
+    target: float, preset: Preset, yardstick: WeightedLoss, scans: Sequence[torch.Tensor]
+) -> tuple[float, float]:
+    """Processor seconds until a preset is judged as well as ``target`` (NaN: never), and its last judgement."""
+    seconds, loss = preset.start_s, judged(preset.network, yardstick, scans)
+    while loss > target and preset.done < preset.steps:
+        seconds += preset.train(min(max(1, preset.steps // JUDGEMENTS), preset.steps - preset.done))
+        loss = judged(preset.network, yardstick, scans)
+    return (seconds if loss <= target else math.nan), loss
+
+
+def compare_presets(manifest: str, seeds: Sequence[int], most: int, epochs: int) -> None:
+    """Print a row a seed, and the ratio of the times."""
+    print(
+        f"{'seed':>4}{'loss of 0.6':>13}{'seconds':>9}{'loss today':>12}{'seconds':>9}{'start':>7}{'steps':>7}"
+        f"{'ratio':>8}"
+    )
+    for seed in seeds:
+        old = Preset(manifest, OF_0_6, SETTINGS_OF_0_6, seed, epochs)
+        yardstick, scans = old.parser.get_parsed_content("loss"), validation_scans(old.parser, most)
+        old_s = old.start_s + old.train(old.steps)
+        target = judged(old.network, yardstick, scans)
+        today = Preset(manifest, (), {}, seed, 0)
+        seconds, loss = time_to(target, today, yardstick, scans)
+        print(
+            f"{seed:>4}{target:>13.5f}{old_s:>9.1f}{loss:>12.5f}{seconds:>9.1f}{today.start_s:>7.1f}{today.done:>7}"
+            f"{seconds / old_s:>8.3f}",
+            flush=True,
+        )
+
+
+class Muon:
+    """torch's Muon for weight matrices, the kernels of convolutions flattened to such, and Adam for all else."""
+
+    def __init__(self, network: nn.Module, learning_rate: float) -> None:
+        weights = [weight for weight in network.parameters() if weight.requires_grad]
+        self.matrices = [weight for weight in weights if weight.ndim >= 2]
+        self.flat = [nn.Parameter(weight.data.flatten(1)) for weight in self.matrices]  # the same memory
+        others = [weight for weight in weights if weight.ndim < 2]
+        self.adam = torch.optim.Adam(others, lr=learning_rate)
+        self.muon = torch.optim.Muon(self.flat, lr=learning_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+        self.param_groups = [*self.adam.param_groups, *self.muon.param_groups]
+
+    def zero_grad(self) -> None:
+        for weight in self.matrices:
+            weight.grad = None
+        self.adam.zero_grad()
+
+    def step(self) -> None:
+        for flat, weight in zip(self.flat, self.matrices, strict=True):
+            flat.grad = None if weight.grad is None else weight.grad.flatten(1)
+        self.muon.step()
+        self.adam.step()
+
+
+def optimizer_of(name: str, network: nn.Module, learning_rate: float) -> Any:
+    """An optimiser by its name."""
+    if name == "muon":
+        return Muon(network, learning_rate)
+    if name == "adamw":
+        return torch.optim.AdamW(network.parameters(), lr=learning_rate, weight_decay=0.01, fused=True)
+    return torch.optim.Adam(network.parameters(), lr=learning_rate, amsgrad=True, fused=True)
+
+
+def one_cycle(part: float) -> float:
+    """The factor of the learning rate after a part of the time: up and down by half cosines."""
+    low, high, along = (FROM, 1.0, part / RISE) if part < RISE else (TO, 1.0, 1.0 - (part - RISE) / (1.0 - RISE))
+    return low + (high - low) * (1.0 - math.cos(math.pi * max(0.0, min(1.0, along)))) / 2.0
+
+
+def compare_optimizers(manifest: str, seeds: Sequence[int], most: int, seconds: float, names: Sequence[str]) -> None:
+    """Print a row an optimiser and seed."""
+    print(f"{'seed':>4}  {'optimiser':16}{'steps':>7}{'s/step':>8}{'validation loss':>17}")
+    for seed in seeds:
+        for given in names:
+            name, _, rate = given.partition(":")
+            preset = Preset(manifest, DENSE, {}, seed, 0)
+            rate_ = float(rate or preset.parser.get_parsed_content("learning_rate"))
+            optimizer = optimizer_of(name, preset.network, rate_)
+            rates = [group["lr"] for group in optimizer.param_groups]
+            averaged = AveragedModel(
+                preset.network, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / AVERAGED_OVER_STEPS), use_buffers=True
+            )
+            preset.loss.set_epoch(1000)
+            begun, steps, part = time.process_time(), 0, 0.0
+            while part < 1.0:
+                for group, full in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = full * one_cycle(part)
+                image, label = next(preset.batches)
+                optimizer.zero_grad()
+                preset.loss(preset.network(image), label).backward()
+                optimizer.step()
+                if name == "averaged":
+                    averaged.update_parameters(preset.network)
+                steps += 1
+                part = (time.process_time() - begun) / seconds
+            scans = validation_scans(preset.parser, most)
+            loss = judged(averaged if name == "averaged" else preset.network, preset.loss, scans)
+            print(f"{seed:>4}  {given:16}{steps:>7}{seconds / steps:>8.3f}{loss:>17.5f}", flush=True)
 
 
 def main() -> None:
-    """Print a row an option and seed."""
+    """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--manifest", required=True)
-    parser.add_argument("--minutes", type=float, default=8.0)
-    parser.add_argument("--warm-up", type=float, default=0.25, help="of the minutes, pixels alone")
-    parser.add_argument("--arm", default="dxa_masked")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--scans", type=int, default=8, help="held out, for each judgement")
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--scans", type=int, default=30, help="of validation people, for each judgement")
+    parser.add_argument("--epochs", type=int, default=0, help="of the schedule of 0.6; 0: its own")
+    parser.add_argument("--optimizers", nargs="*", default=None, metavar="NAME[:RATE]", help=", ".join(OPTIMIZERS))
+    parser.add_argument("--seconds", type=float, default=120.0, help="of the processor, for each optimiser")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    seconds = 60 * arguments.minutes
-    print(f"{'seed':>4}  {'option':18}{'steps':>7}{'s/step':>8}{'loss':>19}{'seconds':>9}{'x full':>8}")
-    for seed in arguments.seeds:
-        common = {"seed": seed, "device": torch.device("cpu")}
-        parser_ = training("small", arguments.manifest, common | FULL, arguments.arm)
-        held_out = parser_.get_parsed_content("validate#dataset")
-        scans = [torch.as_tensor(held_out[i]["image"]) for i in range(min(arguments.scans, len(held_out)))]
-        yardstick = _loss(common, arguments.manifest, {}, arguments.arm)
-        yardstick.set_epoch(1000)  # every term is on
-
-        set_determinism(seed)
-        network = parser_.get_parsed_content("network")
-        network.set_normalisation(*parser_.get_parsed_content("data").statistics)
-        batches = _batches(parser_.get_parsed_content("train#dataloader"), torch.device("cpu"))
-        pixels = _loss(common, arguments.manifest, {}, arguments.arm)
-        pixels.set_epoch(1)
-        optimizer = _optimizer(network, arguments.learning_rate)
-        train(network, optimizer, pixels, batches, arguments.warm_up * seconds)
-
-        target, full_s = -np.inf, float("nan")
-        for name, option in OPTIONS.items():
-            set_determinism(seed)
-            loss = _loss(common, arguments.manifest, option, arguments.arm)
-            loss.set_epoch(1000)
-            begun = copy.deepcopy(network)
-            going_on = _optimizer(begun, arguments.learning_rate)
-            going_on.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-            for group in going_on.param_groups:
-                group["lr"] *= AFTER_WARM_UP
-            times, best, steps = curve(
-                begun,
-                loss,
-                batches,
-                lambda trained, yardstick=yardstick, scans=scans: judged(trained, yardstick, scans),
-                seconds,
-                target,
-                going_on,
-            )
-            if name == "full":
-                target = best[-1]
-                if target == best[0]:
-                    raise SystemExit("full: expected the loss to fall, got none that is lower; give it more minutes")
-            reached_s = time_to(target, times, best)
-            full_s = reached_s if name == "full" else full_s
-            print(
-                f"{seed:>4}  {name:18}{steps:>7}{times[-1] / steps:>8.2f}{best[0]:>10.5f}->{best[-1]:.5f}"
-                f"{reached_s:>9.0f}{reached_s / full_s:>8.2f}",
-                flush=True,
-            )
+    if arguments.optimizers is None:
+        compare_presets(arguments.manifest, arguments.seeds, arguments.scans, arguments.epochs)
+        return
+    names = arguments.optimizers or OPTIMIZERS
+    unknown = [name for name in names if name.partition(":")[0] not in OPTIMIZERS]
+    if unknown:
+        parser.error(f"--optimizers: expected {', '.join(OPTIMIZERS)}, got '{unknown[0]}'")
+    compare_optimizers(arguments.manifest, arguments.seeds, arguments.scans, arguments.seconds, names)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--meshes", default="data/pairs/meshes")
     parser.add_argument("--bodies", type=int, default=10)
-    parser.add_argument("--points", type=int, default=2048)
+    parser.add_argument("--points", type=int, default=16384)
     parser.add_argument("--unit", default="m")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

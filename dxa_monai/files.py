@@ -90,8 +90,9 @@ def remove_file(path: Path) -> None:
 
 
 def _temporary_beside(path: Path) -> Path:
+    # a name as long as a file system takes leaves no room for more
     suffix = "".join(path.suffixes[-2:])
-    suffix = suffix if len(os.fsencode(suffix)) <= _SUFFIX_BYTES else ""
+    suffix = next((each for each in (suffix, path.suffix) if len(os.fsencode(each)) <= _SUFFIX_BYTES), "")
     stem = os.fsdecode(os.fsencode(path.stem)[:_STEM_BYTES])
     try:
         handle, name = tempfile.mkstemp(prefix=f".{stem}.", suffix=f".partial{suffix}", dir=path.parent)

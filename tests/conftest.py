@@ -67,7 +67,10 @@ def measured_pairs(bar_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -
         scan.parent.mkdir(exist_ok=True)
         scan.write_bytes(Path(row["scan"]).read_bytes())
         size = float(rng.normal(1.0, 0.1))
-        measures = {name: 50.0 * size * (index + 1) for index, name in enumerate(BODY_MEASURES)}
+        measures = {
+            name: size * (20.0 + index) * (100.0 if name.endswith("_cm2") else 1.0)
+            for index, name in enumerate(BODY_MEASURES)
+        }
         rows.append(row | {"subject_id": "Q" + row["subject_id"], "scan": str(scan)} | measures)
     write_manifest(rows, folder / "manifest.csv")
     return folder / "manifest.csv"

@@ -9,6 +9,7 @@ from typing import Any
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
+from dxa_monai.input_files import read_json
 
 
 def read_object(path: str | Path, keys: tuple[str, ...], version: int) -> dict[str, Any]:
@@ -17,15 +18,7 @@ def read_object(path: str | Path, keys: tuple[str, ...], version: int) -> dict[s
     Raises:
         InputError: unreadable, not JSON, a name twice, another version, keys missing or unknown.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        content = json.loads(text, object_pairs_hook=lambda pairs: _without_repeats(pairs, path))
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f"{path}: expected a JSON file, got '{error.strerror or error}'.") from error
-    except (ValueError, RecursionError) as error:  # no UTF-8, no JSON, a number of thousands of digits, too deep
-        raise InputError(f"{path}: expected JSON text, got '{error}'.") from error
+    content = read_json(path, unique=True)
     if not isinstance(content, dict) or set(content) != set(keys):
         got = sorted(content) if isinstance(content, dict) else type(content).__name__
         raise InputError(f"{path}: expected a JSON object with the keys {', '.join(keys)}, got {_short(got)}.")
@@ -90,15 +83,6 @@ def write_object(content: dict[str, Any], path: str | Path) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     return path
-
-
-def _without_repeats(pairs: list[tuple[str, Any]], path: str | Path) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:
-        if name in found:
-            raise InputError(f"{path}: expected every name once, got {_short(name)} twice.")
-        found[name] = value
-    return found
 
 
 def _short(value: Any) -> str:

@@ -32,6 +32,7 @@ from dxa_monai.scan.regions import OVERLAPPING_REGIONS, REGION_GROUPS
 POLYGONS_VERSION = 1
 UNITS = ("pixel", "mm")
 MOST_POINTS = 500
+MOST_POLYGONS = 100
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -49,7 +50,7 @@ def read_polygons(
         For each name its points (row, column) in pixels, pixel centres at integers.
 
     Raises:
-        InputError: unreadable, not of this form, or refused by :func:`checked_polygons`.
+        InputError: unreadable, not of this form, more than ``MOST_POLYGONS``, or refused by :func:`checked_polygons`.
     """
     content = read_object(path, ("version", "unit", "polygons"), POLYGONS_VERSION)
     if content["unit"] not in UNITS:
@@ -58,6 +59,8 @@ def read_polygons(
         raise InputError(
             f"{path}: expected polygons as an object of names and points, got {type(content['polygons']).__name__}."
         )
+    if len(content["polygons"]) > MOST_POLYGONS:
+        raise InputError(f"{path}: expected at most {MOST_POLYGONS} polygons, got {len(content['polygons'])}.")
     scale = (1.0, 1.0) if content["unit"] == "pixel" else pixel_spacing_mm
     polygons = {}
     for name, points in content["polygons"].items():

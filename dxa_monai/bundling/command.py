@@ -11,30 +11,14 @@ from typing import Any
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 import dxa_monai
-from dxa_monai.bundling.running import among_callers, running_config
+from dxa_monai.bundling.callers import caller_of_type
+from dxa_monai.bundling.command_line import settle_options
+from dxa_monai.bundling.known_ids import refuse_renamed_ids
 from dxa_monai.bundling.versions import version_remark
 from dxa_monai.errors import InputError, describe_user_error
 from dxa_monai.runs.finished import leave_if_finished
 from dxa_monai.terminal import lasting_output, printable
 
-_A_TERM = "the weight or the loss of a term (loss_def#terms#NAME#weight)"
-RENAMED_IDS = {
-    "perceptual_arm": "an overlay after train.json (configs/loss_dxa.json, configs/loss_dxa_masked.json)",
-    "perceptual_loss": "a term (loss_def#terms#raw_perceptual, loss_def#terms#calibrated_perceptual)",
-    "composition_loss": "a term (loss_def#terms#composition)",
-    "reconstruction_loss": "loss_def, and warm_up_epochs and ramp_epochs",
-    "latent_matching": "a term (loss_def#terms#latent)",
-    "loss_def#pixel_weight": _A_TERM,
-    "loss_def#perceptual_weight": _A_TERM,
-    "loss_def#composition_weight": _A_TERM,
-    "loss_def#kl_weight": _A_TERM,
-    "loss_def#latent_weight": _A_TERM,
-    "loss_def#orthogonality_weight": _A_TERM,
-    "loss_def#warm_up_epochs": "warm_up_epochs",
-    "loss_def#ramp_epochs": "ramp_epochs",
-    "loss_def#balance_gradients": "the terms' own setting (loss_def#terms#NAME#balanced)",
-}
-"""Ids of configs before 0.5.0, and what does it now."""
 _other_version: str | None = None
 """What is to be said of versions, where an error of Python may come of them."""
 
@@ -52,8 +36,10 @@ def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
             told with the two versions.
 
     Raises:
-        InputError: the config that calls this has an id of an earlier version, or an ``arm`` that an overlay beside the
-            config makes, ``arm_{name}.json``, and another ``overlay``.
+        InputError: the command was told what it does not know, or a value of another kind than the option's
+            (:func:`dxa_monai.bundling.command_line.settle_options`); the config that calls this has an id of an
+            earlier version, or an ``arm`` that an overlay beside the config makes, ``arm_{name}.json``, and another
+            ``overlay``, or not the parts of that overlay.
         SystemExit: with 0, a training that is to be resumed is finished.
     """
     global _other_version
@@ -63,21 +49,17 @@ def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
     if remark is not None:
         print(f"warning: {remark}", file=sys.stderr)
     _other_version = remark if metadata and metadata.get("version") != dxa_monai.__version__ else None
+    settle_options()
     config = running_config() or {}
     refuse_renamed_ids(config)
-    parser = among_callers(ConfigParser)
+    parser = caller_of_type(ConfigParser)
     if parser is not None and config.get("resume") is True:
         leave_if_finished(parser.get_parsed_content("output_dir"))
-    workflow = among_callers(ConfigWorkflow)
+    workflow = caller_of_type(ConfigWorkflow)
     if workflow is not None and "overlay" in config:
-        refuse_label_of_another_arm(config["arm"], config["overlay"], Path(workflow.config_root_path))
-
-
-def refuse_renamed_ids(config: Mapping[str, Any]) -> None:
-    """Raise InputError if a config has one of ``RENAMED_IDS``, which nothing would read."""
-    for name, instead in RENAMED_IDS.items():
-        if _has(config, name):
-            raise InputError(f"{name}: expected {instead} in its place since 0.5.0, got the earlier id.")
+        folder = Path(workflow.config_root_path)
+        refuse_label_of_another_arm(config["arm"], config["overlay"], folder)
+        refuse_arm_without_its_parts(config, folder)
 
 
 def refuse_label_of_another_arm(arm: str, overlay: str, folder: Path) -> None:
@@ -90,12 +72,55 @@ def refuse_label_of_another_arm(arm: str, overlay: str, folder: Path) -> None:
         )
 
 
-def _has(config: Any, name: str) -> bool:
+def refuse_arm_without_its_parts(config: Mapping[str, Any], folder: Path) -> None:
+    """Raise InputError if a config bears the name of an arm and lacks a part of it.
+
+    The parts are what ``arm_{name}.json`` in ``folder`` has as components, as lists of them, or takes away with null: a
+    preset that was read after it may have other ones. Numbers are the user's.
+    """
+    arm, path = config.get("arm"), folder / f"arm_{config.get('arm')}.json"
+    if config.get("overlay") != arm or not path.is_file():
+        return
+    for name, wanted in ConfigParser.load_config_file(path).items():
+        got = _at(config, name)
+        if not isinstance(wanted, (str, float, int)) and _kinds(got) != _kinds(wanted):
+            raise InputError(
+                f"{name}: expected {_kinds(wanted)} as {path} has it, which makes the arm '{arm}', got {_kinds(got)}; "
+                "read that file after the preset, or give the arm another name."
+            )
+
+
+def running_config() -> dict[str, Any] | None:
+    """The config one of whose expressions calls this, directly or not; None if none does."""
+    parser = caller_of_type(ConfigParser)
+    return dict(parser.config) if parser is not None and isinstance(parser.config, dict) else None
+
+
+def _at(config: Any, name: str) -> Any:
+    """What a config has at a nested id; None where it has nothing."""
     for part in name.split("#"):
         if not isinstance(config, Mapping) or part not in config:
-            return False
+            return None
         config = config[part]
-    return True
+    return config
+
+
+def _kinds(part: Any) -> str:
+    """What a part of a config calls, in words."""
+    if part is None or part == "$None":
+        return "none"
+    parts = part if isinstance(part, list) else [part]
+    kinds = [_kind(each) for each in parts]
+    return ", ".join(kinds) or "an empty list"
+
+
+def _kind(part: Any) -> str:
+    if not isinstance(part, Mapping):
+        return repr(part)
+    called = part.get("loss", part)  # of a term the loss
+    named = str(called.get("_target_", "a part") if isinstance(called, Mapping) else called)
+    keys = f" of {part['keys']}" if "keys" in part else ""
+    return named.rpartition(".")[2] + keys
 
 
 def _first_cause(error: BaseException) -> BaseException:

@@ -23,6 +23,7 @@ from dxa_monai.cohort_report.plausibility import (
     shape_prediction,
     summary,
 )
+from dxa_monai.errors import InputError
 from dxa_monai.figures.cohort_distributions import Mark, write_distributions
 from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.phantom.conditions import CONDITIONS
@@ -44,9 +45,12 @@ def write_population_report(dataset_dir: str | Path, output: str | Path) -> Path
         ``output``.
 
     Raises:
-        InputError: the cohort cannot be read or the page cannot be written.
+        InputError: the cohort cannot be read, the page cannot be written, or another file is there.
     """
     folder, output = Path(dataset_dir), Path(output)
+    title = _TEMPLATE.partition("\n")[0]
+    if output.exists() and not output.read_bytes().startswith(title.encode()):
+        raise InputError(f"{output}: expected no such file, or an earlier page ('{title}'), got another file.")
     people = people_table(folder / "manifest.csv")
     images = output_folder(output.parent / "images")
     remove_partial(images, output.parent)

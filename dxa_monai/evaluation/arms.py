@@ -16,7 +16,8 @@ from dxa_monai.evaluation.held_out import (
     refuse_baseline_names,
     trained_arms,
 )
-from dxa_monai.files import atomic_path, output_folder, remove_partial
+from dxa_monai.files import atomic_path
+from dxa_monai.runs.outputs import claim_outputs
 from dxa_monai.runs.provenance import git_revision, manifest_hash
 from dxa_monai.scan.csv_table import harmless_table
 from dxa_monai.scan.reader import RawDXAReader
@@ -49,6 +50,8 @@ class Task(Protocol):
     """Of the run in MLflow."""
     reserved: tuple[str, ...]
     """Names of baselines, which no arm can have."""
+    figures: tuple[str, ...]
+    """Files that :attr:`Findings.draw` may write."""
 
     def complete(self, arms: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         """Settings by arm of a comparison, with what one arm has to know of the others: by default nothing.
@@ -156,13 +159,12 @@ class ArmEvaluation:
             "git_revision": git_revision(),
         }
         folder = self.output_dir
-        remove_partial(folder)
         name = self.task.name
         note = folder / NOTE_NAME
         with mlflow_run(uri, self.experiment, name, about, local_log=folder, parent_run=parent_run, note=note) as run:
             found = self.task.compare(arms, people, self.seed, skipped or {})
             # made only now, so that a mistake leaves nothing behind
-            output_folder(folder)
+            claim_outputs(folder, [*(f"{table}.csv" for table in found.tables), *self.task.figures])
             files = {table: folder / f"{table}.csv" for table in found.tables}
             for table, path in files.items():
                 with atomic_path(path) as temporary:

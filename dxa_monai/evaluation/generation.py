@@ -19,10 +19,12 @@ from dxa_monai.evaluation.arms import Findings, Task
 from dxa_monai.evaluation.held_out import HeldOutPeople, TrainedArm
 from dxa_monai.evaluation.image_quality_tables import format_image_quality, image_quality_table
 from dxa_monai.evaluation.predictors import (
+    IMAGE_PROCESS_ARM,
     IMAGE_RIDGE_ARM,
     MEAN_ARM,
     Batch,
     MeanScan,
+    ProcessFromShape,
     RidgeFromShape,
     Rows,
     ScanOfBody,
@@ -35,6 +37,7 @@ from dxa_monai.evaluation.scan_tables import scan_findings
 from dxa_monai.evaluation.scans import (
     ALIGNED,
     ANOTHER_VISIT,
+    COMPOSITION_PROCESS_ARM,
     COMPOSITION_RIDGE_ARM,
     ORIGINAL,
     Predictors,
@@ -51,14 +54,14 @@ from dxa_monai.networks.trunk_weights import RANDOM
 from dxa_monai.transforms.point_clouds import CLOUD_POINTS, draw_point_clouds, mesh_paths
 
 PEOPLE_ON_THE_PAGE = 10
-_BASELINES = (MEAN_ARM, IMAGE_RIDGE_ARM, COMPOSITION_RIDGE_ARM)
+_BASELINES = (MEAN_ARM, IMAGE_RIDGE_ARM, IMAGE_PROCESS_ARM, COMPOSITION_RIDGE_ARM, COMPOSITION_PROCESS_ARM)
 
 
 class GenerationTask(Task):
     """How well a scan is predicted from a body's surface, as an image and in its body composition.
 
-    Baselines are the training people's mean, ridge regression from shape to image and straight to body composition
-    (for meshes of one topology), and, for people with several scans, another scan of theirs.
+    Baselines are the training people's mean, ridge and Gaussian-process regression from shape to image and straight to
+    body composition (for meshes of one topology), and, for people with several scans, another scan of theirs.
 
     Args:
         clouds_dir: where the points of bodies are kept, see
@@ -75,12 +78,13 @@ class GenerationTask(Task):
     """
 
     name = "generation"
+    figures = ("figure_3.png", "people.png")
     reserved = (*_BASELINES, ORIGINAL, ANOTHER_VISIT)
 
     def __init__(
         self,
         clouds_dir: str | Path,
-        points: int = 2048,
+        points: int = CLOUD_POINTS,
         mesh: Mapping[str, Any] | None = None,
         scanner_model: str | Path | None = None,
         composition: bool = True,
@@ -137,6 +141,7 @@ class GenerationTask(Task):
         predictors: dict[tuple[str, int], ScanPredictor] = {(MEAN_ARM, 0): MeanScan(mean_image)}
         if shapes is not None:
             predictors[IMAGE_RIDGE_ARM, 0] = RidgeFromShape(training, source, mean_image, shapes)
+            predictors[IMAGE_PROCESS_ARM, 0] = ProcessFromShape(training, source, mean_image, shapes)
         predictors |= networks
         scanner = scanner_of_rows(training, source, self.scanner_model) if self.composition else None
         quality, measured = evaluate_scans(rows, source, predictors, scanner, aligned=True)

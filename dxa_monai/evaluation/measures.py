@@ -29,7 +29,7 @@ from dxa_monai.scan.source import ScanSource
 
 SILHOUETTE_ARM, RIDGE_ARM = "ridge_on_silhouette_components", "ridge_on_image_components"
 BASELINES = (MEAN_ARM, SILHOUETTE_ARM, RIDGE_ARM)
-MOST_COMPONENTS = 160
+MOST_COMPONENTS = 800
 FIRST_COLUMNS = ("arm", "trunk", "training_pairs")
 """What tells arms apart in the tables."""
 NO_TRUNK, UNKNOWN_TRUNK, FROZEN = "none", "trained", "frozen"
@@ -49,6 +49,7 @@ class MeasuresTask(Task):
     """
 
     name = "measures"
+    figures = ("scatter.png", "bland_altman.png", "learning_curve.png")
     reserved = BASELINES
 
     def __init__(self, batch_size: int = 8, device: str | torch.device = "cpu") -> None:

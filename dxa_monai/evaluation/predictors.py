@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from dxa_monai.errors import InputError
-from dxa_monai.evaluation.ridge import ComponentRidge
+from dxa_monai.evaluation.ridge import ComponentProcess, ComponentRidge
 from dxa_monai.mesh.io import load_mesh
 from dxa_monai.mesh.points import centred
 from dxa_monai.networks.linear_path import LinearPath
@@ -29,6 +29,7 @@ MEAN_ARM = "training_mean"
 PRINCIPAL_ARM = "principal_components"
 """Start of the linear baseline's name, which the number of components follows."""
 IMAGE_RIDGE_ARM = "ridge_shape_to_image"
+IMAGE_PROCESS_ARM = "gaussian_process_shape_to_image"
 MOST_IMAGE_COMPONENTS = 160
 SHAPE_COMPONENTS = 80
 """With 40 the images of held-out people are 0.4 dB worse, with 160 no better."""
@@ -138,12 +139,13 @@ class PrincipalComponents:
         return (deviations + self.mean_image).clamp(0.0, 1.0)
 
 
+ShapeRegression = ComponentRidge | ComponentProcess
 Shapes = Mapping[str, npt.NDArray[np.float32]]
 """Vertices ``(3 V,)`` in metres by the file of the mesh, all of one topology."""
 
 
-class RidgeFromShape:
-    """Ridge regression from principal components of shape to principal components of the images.
+class RegressionFromShape:
+    """Regression from principal components of shape to principal components of the images.
 
     Args:
         rows: manifest rows of the training people.
@@ -159,12 +161,29 @@ class RidgeFromShape:
         self.components, _ = principal_components(rows, mean_image, count, source)
         flat = self.components.flatten(1)
         codes = np.stack([(flat @ (source.image(row["scan"]) - mean_image).flatten()).numpy() for row in rows])
-        self.ridge = ComponentRidge(shape_table(rows, shapes), codes.astype(np.float64), SHAPE_COMPONENTS)
+        self.regression = self._fitted(shape_table(rows, shapes), codes.astype(np.float64), rows)
 
     def predict(self, batch: Batch) -> torch.Tensor:
-        codes = torch.from_numpy(self.ridge.predict(shape_table(batch.rows, self.shapes))).float()
+        codes = torch.from_numpy(self.regression.predict(shape_table(batch.rows, self.shapes))).float()
         images = self.mean_image + torch.einsum("nk,kchw->nchw", codes, self.components)
         return images.clamp(0.0, 1.0)
+
+    def _fitted(self, table: npt.NDArray[np.float32], codes: npt.NDArray[np.float64], rows: Rows) -> ShapeRegression:
+        raise NotImplementedError
+
+
+class RidgeFromShape(RegressionFromShape):
+    """Ridge regression."""
+
+    def _fitted(self, table: npt.NDArray[np.float32], codes: npt.NDArray[np.float64], rows: Rows) -> ShapeRegression:
+        return ComponentRidge(table, codes, SHAPE_COMPONENTS)
+
+
+class ProcessFromShape(RegressionFromShape):
+    """Gaussian-process regression."""
+
+    def _fitted(self, table: npt.NDArray[np.float32], codes: npt.NDArray[np.float64], rows: Rows) -> ShapeRegression:
+        return ComponentProcess(table, codes, SHAPE_COMPONENTS, [str(row["subject_id"]) for row in rows])
 
 
 def mean_of_training(rows: Rows, source: ScanSource) -> torch.Tensor:

@@ -46,6 +46,7 @@ class ReconstructionTask(Task):
     """
 
     name = "reconstruction"
+    figures = ("figure_2.png",)
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from dxa_monai.mesh.io import BodyMesh
 from dxa_monai.mesh.points import centred
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.scan.format import FULL_SCALE_NEPERS
+from dxa_monai.transforms.point_clouds import CLOUD_POINTS
 
 COARSE_FACES, FINE_FACES = 5_000, 100_000
 ANOTHER_SEED = "another_seed"
@@ -105,7 +106,7 @@ def topologies(seed: int = 0) -> dict[str, Retopologise]:
 def topology_agreement(
     network: PseudoDXA,
     bodies: Sequence[BodyMesh],
-    points: int = 2048,
+    points: int = CLOUD_POINTS,
     ways: Mapping[str, Retopologise] | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -125,10 +126,10 @@ def topology_agreement(
     ways = topologies(seed) if ways is None else ways
     rows: list[dict[str, Any]] = []
     for body in bodies:
-        plain = predict_body(network, centred(body), points, seed)
+        plain = predict_body(network, centred(body), points, seed).image
         others = {name: (centred(way(body)), seed) for name, way in ways.items()}
         for name, (mesh, points_seed) in ({ANOTHER_SEED: (centred(body), seed + 1)} | others).items():
-            scan = predict_body(network, mesh, points, points_seed)
+            scan = predict_body(network, mesh, points, points_seed).image
             rows.append({"body": body.source, "topology": name, "faces": len(mesh.faces)} | _difference(scan, plain))
     return pd.DataFrame(rows)
 

@@ -15,7 +15,8 @@ from dxa_monai.evaluation.agreement import agreement
 from dxa_monai.evaluation.scanner_effects import EFFECTS, cells_of
 from dxa_monai.evaluation.scanner_effects_measured import CALIBRATIONS, MEASURES, measure_effects
 from dxa_monai.figures.effect_map import effect_map_figure
-from dxa_monai.files import atomic_path, output_folder, remove_partial
+from dxa_monai.files import atomic_path
+from dxa_monai.runs.outputs import claim_outputs
 from dxa_monai.scan.csv_table import harmless_table
 from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri
@@ -187,8 +188,9 @@ def evaluate_scanner_effects(
     cells = cells_of(effects)
     check_tracking_uri(tracking_uri)
     chosen = _first_scans(rows, people)
-    folder = output_folder(output_dir)
-    remove_partial(folder)
+    names = {"scanner_effects": "scanner_effects.csv", "figure": "scanner_effects.png"}
+    folder = claim_outputs(output_dir, names.values())
+    files = {which: folder / name for which, name in names.items()}
     about = dict(params or {}) | {
         "people": len(chosen),
         "scanners": scanners,
@@ -201,7 +203,6 @@ def evaluate_scanner_effects(
         table = effects_table(
             measure_effects(chosen, folder / "measured", cells, scanners, calibrations, seed, workers)
         )
-        files = {"scanner_effects": folder / "scanner_effects.csv", "figure": folder / "scanner_effects.png"}
         with atomic_path(files["scanner_effects"]) as temporary:
             harmless_table(table).to_csv(temporary, index=False, float_format="%.6g")
         effect_map_figure(

@@ -11,9 +11,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from dxa_monai.analysis.bone import find_and_decompose
-from dxa_monai.analysis.landmark_finder import find_landmarks
-from dxa_monai.analysis.region_cuts import region_map_from_landmarks
+from dxa_monai.analysis.analysed_scan import AnalysedScan
 from dxa_monai.evaluation.predictors import (
     MEAN_ARM,
     SHAPE_COMPONENTS,
@@ -23,15 +21,12 @@ from dxa_monai.evaluation.predictors import (
     Shapes,
     shape_table,
 )
-from dxa_monai.evaluation.ridge import ComponentRidge
+from dxa_monai.evaluation.ridge import ComponentProcess, ComponentRidge
 from dxa_monai.evaluation.truth_agreement import MEASURES_13
-from dxa_monai.metrics.rigid_alignment import align_rigidly
+from dxa_monai.metrics.rigid_alignment import Alignment, align_rigidly, inverse_move, moved_rigidly
 from dxa_monai.metrics.scan_metric import FUNCTIONS as METRICS
-from dxa_monai.physics.correction import find_correction
 from dxa_monai.physics.scanner_model import ScannerModel
-from dxa_monai.scan.format import PIXEL_SPACING_MM, pixel_area_cm2
 from dxa_monai.scan.manifest import Row
-from dxa_monai.scan.regions import regional_totals
 from dxa_monai.scan.source import ScanSource
 
 MEASURES = (*MEASURES_13, "total_fat_percent")
@@ -41,6 +36,7 @@ ORIGINAL = "scan"
 ANOTHER_VISIT = "another_visit"
 """What knows everything of a person but how they lie on the table: another scan of theirs."""
 COMPOSITION_RIDGE_ARM = "ridge_shape_to_composition"
+COMPOSITION_PROCESS_ARM = "gaussian_process_shape_to_composition"
 ALIGNED = "aligned_"
 """Start of the metrics' names after rigid alignment."""
 SHIFTS = ("shift_rows_mm", "shift_columns_mm", "turn_degrees")
@@ -58,8 +54,9 @@ def evaluate_scans(
     """Image quality and body composition of every arm's prediction of every scan.
 
     Body composition is that of the analysis in the regions found in the true scan, as a reader copies his regions of
-    interest from one image to the other; bone is found in each image itself. The mean image of many people is nobody's
-    and is not analysed.
+    interest from one image to the other; bone is found in each image itself. With ``aligned`` the scan is first moved
+    as a whole onto the image (and not the image, which interpolation would blur): where somebody lay is no part of what
+    is to be measured. The mean image of many people is nobody's and is not analysed.
 
     Args:
         rows: manifest rows of the people held out, with what the predictors need.
@@ -81,11 +78,17 @@ def evaluate_scans(
             part = rows[start : start + _SCANS_AT_A_TIME]
             batch = Batch(part, source.images(part))
             images = {key: predictor.predict(batch) for key, predictor in predictors.items()}
+            moved: dict[tuple[str, int], Alignment | None] = {}
             for key, prediction in images.items():
-                quality += _quality(part, key, prediction, batch.scans, aligned)
+                moved[key] = align_rigidly(prediction, batch.scans) if aligned else None
+                quality += _quality(part, key, prediction, batch.scans, moved[key])
             for index, row in enumerate(part):
                 if scanner is not None:
-                    of_row = {key: each[index : index + 1] for key, each in images.items() if key[0] != MEAN_ARM}
+                    of_row = {
+                        key: (each[index : index + 1], None if at is None else at.moved[index : index + 1])
+                        for (key, each), at in zip(images.items(), moved.values(), strict=True)
+                        if key[0] != MEAN_ARM
+                    }
                     composition += _composition(row, batch.scans[index : index + 1], of_row, scanner)
                 bar.update()
     return pd.DataFrame(quality), pd.DataFrame(composition)
@@ -111,7 +114,8 @@ def quality_of_another_visit(rows: Rows, source: ScanSource) -> pd.DataFrame:
     for scans in scans_of.values():
         for row, other in zip(scans, [*scans[1:], scans[0]], strict=True):
             if other is not row:
-                found += _quality([row], (ANOTHER_VISIT, 0), source.images([other]), source.images([row]), True)
+                prediction, target = source.images([other]), source.images([row])
+                found += _quality([row], (ANOTHER_VISIT, 0), prediction, target, align_rigidly(prediction, target))
     return pd.DataFrame(found)
 
 
@@ -144,9 +148,9 @@ def mean_composition(
 def composition_from_shape(
     training_rows: Rows, rows: Rows, source: ScanSource, scanner: ScannerModel, shapes: Shapes | None
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """Composition ``(N, M)`` of rows without any image: the training people's mean, and ridge regression from shape.
+    """Composition ``(N, M)`` of rows without any image: the training people's mean, and regressions from shape.
 
-    Both learn what the analysis measures on the training people's scans.
+    All learn what the analysis measures on the training people's scans.
 
     Args:
         training_rows: manifest rows with ``mesh``.
@@ -165,38 +169,10 @@ def composition_from_shape(
     if shapes is not None:
         ridge = ComponentRidge(shape_table(kept, shapes), wanted, SHAPE_COMPONENTS)
         found[COMPOSITION_RIDGE_ARM] = ridge.predict(shape_table(rows, shapes))
+        people = [str(row["subject_id"]) for row in kept]
+        process = ComponentProcess(shape_table(kept, shapes), wanted, SHAPE_COMPONENTS, people)
+        found[COMPOSITION_PROCESS_ARM] = process.predict(shape_table(rows, shapes))
     return found
-
-
-class AnalysedScan:
-    """What the analysis finds in a scan, and how it measures images that are to equal that scan.
-
-    Attributes:
-        areal_density_g_cm2: ``(3, H, W)``.
-        region_map: ``(H, W)``; None where no whole body is found.
-    """
-
-    def __init__(self, raw: torch.Tensor, scanner: ScannerModel) -> None:
-        self._correction = find_correction(raw[0], scanner)
-        self._scanner = scanner
-        self.areal_density_g_cm2 = self._areal_density(raw)
-        body = np.asarray(self.areal_density_g_cm2.any(axis=0))
-        landmarks = find_landmarks(self.areal_density_g_cm2, body, PIXEL_SPACING_MM).landmarks
-        self.region_map = None if landmarks is None else region_map_from_landmarks(landmarks, body)
-
-    def totals(self, image: torch.Tensor | None = None) -> dict[str, float]:
-        """What the analysis measures in the scan's regions: on the scan, or on an image ``(1, 6, H, W)`` of it.
-
-        An image is taken through the correction of its scan. Above all its zero is the scan's: what a network makes of
-        open air is no measurement.
-        """
-        if self.region_map is None:
-            return {}
-        maps = self.areal_density_g_cm2 if image is None else self._areal_density(image)
-        return regional_totals(maps, self.region_map, pixel_area_cm2())
-
-    def _areal_density(self, image: torch.Tensor) -> np.ndarray[Any, Any]:
-        return find_and_decompose(self._correction.apply(image), self._scanner)[1][0].numpy()
 
 
 def _quality(
@@ -204,13 +180,12 @@ def _quality(
     key: tuple[str, int],
     prediction: torch.Tensor,
     target: torch.Tensor,
-    aligned: bool,
+    moved: Alignment | None,
 ) -> list[dict[str, Any]]:
     columns = {name: metric(prediction, target).tolist() for name, metric in METRICS.items()}
-    if aligned:
-        moved, shifts = align_rigidly(prediction, target)
-        columns |= {f"{ALIGNED}{name}": metric(moved, target).tolist() for name, metric in METRICS.items()}
-        columns |= dict(zip(SHIFTS, shifts.T.tolist(), strict=True))
+    if moved is not None:
+        columns |= {f"{ALIGNED}{name}": metric(moved.images, target).tolist() for name, metric in METRICS.items()}
+        columns |= dict(zip(SHIFTS, moved.moved.T.tolist(), strict=True))
     return [
         {"scan_id": row["scan_id"], "subject_id": row["subject_id"], "arm": key[0], "seed": key[1]}
         | {name: values[index] for name, values in columns.items()}
@@ -219,12 +194,19 @@ def _quality(
 
 
 def _composition(
-    row: Mapping[str, Any], raw: torch.Tensor, images: Mapping[tuple[str, int], torch.Tensor], scanner: ScannerModel
+    row: Mapping[str, Any],
+    raw: torch.Tensor,
+    images: Mapping[tuple[str, int], tuple[torch.Tensor, torch.Tensor | None]],
+    scanner: ScannerModel,
 ) -> list[dict[str, Any]]:
+    """Of a scan and of images of it, each with how it is moved onto the scan; None: not at all."""
     scan = AnalysedScan(raw, scanner)
     if scan.region_map is None:
         return []
-    totals = {(ORIGINAL, 0): scan.totals()} | {key: scan.totals(image) for key, image in images.items()}
+    totals = {(ORIGINAL, 0): scan.totals()}
+    for key, (image, moved) in images.items():
+        there = scan if moved is None else AnalysedScan(moved_rigidly(raw, inverse_move(moved)), scanner)
+        totals[key] = (there if there.region_map is not None else scan).totals(image)
     truth = {f"true_{name}": row[name] for name in MEASURES if name in row}
     return [
         {"scan_id": row["scan_id"], "subject_id": row["subject_id"], "arm": arm, "seed": seed}

@@ -17,7 +17,8 @@ from dxa_monai.errors import InputError
 from dxa_monai.evaluation.agreement import STATISTICS, agreement, precision_cv_percent
 from dxa_monai.evaluation.measured import CALIBRATIONS, measure_cohort
 from dxa_monai.figures.bland_altman import bland_altman_figure
-from dxa_monai.files import atomic_path, output_folder, remove_partial
+from dxa_monai.files import atomic_path
+from dxa_monai.runs.outputs import claim_outputs
 from dxa_monai.scan.csv_table import harmless_table
 from dxa_monai.scan.regions import REGION_GROUPS
 from dxa_monai.tracking.run_note import NOTE_NAME
@@ -50,6 +51,8 @@ _AGREEMENT_BARS = {
     "total_bmd_g_cm2": {"rmse": 0.04},
     **{f"{limbs}_{quantity}": {"r2": 0.95} for limbs in ("arms", "legs") for quantity in ("fat_g", "lean_g", "bmc_g")},
 }
+TABLES = ("composition_per_scan", "agreement", "dice", "precision", "bars")
+FIGURE = "bland_altman.png"
 _DICE_REGIONS, _DICE_BAR = ("head", "arms", "legs", "trunk"), 0.95
 EVERYBODY = "all"
 
@@ -190,8 +193,7 @@ def evaluate_composition(
         InputError: rows without truth, an unknown calibration or method, or no scan has numbers.
     """
     check_tracking_uri(tracking_uri)
-    folder = output_folder(output_dir)
-    remove_partial(folder)
+    folder = claim_outputs(output_dir, [*(f"{name}.csv" for name in TABLES), FIGURE])
     about = dict(params or {}) | {
         "scanners": scanners,
         "calibrations": list(calibrations),
@@ -206,19 +208,12 @@ def evaluate_composition(
         agreements = agreement_table(measured, resamples=resamples, seed=seed)
         overlaps, precision = overlap_table(measured), precision_table(measured, resamples, seed)
         bars = bars_table(agreements, overlaps, precision)
-        tables = {
-            "composition_per_scan": measured,
-            "agreement": agreements,
-            "dice": overlaps,
-            "precision": precision,
-            "bars": bars,
-        }
         files = {}
-        for name, table in tables.items():
+        for name, table in zip(TABLES, (measured, agreements, overlaps, precision, bars), strict=True):
             files[name] = folder / f"{name}.csv"
             with atomic_path(files[name]) as temporary:
                 harmless_table(table).to_csv(temporary, index=False, float_format="%.6g")
-        files["bland_altman"] = _draw(measured, calibrations[0], folder / "bland_altman.png")
+        files["bland_altman"] = _draw(measured, calibrations[0], folder / FIGURE)
         run.log_metrics(_as_metrics(agreements, overlaps, precision))
         for path in files.values():
             run.log_artifact(path)

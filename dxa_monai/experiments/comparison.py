@@ -7,16 +7,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dxa_monai.bundling.known_ids import refuse_unknown_ids
 from dxa_monai.errors import InputError, find_user_error
 from dxa_monai.evaluation.arms import ArmEvaluation
 from dxa_monai.evaluation.held_out import TrainedArm
-from dxa_monai.experiments.trainings import Training, refuse_unknown_ids, run_trainings
-from dxa_monai.files import atomic_path, output_folder, remove_partial
+from dxa_monai.experiments.trainings import Training, run_trainings
+from dxa_monai.files import atomic_path
+from dxa_monai.runs.outputs import claim_outputs
 from dxa_monai.scan.reader import RawDXAReader
 from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri
 from dxa_monai.tracking.tracked_run import mlflow_run
 
+RECORD_NAME = "comparison.json"
 OVERLAY = "overlay"
 """What an arm calls the config files, beside the training config, that make it."""
 OWN_SETTINGS = ("arm", "seed", "output_dir", "tracking_uri", "experiment", "parent_run")
@@ -118,8 +121,7 @@ class Comparison:
         arms = self.evaluation.task.complete(self.arms)
         planned, skipped = self._first_look(arms)
         # made only now, so that a mistake leaves nothing behind
-        output_folder(self.folder)
-        remove_partial(self.folder)
+        claim_outputs(self.folder, [RECORD_NAME])
         about = {
             **self.about,
             **self.data,
@@ -142,7 +144,7 @@ class Comparison:
                 for arm, variant in planned
             ]
             run_trainings(trainings, self.workers)
-            path = self.folder / "comparison.json"
+            path = self.folder / RECORD_NAME
             with atomic_path(path) as temporary:
                 temporary.write_text(json.dumps(about | {"skipped": skipped}, indent=2, default=str) + "\n")
             run.log_artifact(path)

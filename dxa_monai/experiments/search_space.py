@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dxa_monai.bundling.known_ids import refuse_unknown_ids
 from dxa_monai.errors import InputError
-from dxa_monai.experiments.trainings import refuse_unknown_ids
 
 if TYPE_CHECKING:
     from optuna.trial import Trial
@@ -94,7 +94,7 @@ def check_ids(config_files: Sequence[str], overrides: Mapping[str, Any], paramet
     """Refuse names that a training config does not have, or that are both searched and fixed.
 
     Raises:
-        InputError: see :func:`dxa_monai.experiments.trainings.refuse_unknown_ids`; or a name is in both.
+        InputError: see :func:`dxa_monai.bundling.known_ids.refuse_unknown_ids`; or a name is in both.
     """
     both = next((each.name for each in parameters if each.name in overrides), None)
     if both is not None:

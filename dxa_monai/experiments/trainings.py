@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import inspect
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
-from pydoc import locate
 from typing import Any
 
-from monai.bundle import ConfigComponent, ConfigParser
+from monai.bundle import ConfigParser
 from tqdm import tqdm
 
-from dxa_monai.bundling.command import refuse_renamed_ids
+from dxa_monai.bundling.command_line import settled_value
 from dxa_monai.errors import InputError, TrainingError, find_user_error
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.parallel.worker_pool import run_in_processes
@@ -53,7 +52,8 @@ class Training:
         """The training's config, ready to give components."""
         parser = ConfigParser()
         parser.read_config(list(self.config_files))
-        parser.update(dict(self.settings))
+        files = deepcopy(parser.get())
+        parser.update({name: settled_value(name, value, ConfigParser(files)) for name, value in self.settings.items()})
         parser.parse()
         return parser
 
@@ -131,50 +131,6 @@ def train_one(training: Training, live: Mapping[str, Any] | None = None) -> None
 def config_digest(config_files: Sequence[str]) -> str:
     """SHA-256 of the config files' bytes, in their order."""
     return hashlib.sha256(b"".join(Path(file).read_bytes() for file in config_files)).hexdigest()
-
-
-def refuse_unknown_ids(config_files: Sequence[str], names: Iterable[str]) -> None:
-    """Refuse what a training config does not have: a mistyped setting would be ignored in silence.
-
-    The last part of a nested id may be new where it can have a meaning, as an argument that the config leaves at its
-    default has.
-
-    Raises:
-        InputError: a name leads nowhere, is no argument of what the config calls, or is that of an earlier version.
-    """
-    parser = ConfigParser()
-    parser.read_config(list(config_files))
-    for name in names:
-        parent, _, last = name.replace("::", "#").rpartition("#")
-        known = isinstance(parser.get(parent), (dict, list)) if parent else last in parser
-        if not known:
-            refuse_renamed_ids(_nested(name))
-            raise InputError(f"{name}: expected a setting of {config_files[0]}, got a name that is not there.")
-        _refuse_unknown_argument(name, last, parser.get(parent) if parent else None)
-
-
-def _refuse_unknown_argument(name: str, argument: str, called: Any) -> None:
-    """Raise InputError if a config calls something that has no such argument."""
-    if not isinstance(called, dict) or argument in called or "_target_" not in called:
-        return
-    if argument in ConfigComponent.non_arg_keys:
-        return
-    target = ConfigComponent(config=called).resolve_module_name()
-    target = locate(target) if isinstance(target, str) else target
-    if not callable(target):
-        return  # whoever calls it says so
-    try:
-        arguments = inspect.signature(target).parameters.values()
-    except ValueError:  # built in, without a signature
-        return
-    if not any(each.name == argument or each.kind is each.VAR_KEYWORD for each in arguments):
-        known = ", ".join(each.name for each in arguments)
-        raise InputError(f"{name}: expected an argument of {called['_target_']} ({known}), got another name.")
-
-
-def _nested(name: str) -> dict[str, Any]:
-    first, _, rest = name.partition("#")
-    return {first: _nested(rest) if rest else None}
 
 
 def _refuse_other_settings(training: Training) -> None:

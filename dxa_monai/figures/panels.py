@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -31,13 +33,35 @@ def new_figure(width: float, height: float, **options: Any) -> Figure:
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: int) -> Path:
-    """Write a figure whole or not at all; a PNG, or what the ending says. PNGs have the same bytes again."""
+    """Write a figure whole or not at all; a PNG, or what the ending says. PNGs have the same bytes again.
+
+    The figure is cleared afterwards: its parts refer to each other, so that Python would keep hundreds of megabytes of
+    outlines and pixels until it happens to look for such circles.
+    """
     path = Path(path)
     form = path.suffix.removeprefix(".") or "png"
+    _take_texts_as_they_are(figure)
     metadata = {"Software": None} if form == "png" else None  # it would name the version of matplotlib
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=dpi, format=form, metadata=metadata)
+    try:
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, dpi=dpi, format=form, metadata=metadata)
+    finally:
+        figure.clear()
+        figure.set_canvas(FigureCanvasBase(figure))  # the other one holds the drawn pixels
     return path
+
+
+def _take_texts_as_they_are(figure: Figure) -> None:
+    """Names of scans and arms may hold dollar signs, between which matplotlib would look for mathematics, and bytes
+    that are no characters, which it cannot draw."""
+    texts = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
+    for axes in figure.axes:
+        legend = axes.get_legend()
+        texts += [axes.title, *axes.texts, axes.xaxis.label, axes.yaxis.label, *(legend.get_texts() if legend else ())]
+    for text in texts:
+        # not set_parse_math: wrapped texts ignore it
+        shown = text.get_text().encode("utf-8", "replace").decode()
+        text.set_text(re.sub(r"(?<!\\)\$", r"\\$", shown))
 
 
 def grid_of_panels(

@@ -10,7 +10,10 @@ from ignite.engine import Engine, Events
 from monai.utils.enums import CommonKeys
 from tqdm import tqdm
 
-from dxa_monai.files import output_folder, remove_partial
+from dxa_monai.files import output_folder
+from dxa_monai.runs.outputs import claim_outputs
+from dxa_monai.runs.screened_scans import InferenceScans
+from dxa_monai.scan.collect import check_scan_ids
 from dxa_monai.scan.csv_table import write_table
 
 TABLE_NAME = "anthropometry.csv"
@@ -26,14 +29,17 @@ class MeasuresWriter:
     Args:
         output_dir: gets the table.
         measures: names of the columns, in the order of the network's output.
+        scans: all that will be read: two of one name are refused, and the table is claimed before it is written
+            (:mod:`dxa_monai.runs.outputs`); None: neither.
 
     Raises:
-        InputError: the folder cannot be written to.
+        InputError: the folder cannot be written to; (as the evaluator starts) two scans have one name, or a table is
+            there that no such command made.
     """
 
-    def __init__(self, output_dir: str | Path, measures: Sequence[str]) -> None:
+    def __init__(self, output_dir: str | Path, measures: Sequence[str], scans: InferenceScans | None = None) -> None:
         self.path = output_folder(output_dir) / TABLE_NAME
-        remove_partial(self.path.parent)
+        self.scans = scans
         self.measures = tuple(measures)
         self._rows: list[dict[str, Any]] = []
         self._bar: tqdm | None = None
@@ -45,7 +51,10 @@ class MeasuresWriter:
         engine.add_event_handler(Events.COMPLETED, self.finish)
 
     def start(self, engine: Engine) -> None:
-        """Show a progress bar."""
+        """Claim the table and show a progress bar."""
+        if self.scans is not None:
+            check_scan_ids([{"scan_id": entry["scan_id"], "scan": entry["image"]} for entry in self.scans.data])
+            claim_outputs(self.path.parent, [self.path.name])
         self._rows = []
         self._bar = tqdm(total=engine.state.epoch_length, desc="measuring", unit="batch")
 

@@ -12,7 +12,10 @@ from monai.data import MetaTensor
 from monai.utils.enums import CommonKeys
 from tqdm import tqdm
 
+from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder, path_inside, remove_partial
+from dxa_monai.runs.outputs import claim_outputs
+from dxa_monai.runs.screened_scans import InferenceScans
 from dxa_monai.scan.format import PIXEL_SPACING_MM, unit_to_counts
 from dxa_monai.scan.io import RawScan, file_stem, save_scan
 
@@ -29,15 +32,19 @@ class ReconstructionWriter:
 
     Args:
         output_dir: gets the two folders.
+        scans: all that will be read, so that what they become is claimed before the first write
+            (:mod:`dxa_monai.runs.outputs`); None: nothing is claimed.
 
     Raises:
-        InputError: the folder cannot be written to.
+        InputError: the folder cannot be written to; (as the evaluator starts) it lies in the folder of the scans, two
+            scans would have one file, or a file is there that no such command made.
     """
 
-    def __init__(self, output_dir: str | Path) -> None:
+    def __init__(self, output_dir: str | Path, scans: InferenceScans | None = None) -> None:
         self.output_dir = output_folder(output_dir)
         for below in ("reconstructions", "latents"):
             remove_partial(self.output_dir / below, *(self.output_dir / below).rglob("*/"))
+        self.scans = scans
         self._bar: tqdm | None = None
 
     def attach(self, engine: Engine) -> None:
@@ -47,8 +54,21 @@ class ReconstructionWriter:
         engine.add_event_handler(Events.COMPLETED, self.finish)
 
     def start(self, engine: Engine) -> None:
-        """Show a progress bar."""
+        """Claim what will be written and show a progress bar."""
+        if self.scans is not None:
+            self._claim(self.scans)
         self._bar = tqdm(total=engine.state.epoch_length, desc="reconstructing", unit="batch")
+
+    def _claim(self, scans: InferenceScans) -> None:
+        source, folder = Path(scans.input).resolve(), self.output_dir.resolve()
+        if source.is_dir() and folder.is_relative_to(source):
+            raise InputError(
+                f"output_dir: expected a folder outside of {scans.input}, all of whose files are taken for scans, "
+                f"got {self.output_dir}."
+            )
+        names = [entry["relative"] for entry in scans.data]
+        latents = [f"latents/{_latent_name(name)}" for name in names]
+        claim_outputs(self.output_dir, [*(f"reconstructions/{name}" for name in names), *latents])
 
     def write(self, engine: Engine) -> None:
         """Write the scans of a batch."""
@@ -61,8 +81,9 @@ class ReconstructionWriter:
             save_scan(
                 RawScan(unit_to_counts(np.moveaxis(image, 0, -1)), _spacing_mm(batch[CommonKeys.IMAGE], index)), path
             )
-            folder = output_folder(path_inside(self.output_dir / "latents", Path(relative).parent))
-            with atomic_path(folder / f"{file_stem(relative)}.npz") as temporary:
+            path = path_inside(self.output_dir / "latents", _latent_name(relative))
+            output_folder(path.parent)
+            with atomic_path(path) as temporary:
                 np.savez_compressed(temporary, mu=_array(mu[index]), log_variance=_array(log_variance[index]))
         if self._bar is not None:
             self._bar.update()
@@ -72,6 +93,10 @@ class ReconstructionWriter:
         if self._bar is not None:
             self._bar.close()
         print(f"Reconstructions and latent codes: {self.output_dir}")
+
+
+def _latent_name(relative: str) -> str:
+    return (Path(relative).parent / f"{file_stem(relative)}.npz").as_posix()
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

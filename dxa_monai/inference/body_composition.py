@@ -9,7 +9,8 @@
       landmarks/{scan_id}.json   to be edited and passed back
       scanner_model.json         where the scanner was calibrated from the scans themselves
 
-What is there and made from the same scan, scanner, landmarks and polygons is kept.
+What is there and made from the same scan, scanner, landmarks and polygons is kept; a file of one of these names that no
+analysis made is not replaced (:mod:`dxa_monai.runs.outputs`).
 """
 
 from __future__ import annotations
@@ -37,7 +38,6 @@ from dxa_monai.inference.report import (
     TABLE_NAME,
     as_points,
     as_report,
-    check_scan_ids,
     fingerprint,
     identity,
     read_report,
@@ -45,19 +45,22 @@ from dxa_monai.inference.report import (
     write_composition_table,
     write_report,
 )
-from dxa_monai.inference.run_scanner import CALIBRATIONS, scanner_of_run, scanner_of_scan
+from dxa_monai.inference.run_scanner import CALIBRATIONS, SCANNER_MODEL_NAME, scanner_of_run, scanner_of_scan
 from dxa_monai.parallel.cluster import run_on_cluster
 from dxa_monai.parallel.worker_pool import run_in_processes
 from dxa_monai.physics.beam_model import WheelSegments
 from dxa_monai.physics.scanner_model import ScannerModel
-from dxa_monai.scan.collect import collect_scans
+from dxa_monai.runs.outputs import claim_outputs
+from dxa_monai.scan.collect import check_scan_ids, collect_scans
 from dxa_monai.scan.format import channels_first
 from dxa_monai.scan.io import RawScan
 from dxa_monai.scan.manifest import read_manifest
-from dxa_monai.scan.quarantine import BadScan, BadScanPolicy
+from dxa_monai.scan.quarantine import QUARANTINE_NAME, BadScan, BadScanPolicy
 from dxa_monai.scan.source import ScanSource
 from dxa_monai.terminal import printable
 
+LANDMARKS = "landmarks"
+"""Folder below the outputs."""
 Draw = Callable[[BodyComposition, str, tuple[float, float], Mapping[str, Sequence[Point]], Path], Any]
 """Writes a picture: analysis, title, pixel spacing in mm, polygons, path."""
 
@@ -74,6 +77,36 @@ def collect_rows(source: str | Path) -> list[dict[str, Any]]:
         rows = [{"scan": entry["image"], "scan_id": entry["scan_id"]} for entry in collect_scans(source)]
     check_scan_ids(rows)
     return rows
+
+
+def claim_analysis(
+    folder: str | Path,
+    rows: Sequence[Mapping[str, Any]],
+    pictures: bool,
+    calibrates: bool = True,
+    quarantines: bool = False,
+    landmarks_dir: str | Path | None = None,
+    also: Sequence[str] = (),
+) -> Path:
+    """Claim what an analysis writes, see :func:`dxa_monai.runs.outputs.claim_outputs`.
+
+    Args:
+        folder: of the outputs.
+        rows: with ``scan_id``.
+        pictures: they are drawn.
+        calibrates: the scanner of the run is calibrated.
+        quarantines: bad scans are listed.
+        landmarks_dir: of landmarks that are given, and not found and written.
+        also: what the caller writes besides.
+    """
+    sometimes = {SCANNER_MODEL_NAME: calibrates, QUARANTINE_NAME: quarantines}
+    names = [TABLE_NAME, *(name for name, now in sometimes.items() if now), *also]
+    for row in rows:
+        own = f"{row['scan_id']}.json"
+        names += [own, f"{row['scan_id']}.png"] if pictures else [own]
+        if landmarks_dir is None or not (Path(landmarks_dir) / own).is_file():
+            names.append(f"{LANDMARKS}/{own}")
+    return claim_outputs(folder, names, [name for name, now in sometimes.items() if not now])
 
 
 def analyse_scans(
@@ -123,14 +156,13 @@ def analyse_scans(
         Path of the table.
 
     Raises:
-        InputError: an argument cannot be used; or, after everything else was written, scans that could not be read or
-            have no numbers (the first of them is told, all are listed on stderr).
+        InputError: an argument cannot be used, a scan has the name of another output, or a file is there that no
+            analysis made (nothing is written then); or, after everything else was written, scans that could not be read
+            or have no numbers (the first of them is told, all are listed on stderr).
     """
     if calibration not in CALIBRATIONS:
         raise InputError(f"calibration: expected one of {', '.join(CALIBRATIONS)}, got '{calibration}'.")
     check_method(method)
-    folder = output_folder(output_dir)
-    remove_partial(folder, folder / "landmarks")
     if landmarks_dir is not None and not Path(landmarks_dir).is_dir():
         raise InputError(f"{landmarks_dir}: expected a folder of landmarks, got no such folder.")
 
@@ -138,6 +170,14 @@ def analyse_scans(
     if polygons_file is not None:
         _check_polygons(rows, polygons_file, source)
     wheel = WheelSegments() if wheel is None else wheel
+    folder = claim_analysis(
+        output_dir,
+        rows,
+        draw is not None,
+        calibration == "run" and scanner_model is None,
+        policy is not None and policy.quarantines,
+        landmarks_dir,
+    )
     model = scanner_of_run(rows, folder, scanner_model, calibration, source, wheel)
     settings = BoneSettings() if settings is None else settings
     job = _Job(folder, model, landmarks_dir, polygons_file, draw, settings, torch.device(device), source, wheel, method)
@@ -147,7 +187,7 @@ def analyse_scans(
         done = _reports_elsewhere(job, rows, workers, cluster)
         for _ in tqdm(done, total=len(rows), desc="analysing", unit="scan", disable=not progress):
             pass
-        remove_partial(folder, folder / "landmarks")
+        remove_partial(folder, folder / LANDMARKS)
     for row in tqdm(rows, desc="collecting" if apart else "analysing", unit="scan", disable=not progress):
         try:
             report = job.report(row)
@@ -265,7 +305,7 @@ class _Job:
 
     def _write_landmarks(self, landmarks: Landmarks, scan_id: str, earlier: Mapping[str, Any] | None) -> None:
         """Write the landmarks found, but never over those that a person has edited."""
-        path = output_folder(self.folder / "landmarks") / f"{scan_id}.json"
+        path = output_folder(self.folder / LANDMARKS) / f"{scan_id}.json"
         if path.is_file():
             there = read_landmarks(path)
             points = as_points(there)

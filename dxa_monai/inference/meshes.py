@@ -5,15 +5,17 @@
     output_dir/
       scans/{scan_id}.npy        the predicted raw scan (and .nii.gz if asked for)
       pictures/{scan_id}.png     the mesh and the six channels
+      shapes.csv                 how unlike the training bodies each body is; above 1 it is told on stderr
       body_composition.csv       one row a body, and the other files of dxa_monai.inference.body_composition
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,19 +25,25 @@ from dxa_monai.errors import InputError
 from dxa_monai.figures.predicted_scans import Prediction, prediction_figure
 from dxa_monai.figures.scan_report import composition_figure
 from dxa_monai.files import output_folder, remove_partial
-from dxa_monai.inference.body_composition import analyse_scans
-from dxa_monai.inference.report import check_scan_ids
+from dxa_monai.inference.body_composition import analyse_scans, claim_analysis
 from dxa_monai.inference.run_scanner import SCANNER_MODEL_NAME
+from dxa_monai.input_files import files_below
 from dxa_monai.mesh.checks import checked
 from dxa_monai.mesh.io import MESH_ENDINGS, BodyMesh, load_mesh
-from dxa_monai.mesh.points import centred, sample_points
+from dxa_monai.mesh.points import centred, point_cloud
 from dxa_monai.networks.checkpoint import load_pseudo_dxa
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
+from dxa_monai.scan.collect import check_scan_ids
+from dxa_monai.scan.csv_table import write_table
 from dxa_monai.scan.format import unit_to_counts
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.quarantine import BadScan, BadScanPolicy
-from dxa_monai.transforms.mesh_points import stable_seed
+from dxa_monai.transforms.point_clouds import CLOUD_POINTS
 
+Image = np.ndarray[Any, np.dtype[np.float32]]
+
+DRAWS = 4
+SHAPES_NAME = "shapes.csv"
 FORMATS = (".npy", ".nii.gz", ".npz", ".nrrd", ".mha")
 
 
@@ -43,16 +51,15 @@ def collect_meshes(source: str | Path) -> list[dict[str, str]]:
     """The meshes of a file, or of a folder with its subfolders, as rows with ``mesh`` and ``scan_id`` (its name).
 
     Raises:
-        InputError: there is no such path, it holds no mesh, or two meshes have one name.
+        InputError: there is no such path, it holds no mesh or a link to a folder, or two meshes have one name.
     """
     path = Path(source).resolve()
     files = [path] if path.is_file() else []
     if path.is_dir():
-        files = sorted(
-            file
-            for file in path.rglob("*")
-            if file.is_file() and file.suffix.lower() in MESH_ENDINGS and not file.name.startswith(".")
-        )
+        files, others = files_below(path, MESH_ENDINGS)
+        if files and others:
+            named = ", ".join(f"{count} {ending}" for ending, count in others.items())
+            print(f"{source}: {len(files)} meshes; other files are left out: {named}")
     if not files:
         raise InputError(f"{source}: expected a mesh or a folder with meshes ({', '.join(MESH_ENDINGS)}), got none.")
     rows = [{"mesh": str(file), "scan": str(file), "scan_id": file.stem} for file in files]
@@ -70,7 +77,8 @@ def predict_meshes(
     rows: Sequence[Mapping[str, Any]],
     checkpoint: str | Path,
     output_dir: str | Path,
-    points: int = 2048,
+    points: int = CLOUD_POINTS,
+    draws: int = DRAWS,
     mesh: Mapping[str, Any] | None = None,
     formats: Sequence[str] = (".npy",),
     scanner_model: str | Path | None = None,
@@ -85,7 +93,8 @@ def predict_meshes(
         rows: of :func:`collect_meshes`.
         checkpoint: of a trained network.
         output_dir: gets the files.
-        points: of each body; equal files always give equal points.
+        points: of each body; equal bodies always give equal points.
+        draws: of points, whose scans are averaged.
         mesh: how meshes are read: ``unit, up_axis, facing, repair, accept, seed`` of
             :class:`dxa_monai.transforms.mesh_points.LoadMeshPointsd`.
         formats: endings out of ``FORMATS`` in which scans are written; the first is the one that is analysed.
@@ -99,19 +108,23 @@ def predict_meshes(
         Path of the table.
 
     Raises:
-        InputError: an argument cannot be used; or, after everything else was written, meshes that could not be used
+        InputError: an argument cannot be used, or a file is there that no prediction made, such as a measured scan
+            (nothing is written then); or, after everything else was written, meshes that could not be used
             (each is told in a sentence on stderr) or scans without numbers.
     """
     unknown = [name for name in formats if name not in FORMATS]
     if unknown or not formats:
         raise InputError(f"formats: expected some of {', '.join(FORMATS)}, got {', '.join(unknown) or 'none'}.")
     network = load_pseudo_dxa(checkpoint).to(device)
-    folder = output_folder(output_dir)
+    written = [f"scans/{row['scan_id']}{ending}" for row in rows for ending in formats]
+    drawn = [f"pictures/{row['scan_id']}.png" for row in rows] if pictures else []
+    calibrates, quarantines = calibration == "run" and scanner_model is None, policy is not None and policy.quarantines
+    folder = claim_analysis(output_dir, rows, pictures, calibrates, quarantines, also=[*written, *drawn, SHAPES_NAME])
     output_folder(folder / "scans")
     if pictures:
         output_folder(folder / "pictures")
     remove_partial(folder, folder / "scans", folder / "pictures")
-    done, failed, bad = [], [], []
+    done, failed, bad, shapes = [], [], [], []
     for row in tqdm(rows, desc="predicting", unit="mesh"):
         try:
             body = _read_body(row["mesh"], **dict(mesh or {}))
@@ -119,7 +132,9 @@ def predict_meshes(
             failed.append(str(error))
             bad.append(BadScan(row, str(row["mesh"]), "inference", str(error)))
             continue
-        image = predict_body(network, body, points, stable_seed(row["mesh"], int((mesh or {}).get("seed", 0))), device)
+        predicted = predict_body(network, body, points, int((mesh or {}).get("seed", 0)), device, draws)
+        image = predicted.image
+        shapes.append({"scan_id": row["scan_id"], "unlikeness": round(predicted.unlikeness, 3)})
         counts = unit_to_counts(np.moveaxis(image, 0, -1))
         paths = [folder / "scans" / f"{row['scan_id']}{ending}" for ending in formats]
         for path in paths:
@@ -130,6 +145,15 @@ def predict_meshes(
         done.append({"scan_id": row["scan_id"], "scan": str(paths[0])})
     for sentence in failed:
         print(sentence, file=sys.stderr)
+    write_table(folder / SHAPES_NAME, ("scan_id", "unlikeness"), shapes)
+    unlike = [each for each in shapes if each["unlikeness"] > 1.0]
+    for each in unlike:
+        print(
+            f"{each['scan_id']}: unlike any body that the network was trained on ({each['unlikeness']:.1f} times as "
+            "far off as the farthest; another posture, hair, clothes or a missing part do that): its numbers may be "
+            "wrong",
+            file=sys.stderr,
+        )
     print(f"Raw scans of {len(done)} of {len(rows)} meshes: {folder / 'scans'}")
     if not done:
         raise InputError(f"{folder}: expected scans of all {len(rows)} meshes, got none, first {failed[0]}")
@@ -144,22 +168,41 @@ def predict_meshes(
     return table
 
 
+class PredictedBody(NamedTuple):
+    """What a network makes of a body.
+
+    Attributes:
+        image: the scan ``(6, H, W)`` in [0, 1], mean over the draws.
+        images: of each draw, ``(D, 6, H, W)``.
+        unlikeness: how unlike the training bodies it is, 1 for the farthest of them
+            (:meth:`dxa_monai.networks.shape_path.ShapePath.unlikeness`); NaN for a network without a shape path.
+    """
+
+    image: Image
+    images: Image
+    unlikeness: float
+
+
+@torch.no_grad()
 def predict_body(
-    network: PseudoDXA, body: BodyMesh, points: int, seed: int, device: str | torch.device = "cpu"
-) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """The scan ``(6, H, W)`` in [0, 1] that a network in evaluation mode predicts for a body.
+    network: PseudoDXA, body: BodyMesh, points: int, seed: int = 0, device: str | torch.device = "cpu", draws: int = 1
+) -> PredictedBody:
+    """The scan that a network in evaluation mode predicts for a body.
 
     Args:
         network: on the device.
         body: standing where all bodies stand (:func:`dxa_monai.mesh.points.centred`).
         points: drawn from its surface.
-        seed: of the points.
+        seed: of the points of the first draw; the next ones follow.
         device: where to compute.
+        draws: of points, whose scans are averaged.
     """
-    cloud = torch.cat(sample_points(body, points, torch.Generator().manual_seed(seed)), dim=1).T
-    with torch.no_grad():
-        image: np.ndarray[Any, np.dtype[np.float32]] = network.predict(cloud[None].to(device))[0].cpu().numpy()
-    return image
+    images, unlike = [], []
+    for draw in range(draws):
+        cloud = point_cloud(body, points, torch.Generator().manual_seed(seed + draw))[None].to(device)
+        images.append(network.predict(cloud)[0].cpu().numpy())
+        unlike.append(math.nan if network.shape_path is None else float(network.shape_path.unlikeness(cloud)))
+    return PredictedBody(np.mean(images, axis=0), np.stack(images), float(np.mean(unlike)))
 
 
 def _read_body(

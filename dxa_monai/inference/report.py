@@ -17,7 +17,6 @@ import dxa_monai
 from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES, BodyComposition
 from dxa_monai.analysis.landmarks import LANDMARK_NAMES, Landmarks
 from dxa_monai.analysis.segments import Point
-from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
 from dxa_monai.physics.correction import ScanCorrection
 from dxa_monai.physics.scanner_model import ScannerModel
@@ -192,22 +191,6 @@ def write_composition_table(rows: Iterable[Mapping[str, Any]], path: Path, polyg
     known = [name for name in ID_COLUMNS if any(name in row for row in rows)]
     regions = [f"{region}_{quantity}" for region in (*REGION_NAMES, *polygons) for quantity in QUANTITIES]
     write_table(path, [*known, "scanner", "flags", *regions], rows)
-
-
-def check_scan_ids(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse scans of the same name, since outputs are named after it.
-
-    Raises:
-        InputError: it names the first two.
-    """
-    first: dict[str, str] = {}
-    for row in rows:
-        earlier = first.setdefault(row["scan_id"], row["scan"])
-        if earlier != row["scan"]:
-            raise InputError(
-                f"{row['scan']}: expected a file name of its own for every scan, got that of {earlier}; "
-                "list the scans in a manifest with a scan_id each."
-            )
 
 
 def _rounded(value: float) -> float:

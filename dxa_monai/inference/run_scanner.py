@@ -6,6 +6,7 @@ A scan calibrates its scanner where it shows open air and a body beside the whee
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from dxa_monai.errors import InputError
 from dxa_monai.physics.beam_model import WheelSegments
 from dxa_monai.physics.scanner_model import ScannerModel, read_scanner_model, write_scanner_model
 from dxa_monai.physics.zero import find_zero
+from dxa_monai.runs.outputs import read_note, write_note
 from dxa_monai.scan.format import PIXEL_SPACING_MM, SCAN_SHAPE, channels_first
 from dxa_monai.scan.source import ScanSource
 
@@ -25,6 +27,8 @@ CALIBRATIONS = ("run", "scan", "nominal")
 """Without a scanner model: one is fitted to all scans of the run, or to every scan by itself, or none is fitted."""
 SCANNER_MODEL_NAME = "scanner_model.json"
 CALIBRATION_SCANS = 12
+_SCANS_OF_SCANNER = "scans_of_scanner"
+"""In the note beside the outputs: SHA-256 of the scans that were looked at, by scan_id."""
 _FEWEST_AIR_PIXELS, _FEWEST_BODY_PIXELS = 1000, 1500
 
 
@@ -40,14 +44,15 @@ def scanner_of_run(
 
     Args:
         rows: with the path ``scan``.
-        folder: where the model that was fitted is written, or lies from an earlier call.
+        folder: where the model that was fitted is written, or lies from an earlier call with some of the same scans.
         scanner_model: file of a calibrated scanner; None: ``calibration`` says what is done.
         calibration: one of ``CALIBRATIONS``.
         source: how the scans are read.
         wheel: what the segments of the wheel are made of, where no file says so; None: the default.
 
     Raises:
-        InputError: the file is not that of a scanner, or the scans cannot calibrate one.
+        InputError: the file is not that of a scanner, the scans cannot calibrate one, or the folder has the scanner of
+            other scans.
     """
     if scanner_model is not None:
         return read_scanner_model(scanner_model)
@@ -55,6 +60,7 @@ def scanner_of_run(
     if calibration == "scan":
         return None
     if calibration == "run" and path.is_file():
+        _refuse_other_scans(rows, path)
         return read_scanner_model(path)
     scans, spacing = calibration_scans(rows, source)
     if len(scans) == 0:
@@ -63,8 +69,34 @@ def scanner_of_run(
     if calibration == "nominal":
         return nominal_scanner(scans, wheel)
     model = calibrate_with_scan(scans, wheel, pixel_spacing_mm=spacing)
+    write_note(folder, **{_SCANS_OF_SCANNER: {rows[index]["scan_id"]: _digest(rows[index]) for index in _spread(rows)}})
     write_scanner_model(model, path)
     return model
+
+
+def _refuse_other_scans(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Refuse the scanner of an earlier call none of whose scans is among these: it may be another study's."""
+    earlier = read_note(path.parent).get(_SCANS_OF_SCANNER, {})
+    among = [row for row in rows if earlier.get(row["scan_id"])]
+    if not any(_digest(row) == earlier[row["scan_id"]] for row in among):
+        raise InputError(
+            f"{path}: expected the scanner of these scans, got one that was calibrated with others; choose another "
+            f"output_dir, or give it with --scanner_model {path} if it is the same scanner."
+        )
+    print(f"Scanner of an earlier call: {path}")
+
+
+def _digest(row: Mapping[str, Any]) -> str:
+    try:
+        return hashlib.sha256(Path(row["scan"]).read_bytes()).hexdigest()
+    except OSError:
+        return ""  # it is told when its turn comes
+
+
+def _spread(rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Places of the rows that are looked at, evenly spread."""
+    places = np.linspace(0, len(rows) - 1, min(len(rows), 2 * CALIBRATION_SCANS)).round().astype(int)
+    return [int(place) for place in places]
 
 
 def scanner_of_scan(
@@ -86,7 +118,7 @@ def calibration_scans(
     """
     chosen: list[torch.Tensor] = []
     spacing = PIXEL_SPACING_MM
-    for index in np.linspace(0, len(rows) - 1, min(len(rows), 2 * CALIBRATION_SCANS)).round().astype(int):
+    for index in _spread(rows):
         try:
             scan = source.read(rows[index]["scan"])
         except InputError:

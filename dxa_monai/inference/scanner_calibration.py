@@ -10,7 +10,7 @@ from dxa_monai.errors import InputError
 from dxa_monai.files import output_folder, remove_partial
 from dxa_monai.physics.beam_model import WheelSegments
 from dxa_monai.physics.phantom_calibration import calibrate_with_phantom
-from dxa_monai.physics.scanner_model import ScannerModel, write_scanner_model
+from dxa_monai.physics.scanner_model import ScannerModel, read_scanner_model, write_scanner_model
 from dxa_monai.scan.format import channels_first
 from dxa_monai.scan.source import ScanSource
 
@@ -30,8 +30,16 @@ def calibrate_scanner(
         wheel: what the segments of the scanner's wheel are made of; None: the default.
 
     Raises:
-        InputError: the scan cannot be read or does not show the phantom, or the folder cannot be written to.
+        InputError: the scan cannot be read or does not show the phantom, the folder cannot be written to, or another
+            file than a scanner's model is there.
     """
+    if Path(output).exists():
+        try:
+            read_scanner_model(output)
+        except InputError as error:
+            raise InputError(
+                f"{output}: expected no such file, or a scanner model that may be replaced, got another file."
+            ) from error
     scan = (ScanSource() if source is None else source).read(phantom_scan)
     try:
         raw = torch.from_numpy(channels_first(scan.counts))

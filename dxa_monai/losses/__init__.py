@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "elementary": ["KLDivergence", "OrthogonalityPenalty", "PixelL1"],
         "perceptual": ["CalibratedPerceptualLoss", "RawPerceptualLoss", "noise_floor"],
         "vgg": ["VGGFeatures"],
+        "adversarial": ["AdversarialLoss"],
         "composition": ["CompositionLoss"],
         "energy_ratio": ["EnergyRatioLoss"],
         "latent_matching": ["LatentMatchingLoss"],

@@ -12,6 +12,7 @@ from dxa_monai.errors import InputError
 from dxa_monai.losses.vgg import REFERENCE_LAYERS, VGG16_LAYERS, VGGFeatures
 from dxa_monai.networks.vae import VAEOutput
 from dxa_monai.physics.calibration import (
+    KINDS,
     STACKS,
     above_air,
     air_level,
@@ -19,7 +20,9 @@ from dxa_monai.physics.calibration import (
     calibrated_stacks,
     stack_indices,
 )
-from dxa_monai.scan.format import FULL_SCALE_NEPERS
+from dxa_monai.physics.scanner_model import ScannerModel
+from dxa_monai.physics.soft_tissue_window import soft_tissue_window
+from dxa_monai.scan.format import FULL_SCALE_NEPERS, HIGH_CHANNELS
 
 RAW_VIEWS = ("raw_channels_0_2", "raw_channels_3_5")
 """The two three-channel images of a raw scan."""
@@ -28,9 +31,13 @@ REFERENCE_LAYER_WEIGHTS = (0.5, 0.75, 0.5, 0.5, 0.8, 0.8, 0.5, 0.5, 0.3, 0.3, 0.
 """The published weights of ``REFERENCE_LAYERS``, paired by position; the list is one short, so the last layer has none
 (paper/reference_facts.md). The calibrated term leaves out the first layer, the image itself."""
 
-R_FORMS = ("masked", "as_published")
+R_FORMS = ("masked", "as_published", "window")
 """``masked``: R of what lies above the target's open air, scaled, inside the target's body only (in the background of
-the air stack it is noise over noise). ``as_published``: R of the readings as they are, in the whole field."""
+the air stack it is noise over noise). ``as_published``: R of the readings as they are, in the whole field. ``window``:
+as ``masked``, but seen through the window of soft tissue: fat is 0 and lean 1 at the target pixel's thickness
+(:class:`dxa_monai.physics.soft_tissue_window.SoftTissueWindow`)."""
+R_WINDOW_MARGIN = 1.0
+"""How far the window goes on beyond fat and beyond lean, in distances of the two: noise, and some bone."""
 R_SCALED_FROM = (1.0, 3.0)
 """R that becomes 0 and 1 in the masked form: no attenuation in excess at the low energy, and bone mineral."""
 R_SCALED_LIMITS = (-0.5, 1.5)
@@ -163,14 +170,18 @@ class CalibratedPerceptualLoss(PerceptualDistance):
 
     Args:
         r: one of ``R_FORMS``.
-        mask_threshold_nepers: of the target's body mask in the masked form, above its air.
+        mask_threshold_nepers: of the target's body mask in all forms but the published one, above its air.
         features: see :class:`PerceptualDistance`, also for the others and their errors.
         layer_weights: the first layer, the image itself, has none here.
-        views_per_step: 1 to 9.
+        views_per_step: from 1 to as many as there are.
         seed: of the choice of views.
+        kinds: the stacks that are looked at, of "r", "high" and "low"; None: all nine.
+        window_margin: of the window, see ``R_WINDOW_MARGIN``.
+        scanner_model: whose window it is, a model or a file of one; None: the nominal scanner's.
 
     Raises:
-        InputError: an unknown form of R.
+        InputError: an unknown form of R or kind of stack, a margin with which the window holds no soft tissue, a
+            scanner that does not tell fat from lean, or one that nothing would use.
     """
 
     views = STACKS
@@ -185,36 +196,60 @@ class CalibratedPerceptualLoss(PerceptualDistance):
         layer_weights: Mapping[str, float] | None = None,
         views_per_step: int | None = None,
         seed: int = 0,
+        kinds: Sequence[str] | None = None,
+        window_margin: float = R_WINDOW_MARGIN,
+        scanner_model: ScannerModel | str | None = None,
     ) -> None:
         if r not in R_FORMS:
             raise InputError(f"r: expected one of {', '.join(R_FORMS)}, got '{r}'.")
+        if r != "window" and scanner_model is not None:
+            raise InputError(f"scanner_model: expected none but for r 'window', got it for '{r}'.")
+        if not window_margin > -0.5:
+            raise InputError(
+                f"window_margin: expected a number above -0.5, so that the window holds soft tissue, "
+                f"got {window_margin}."
+            )
+        chosen = KINDS if kinds is None else tuple(kinds)
+        if not chosen:
+            raise InputError(f"kinds: expected at least one of {', '.join(KINDS)}, got none.")
+        self._chosen = sorted(index for kind in set(chosen) for index in stack_indices(kind))
+        self.views = tuple(STACKS[index] for index in self._chosen)
         super().__init__(features, layer_weights, views_per_step, seed)
         self.r = r
         self.mask_threshold_nepers = mask_threshold_nepers
+        self.window_margin = window_margin
+        self.soft_tissue = soft_tissue_window(scanner_model) if r == "window" else None
 
     def as_dict(self) -> dict[str, Any]:
         """What the record of a run should tell."""
-        return {"r": self.r}
+        return {"r": self.r} | ({} if self.views == STACKS else {"views": list(self.views)})
 
     def _images(self, scans: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         stacks = calibrated_stacks(scans)
-        if self.r == "as_published":
-            return stacks
-        level = air_level(target)
-        mask = body_mask(target, self.mask_threshold_nepers, level=level)
-        r_indices = torch.tensor(stack_indices("r"), device=scans.device)
-        return stacks.index_copy(1, r_indices, self._masked_r(calibrated_stacks(above_air(scans, level)), mask))
+        if self.r != "as_published":
+            level = air_level(target)
+            mask = body_mask(target, self.mask_threshold_nepers, level=level)
+            r_indices = torch.tensor(stack_indices("r"), device=scans.device)
+            r = self._r(calibrated_stacks(above_air(scans, level)))
+            scaled = self._scaled(r, above_air(target, level))
+            # The same mask for prediction and target: the background is 0 in both and adds nothing.
+            stacks = stacks.index_copy(1, r_indices, scaled * mask[:, None])
+        return stacks[:, self._chosen]
 
-    def _masked_r(self, stacks: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """R stacks ``(B, 3, 3, H, W)`` of the masked form, from stacks of what is above the air; 0 outside ``mask``."""
+    def _r(self, stacks: torch.Tensor) -> torch.Tensor:
+        """R ``(B, 3, 3, H, W)`` of the stacks of what is above the air."""
         # Half the mask's threshold as smallest denominator: no target inside the mask is below it, and a prediction
         # that is gets a bounded gradient.
         smallest = 0.5 * self.mask_threshold_nepers / FULL_SCALE_NEPERS
-        r = stacks[:, stack_indices("low")] / stacks[:, stack_indices("high")].clamp(min=smallest)
-        zero, one = R_SCALED_FROM
-        scaled = ((r - zero) / (one - zero)).clamp(*R_SCALED_LIMITS)
-        # The same mask for prediction and target: the background is 0 in both and adds nothing.
-        return scaled * mask[:, None]
+        return stacks[:, stack_indices("low")] / stacks[:, stack_indices("high")].clamp(min=smallest)
+
+    def _scaled(self, r: torch.Tensor, above: torch.Tensor) -> torch.Tensor:
+        """R as it is looked at; ``above`` is the target above its air."""
+        if self.soft_tissue is None:
+            zero, one = R_SCALED_FROM
+            return ((r - zero) / (one - zero)).clamp(*R_SCALED_LIMITS)
+        fat, lean = self.soft_tissue.of_images(above[:, HIGH_CHANNELS[:1]] * FULL_SCALE_NEPERS)
+        return ((r - fat) / (lean - fat)).clamp(-self.window_margin, 1.0 + self.window_margin)
 
 
 @torch.no_grad()

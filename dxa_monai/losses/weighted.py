@@ -71,8 +71,9 @@ class WeightedLoss(nn.Module):
     training steps in which a balanced term is on and averaged exponentially; they are buffers, so a resumed run goes
     on with them. A measurement costs one more backward pass a balanced term.
 
-    After a call ``terms`` holds the detached scalars ``total`` and, of each term that is on, ``{name}`` and
-    ``weight_{name}``. The total is the sum of weight x value.
+    After a call ``terms`` holds the detached scalars ``total`` and, of each term that is on, ``{name}``,
+    ``weight_{name}``, and ``{name}_{what}`` of what its loss has in a dictionary ``told``. The total is the sum of
+    weight x value.
 
     Args:
         terms: by name; None leaves one out, so that an overlay can take away what a config has.
@@ -156,6 +157,8 @@ class WeightedLoss(nn.Module):
         total = torch.stack([weight_tensors[name] * value for name, value in values.items()]).sum()
         self.terms = {name: value.detach() for name, value in values.items()}
         self.terms |= {f"weight_{name}": weight for name, weight in weight_tensors.items()}
+        for name in values:
+            self.terms |= {f"{name}_{what}": value for what, value in getattr(self.losses[name], "told", {}).items()}
         self.terms["total"] = total.detach()
         return total
 

@@ -5,7 +5,6 @@ Khronos Group. glTF 2.0 Specification. https://registry.khronos.org/glTF/specs/2
 
 from __future__ import annotations
 
-import json
 import struct
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,18 @@ from urllib.parse import unquote
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import path_inside
+from dxa_monai.input_files import parse_json
 from dxa_monai.mesh.limits import check_element_count
 
 _COMPONENT_BYTES = {5120: 1, 5121: 1, 5122: 2, 5123: 2, 5125: 4, 5126: 4}
 _COMPONENTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 _COMPRESSIONS = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression")
+_HARMLESS_EXTENSIONS = ("KHR_mesh_quantization", "KHR_texture_transform", "KHR_texture_basisu", "KHR_lights_punctual")
+_HARMLESS_BEGINNINGS = ("KHR_materials_", "EXT_texture_")
+"""Of extensions that a file may require: they change how a surface looks, or say what positions may be stored as."""
+_COPIES = "EXT_mesh_gpu_instancing"
+_TRIANGLES = 4
+_MODES = ("points", "lines", "line loops", "line strips", "triangles", "triangle strips", "triangle fans")
 _JSON_CHUNK = 0x4E4F534A
 _MAX_NODES = 10_000
 
@@ -25,8 +31,9 @@ _MAX_NODES = 10_000
 def check_gltf_header(path: Path, content: bytes, max_bytes: int) -> dict[str, Path]:
     """Refuse what announces more data than there is, or geometry that a plain reader would get wrong.
 
-    Refused: compressed geometry, sparse or normalised positions, skins and active morph targets (their vertices move
-    before they are drawn), nodes with two parents, and buffers outside the file's folder.
+    Refused: compressed geometry, strips and fans, extensions that are required and may change the geometry, sparse or
+    normalised positions, skins and active morph targets (their vertices move before they are drawn), nodes with two
+    parents, and buffers outside the file's folder.
 
     Args:
         path: the file.
@@ -65,13 +72,21 @@ def _json_header(path: Path, content: bytes) -> dict[str, Any]:
         content = content[20 : 20 + json_bytes]
     elif path.suffix.lower() == ".glb":
         raise InputError(f"{path}: expected a GLB file (glTF ...), got {content[:12].decode('latin-1')!a}.")
-    header = json.loads(content)
+    header = parse_json(content, path)
     version = header["asset"]["version"]
     if not str(version).startswith("2"):
         raise InputError(f"{path}: expected glTF version 2, got {version!r}.")
     compressed = sorted(set(header.get("extensionsUsed", [])) & set(_COMPRESSIONS))
     if compressed:
         raise InputError(f"{path}: expected uncompressed geometry, got {', '.join(compressed)}.")
+    required = [str(name) for name in header.get("extensionsRequired", [])]
+    unknown = [
+        name for name in required if name not in _HARMLESS_EXTENSIONS and not name.startswith(_HARMLESS_BEGINNINGS)
+    ]
+    if unknown:
+        raise InputError(
+            f"{path}: expected a file that plain glTF readers can show, got one that requires {unknown[0]}."
+        )
     return dict(header)
 
 
@@ -128,6 +143,9 @@ def _check_geometry(path: Path, header: dict[str, Any]) -> None:
         raise InputError(f"{path}: expected a still mesh, got active morph targets: export it with them applied.")
     for mesh in header.get("meshes", []):
         for primitive in mesh["primitives"]:
+            mode = _natural(primitive.get("mode", _TRIANGLES))
+            if mode != _TRIANGLES:
+                raise InputError(f"{path}: expected triangles alone, got {_MODES[mode]}: export plain triangles.")
             positions = header["accessors"][primitive["attributes"]["POSITION"]]
             if positions.get("normalized") or positions["type"] != "VEC3":
                 raise InputError(f"{path}: expected positions as three plain numbers, got normalised or other ones.")
@@ -136,6 +154,8 @@ def _check_geometry(path: Path, header: dict[str, Any]) -> None:
 def _check_nodes(path: Path, header: dict[str, Any]) -> None:
     """Each node has at most one parent, and all copies of meshes together are not too many."""
     nodes = header.get("nodes", [])
+    if any(_COPIES in node.get("extensions", {}) for node in nodes):
+        raise InputError(f"{path}: expected every part where it is, got copies made by {_COPIES}.")
     children = [child for node in nodes for child in node.get("children", [])]
     children += header["scenes"][header.get("scene", 0)].get("nodes", []) if header.get("scenes") else []
     if len(nodes) > _MAX_NODES or len(set(children)) < len(children):

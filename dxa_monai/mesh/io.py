@@ -27,7 +27,10 @@ MAX_EXTENT_M = 100.0
 MIN_AREA_M2 = 1e-6
 """Limits of what can be computed with: beyond them are damaged coordinates and faces that are mere lines."""
 
-_AXES = ("x", "y", "z", "-x", "-y", "-z")
+AXES = ("x", "y", "z", "-x", "-y", "-z")
+MAX_STEP_M = 1e-3
+"""Between neighbouring numbers of single precision at a body's place; beyond, its skin becomes a staircase."""
+
 _FACING_OF_UP = {"z": "-y", "y": "z", "-y": "-z", "-z": "y"}
 """Where a person is taken to face: x stays left to right, and with y up it is glTF's convention."""
 
@@ -99,7 +102,8 @@ def load_mesh(
 
     Raises:
         InputError: unknown unit, axes that do not fit each other, a file that :func:`read_triangles` refuses, a height
-            outside ``STATURE_M`` or one that fits two units, a width over ``MAX_EXTENT_M``, or faces without area.
+            outside ``STATURE_M`` or one that fits two units, a width over ``MAX_EXTENT_M``, faces without area, or a
+            body so far from the origin that single precision has rounded it by more than ``MAX_STEP_M``.
     """
     turn = _rotation(up_axis, facing)
     if unit is not None and unit not in METRES_PER_UNIT:
@@ -115,6 +119,13 @@ def load_mesh(
     if extents.max() * metres > MAX_EXTENT_M:
         raise InputError(
             f"{path}: expected a body of at most {MAX_EXTENT_M:g} m across, got {extents.max() * metres:.4g} m."
+        )
+    with np.errstate(over="ignore"):
+        step = float(np.spacing(np.float32(np.abs(raw).max()))) * metres
+    if step > MAX_STEP_M and np.array_equal(raw, raw.astype(np.float32)):  # not what was computed in double
+        raise InputError(
+            f"{path}: expected a body near the origin, got one {np.abs(raw).max() * metres / 1e3:.0f} km away, where "
+            f"coordinates in single precision lie {1e3 * step:.1f} mm apart: move it before it is saved."
         )
     if unit is None and announce:
         print(f"{path}: unit {fitting[0]} taken from the height of {extents[2]:.4g} ({extents[2] * metres:.3f} m).")
@@ -158,10 +169,10 @@ def _height_sentence(source: str, unit: str | None, fitting: list[str], extents:
 
 def _rotation(up_axis: str, facing: str | None) -> FloatArray:
     """``(3, 3)`` matrix whose rows are this project's x, y, z in the file's axes."""
-    if up_axis not in _AXES:
-        raise InputError(f"up_axis: expected one of {', '.join(_AXES)}, got {up_axis!r}.")
+    if up_axis not in AXES:
+        raise InputError(f"up_axis: expected one of {', '.join(AXES)}, got {up_axis!r}.")
     facing = facing if facing is not None else _FACING_OF_UP.get(up_axis)
-    others = [axis for axis in _AXES if axis[-1] != up_axis[-1]]
+    others = [axis for axis in AXES if axis[-1] != up_axis[-1]]
     if facing not in others:
         raise InputError(f"facing: expected one of {', '.join(others)} with up_axis {up_axis!r}, got {facing!r}.")
     up, back = _unit_vector(up_axis), -_unit_vector(facing)

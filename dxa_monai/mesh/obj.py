@@ -6,6 +6,7 @@ splits vertices at texture seams (so that a fixed topology is lost) and follows 
 
 from __future__ import annotations
 
+import codecs
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,10 @@ import numpy.typing as npt
 
 from dxa_monai.errors import InputError
 from dxa_monai.mesh.limits import check_element_count, check_text_size
+
+_MAX_LINE_BYTES = 65536
+"""Of a vertex or a face: thousands of corners."""
+_FREE_FORM = (b"cstype", b"curv", b"curv2", b"surf")
 
 
 def read_obj(path: Path, content: bytes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
@@ -28,26 +33,44 @@ def read_obj(path: Path, content: bytes) -> tuple[npt.NDArray[np.float64], npt.N
         Vertices ``(V, 3)`` and faces ``(F, 3)``, indices from 0.
 
     Raises:
-        InputError: text too long, a line that cannot be read, or a face with an index that is no vertex so far.
+        InputError: text or a line too long, a line that cannot be read (a weighted vertex, too), a face with an index
+            that is no vertex so far, or a free-form surface.
     """
     check_text_size(path, len(content))
-    check_element_count(path, content.count(b"\nv "), "vertices")
-    check_element_count(path, content.count(b"\nf "), "faces")
+    check_element_count(path, (content.count(b"\n") + content.count(b"\r")) // 4, "groups of four lines")
     vertices: list[tuple[float, float, float]] = []
     faces: list[tuple[int, int, int]] = []
-    lines = content.replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").splitlines()
-    for number, line in enumerate(lines, start=1):
-        fields = line.split()
-        if not fields or fields[0] not in (b"v", b"f"):
+    content = content.removeprefix(codecs.BOM_UTF8).replace(b"\\\r\n", b" ").replace(b"\\\n", b" ")
+    for number, line in enumerate(content.splitlines(), start=1):
+        kind, _, _ = line[:16].lstrip().replace(b"\t", b" ").partition(b" ")
+        if kind in _FREE_FORM:
+            raise InputError(
+                f"{path}: expected faces, got a free-form curve or surface ({kind.decode()}) in line {number}: "
+                "export polygons."
+            )
+        if kind not in (b"v", b"f", b"fo"):
             continue
+        if len(line) > _MAX_LINE_BYTES:
+            raise InputError(
+                f"{path}: expected lines of at most {_MAX_LINE_BYTES} bytes, got {len(line)} in line {number}."
+            )
+        fields = line.split()
         try:
+            if b"_" in line:  # Python takes 1_000 for a number
+                raise ValueError
             if fields[0] == b"v":
+                if len(fields) == 5 and float(fields[4]) != 1.0:
+                    raise ValueError
                 vertices.append((float(fields[1]), float(fields[2]), float(fields[3])))
+                check_element_count(path, len(vertices), "vertices")
             else:
+                check_element_count(path, len(faces), "faces")
                 corners = [_vertex_index(field, len(vertices)) for field in _before_comment(fields[1:])]
                 if len(corners) < 3:
                     raise ValueError
                 faces.extend(zip([corners[0]] * (len(corners) - 2), corners[1:-1], corners[2:], strict=True))
+        except InputError:
+            raise
         except (ValueError, IndexError):
             shown = " ".join(line[:60].decode("ascii", "replace").split())
             raise InputError(

@@ -19,10 +19,11 @@ import numpy.typing as npt
 import trimesh
 
 from dxa_monai.errors import InputError
+from dxa_monai.input_files import read_input
 from dxa_monai.mesh.gltf import check_gltf_header
 from dxa_monai.mesh.limits import MAX_FILE_BYTES, check_element_count, check_text_size
 from dxa_monai.mesh.obj import read_obj
-from dxa_monai.mesh.ply import check_ply_header
+from dxa_monai.mesh.ply import checked_ply
 from dxa_monai.mesh.topology import weld
 
 MESH_ENDINGS = (".ply", ".obj", ".stl", ".glb", ".gltf")
@@ -57,14 +58,14 @@ def read_triangles(path: str | os.PathLike[str], max_bytes: int = MAX_FILE_BYTES
     ending = path.suffix.lower()
     if ending not in MESH_ENDINGS:
         raise InputError(f"{path}: expected a mesh file ({', '.join(MESH_ENDINGS)}), got '{path.suffix or path.name}'.")
-    content = _read_bytes(path, max_bytes)
+    content = read_input(path, max_bytes, "a mesh file", ": decimate the mesh or raise max_bytes")
     try:
         if ending == ".obj":
             parts = [read_obj(path, content)]
         else:
             buffers: Mapping[str, Path] = {}
             if ending == ".ply":
-                check_ply_header(path, content)
+                content = checked_ply(path, content)
             elif ending == ".stl":
                 _check_stl(path, content)
             else:
@@ -88,36 +89,26 @@ def read_triangles(path: str | os.PathLike[str], max_bytes: int = MAX_FILE_BYTES
     return vertices, faces
 
 
-def _read_bytes(path: Path, max_bytes: int) -> bytes:
-    if not path.is_file():
-        raise InputError(f"{path}: expected a mesh file, got {'a folder' if path.is_dir() else 'no such file'}.")
-    size = path.stat().st_size
-    if size > max_bytes:
-        raise InputError(
-            f"{path}: expected at most {max_bytes / 1e6:g} MB, got {size / 1e6:g} MB: "
-            "decimate the mesh or raise max_bytes."
-        )
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(f"{path}: expected a file that can be read, got '{error.strerror}'.") from error
-
-
 def _check_stl(path: Path, content: bytes) -> None:
     """A binary STL has exactly the bytes its header announces; one in text has its last line."""
-    if content[:512].lstrip().lower().startswith(b"solid") and b"facet" in content[:4096].lower():
+    announced = struct.unpack_from("<I", content.ljust(_STL_HEADER_BYTES, b"\0"), _STL_HEADER_BYTES - 4)[0]
+    expected = _STL_HEADER_BYTES + _STL_FACE_BYTES * announced
+    text = content[:512].lstrip().lower().startswith(b"solid") and b"facet" in content[:4096].lower()
+    if text and len(content) != expected:  # programs also begin binary files with "solid"
         check_text_size(path, len(content))
-        check_element_count(path, content.count(b"outer loop"), "faces")
-        if b"endsolid" not in content[-1024:].lower():
+        lower = content.lower()
+        check_element_count(path, lower.count(b"outer loop"), "faces")
+        check_element_count(path, lower.count(b"\n") // 8, "faces of eight lines")
+        if b"endsolid" not in lower[-1024:]:
             raise InputError(f"{path}: expected 'endsolid' at the end of the STL text, got a file that is cut off.")
         return
     if len(content) < _STL_HEADER_BYTES:
         raise InputError(f"{path}: expected an STL file of at least {_STL_HEADER_BYTES} bytes, got {len(content)}.")
-    (faces,) = struct.unpack_from("<I", content, _STL_HEADER_BYTES - 4)
-    expected = _STL_HEADER_BYTES + _STL_FACE_BYTES * faces
     if len(content) != expected:
-        raise InputError(f"{path}: expected {expected} bytes for the {faces} faces of its header, got {len(content)}.")
-    check_element_count(path, faces, "faces")
+        raise InputError(
+            f"{path}: expected {expected} bytes for the {announced} faces of its header, got {len(content)}."
+        )
+    check_element_count(path, announced, "faces")
 
 
 class _Buffers(trimesh.resolvers.Resolver):

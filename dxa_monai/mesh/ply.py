@@ -20,29 +20,58 @@ _TYPE_BYTES = {
 _FORMATS = ("ascii", "binary_little_endian", "binary_big_endian")
 
 
-def check_ply_header(path: Path, content: bytes) -> None:
-    """Refuse a PLY file whose header announces more than the file holds, before anything is made room for.
+def checked_ply(path: Path, content: bytes) -> bytes:
+    """A PLY file without its comments, refused if its header announces more than the file holds.
 
     A binary file needs at least each element's fixed properties and the empty lists' lengths; a text file at least a
-    line an element.
+    line an element. Comments may be in any encoding and hold anything, so no reader gets to see them.
+
+    Args:
+        path: for the sentence.
+        content: of the file.
 
     Raises:
-        InputError: no PLY header, one that cannot be read, too many elements, or fewer bytes or lines than announced.
+        InputError: no PLY header, one that cannot be read, too many elements, faces as strips, or fewer bytes or lines
+            than announced.
     """
-    head, separator, _ = content[:_MAX_HEADER_BYTES].partition(b"end_header")
-    line_end = content.find(b"\n", len(head))
-    if not head.startswith(b"ply") or not separator or line_end < 0:
+    lines, begin = _header_lines(content)
+    if not lines or lines[0].strip() != b"ply":
         raise InputError(f"{path}: expected a PLY file (ply ... end_header), got {_beginning(content)}.")
-    body_bytes = len(content) - line_end - 1
-    elements, form = _read_header(path, head.decode("ascii", "replace").splitlines()[1:])
+    kept = [line for line in lines if line.split()[:1] not in ([b"comment"], [b"obj_info"])]
+    _check_announced(path, content, [line.decode("ascii", "replace") for line in kept[1:-1]], begin)
+    return b"".join(kept) + content[begin:] if len(kept) < len(lines) else content
+
+
+def _header_lines(content: bytes) -> tuple[list[bytes], int]:
+    """The lines of the header with their ends, the last one being ``end_header``, and where the data begin."""
+    lines: list[bytes] = []
+    begin = 0
+    while begin < _MAX_HEADER_BYTES:
+        end = content.find(b"\n", begin) + 1
+        if end == 0:
+            break
+        lines.append(content[begin:end])
+        begin = end
+        if lines[-1].strip() == b"end_header":
+            return lines, begin
+    return [], 0
+
+
+def _check_announced(path: Path, content: bytes, lines: list[str], begin: int) -> None:
+    """Hold what the header announces against what lies behind it."""
+    body_bytes = len(content) - begin
+    elements, form = _read_header(path, lines)
     for name, count, _ in elements:
         check_element_count(path, count, f"elements '{name}'")
     if form == "ascii":
         check_text_size(path, len(content))
-        announced, found, unit = sum(count for _, count, _ in elements), content.count(b"\n", line_end + 1) + 1, "lines"
+        announced, found, unit = sum(count for _, count, _ in elements), content.count(b"\n", begin) + 1, "lines"
         check_element_count(path, found // 2, "pairs of lines")
     else:
         announced, found, unit = sum(count * size for _, count, size in elements), body_bytes, "bytes"
+    strips = [name for name, count, _ in elements if name in ("tristrips", "trimesh") and count]
+    if strips:
+        raise InputError(f"{path}: expected faces one by one, got them as '{strips[0]}': export plain triangles.")
     if found < announced:
         counts = ", ".join(f"{count} {name}" for name, count, _ in elements)
         raise InputError(
@@ -58,7 +87,7 @@ def _read_header(path: Path, lines: list[str]) -> tuple[list[tuple[str, int, int
     for line in lines:
         fields = line.split()
         try:
-            if not fields or fields[0] in ("comment", "obj_info"):
+            if not fields:
                 continue
             if fields[0] == "format" and fields[1] in _FORMATS:
                 form = fields[1]

@@ -31,8 +31,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from dxa_monai.mesh.io import BodyMesh
+from dxa_monai.mesh.points import sample_points
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -75,7 +77,8 @@ class Posture:
 def measure_posture(mesh: BodyMesh) -> Posture:
     """Posture of a mesh with an area and a height; the same mesh always gives the same numbers."""
     height = mesh.height_m
-    points = _spread_points(mesh) / height
+    spread = sample_points(mesh, _POINTS, torch.Generator().manual_seed(0))[0].double().numpy()
+    points = (spread - np.array([0.0, 0.0, mesh.bounds_m[0, 2]])) / height
     area = float(mesh.face_areas_m2.sum()) / height**2
     covariance = np.cov(points.T)
     long_axis = np.linalg.eigh(covariance)[1][:, 2]
@@ -90,20 +93,6 @@ def measure_posture(mesh: BodyMesh) -> Posture:
         tilt_degrees=_angle_degrees(float(long_axis[2])),
         turn_degrees=_angle_degrees(float(across[0])),
     )
-
-
-def _spread_points(mesh: BodyMesh) -> FloatArray:
-    """``(N, 3)`` points, even by area, with z from the floor.
-
-    Faces are chosen by equal steps of the summed area, so that only the place inside a face is random.
-    """
-    rng = np.random.default_rng(0)
-    summed = np.cumsum(mesh.face_areas_m2)
-    steps = (np.arange(_POINTS) + 0.5) / _POINTS * summed[-1]
-    corners = mesh.vertices_m[mesh.faces[np.searchsorted(summed, steps)]]
-    root, along = np.sqrt(rng.random((_POINTS, 1))), rng.random((_POINTS, 1))
-    points = (1.0 - root) * corners[:, 0] + root * (1.0 - along) * corners[:, 1] + root * along * corners[:, 2]
-    return np.asarray(points - np.array([0.0, 0.0, mesh.bounds_m[0, 2]]))
 
 
 def _between(values: FloatArray, part: tuple[float, float]) -> npt.NDArray[np.bool_]:

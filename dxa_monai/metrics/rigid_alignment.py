@@ -60,7 +60,7 @@ def align_rigidly(
         neighbours = moved[active, None] + directions * step[active, None]
         errors = torch.stack(
             [
-                _squared_error(_moved(first[active], each, pixel_spacing_mm), wanted[active])
+                _squared_error(moved_rigidly(first[active], each, pixel_spacing_mm), wanted[active])
                 for each in neighbours.unbind(1)
             ],
             dim=1,
@@ -71,18 +71,34 @@ def align_rigidly(
         moved[rows[better]] = neighbours[better, index[better]]
         error[rows[better]] = best[better]
         step[rows[~better]] /= 2
-    images = _moved(prediction.float(), moved, pixel_spacing_mm)
+    images = moved_rigidly(prediction.float(), moved, pixel_spacing_mm)
     worse = _squared_error(images, target) >= _squared_error(prediction, target)
     moved[worse] = 0.0
     return Alignment(torch.where(worse[:, None, None, None], prediction, images.to(prediction)), moved)
+
+
+def inverse_move(moved: torch.Tensor) -> torch.Tensor:
+    """The moves ``(B, 3)`` that take images back where ``moved`` took them from."""
+    angle = torch.deg2rad(moved[:, 2])
+    y, x = -moved[:, 0], -moved[:, 1]
+    back = [torch.cos(angle) * y - torch.sin(angle) * x, torch.sin(angle) * y + torch.cos(angle) * x, -moved[:, 2]]
+    return torch.stack(back, dim=1)
 
 
 def _squared_error(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return (first - second).square().flatten(1).mean(dim=1)
 
 
-def _moved(images: torch.Tensor, moved: torch.Tensor, pixel_spacing_mm: tuple[float, float]) -> torch.Tensor:
-    """Images whose content is turned about the image's centre, then shifted."""
+def moved_rigidly(
+    images: torch.Tensor, moved: torch.Tensor, pixel_spacing_mm: tuple[float, float] = PIXEL_SPACING_MM
+) -> torch.Tensor:
+    """Images ``(B, C, H, W)`` whose content is turned about the image's centre, then shifted.
+
+    Args:
+        images: bilinear in between, beyond their edges as they end there.
+        moved: ``(B, 3)`` as in :class:`Alignment`.
+        pixel_spacing_mm: distance between rows and between columns.
+    """
     rows, columns = images.shape[2:]
     half = images.new_tensor([(rows - 1) * pixel_spacing_mm[0], (columns - 1) * pixel_spacing_mm[1]]) / 2
     y = torch.linspace(-1.0, 1.0, rows, device=images.device)[:, None] * half[0]

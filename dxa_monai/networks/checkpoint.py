@@ -12,6 +12,7 @@ from torch import nn
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
+from dxa_monai.input_files import open_input
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.regressor import AnthropometryRegressor
 from dxa_monai.networks.tensor_checks import (
@@ -27,6 +28,8 @@ CHECKPOINT_KEYS = {"architecture", "state", "extra"}
 _NAMED_TENSORS = 3
 _COMPONENTS, _SCALES, _FINE = (f"linear_path.component{kind}" for kind in ("s", "_scales", "_second_bytes"))
 """Components, as bytes in compact files; and what only those have."""
+_HALVED = ("readout.centres", "readout.dual", "readout.linear", "shape_path.components")
+"""Read-outs and components of shape, which are rounded as weights are."""
 _LARGEST_BYTE, _FINE_STEPS = 127, 254
 _FINE_COMPONENTS = 8
 """The first, which hold most of how scans differ, have two bytes."""
@@ -93,7 +96,7 @@ def compact_checkpoint(source: str | Path, path: str | Path) -> None:
     for name, tensor in list(content["state"].items()):
         if name == _COMPONENTS and tensor.numel() > 0:
             content["state"] |= _as_bytes(tensor)
-        elif name.endswith("weight") and tensor.ndim > 1 and tensor.dtype == torch.float32:
+        elif name.endswith(("weight", *_HALVED)) and tensor.ndim > 1 and tensor.dtype == torch.float32:
             content["state"][name] = tensor.half()
             if not bool(torch.isfinite(content["state"][name]).all()):
                 raise InputError(f"{source}: expected weights that half precision can hold, got others in {name}.")
@@ -140,9 +143,8 @@ def load_tensors(path: str | Path, map_location: str | torch.device = "cpu", con
         InputError: no such file, a truncated or compressed one, or one that torch cannot read without running code.
     """
     try:
-        if content is None and Path(path).exists() and not Path(path).is_file():
-            raise InputError(f"{path}: expected a file of network weights, got a folder, a pipe or a device.")
-        with open(path, "rb") if content is None else io.BytesIO(content) as file:
+        expected = "a file of network weights"
+        with open_input(path, None, expected) if content is None else io.BytesIO(content) as file:
             refuse_inflated(path, file)
             file.seek(0)
             return torch.load(file, map_location=map_location, weights_only=True)

@@ -17,8 +17,10 @@ from dxa_monai.networks.vae import DXAVAE
 _NOT_OF_THE_ENCODER = ("generator.", "linear_path.", "mean_image", "standard_deviation")
 
 
-def network_like(checkpoint: str | Path, encoder: Mapping[str, Any] | None = None) -> PseudoDXA:
-    """A network with a random generator of the architecture of a DXA-VAE's checkpoint; ``encoder`` as of `PseudoDXA`.
+def network_like(
+    checkpoint: str | Path, encoder: Mapping[str, Any] | None = None, shape_components: int = 0
+) -> PseudoDXA:
+    """A network with a random generator of the architecture of a DXA-VAE's checkpoint; others as of `PseudoDXA.like`.
 
     Raises:
         InputError: ``"random"`` instead of a file, no such file, or not a checkpoint of a DXA-VAE.
@@ -28,7 +30,7 @@ def network_like(checkpoint: str | Path, encoder: Mapping[str, Any] | None = Non
             "architecture_of: expected the checkpoint of a DXA-VAE, whose architecture the random generator takes, "
             "got 'random'."
         )
-    return PseudoDXA.like(load_vae(checkpoint), encoder)
+    return PseudoDXA.like(load_vae(checkpoint), encoder, shape_components)
 
 
 def initialise_generator(
@@ -51,6 +53,9 @@ def initialise_generator(
     """
     expected = network.state_dict()
     kept = {name: "mesh encoder, drawn at random" for name in expected if not name.startswith(_NOT_OF_THE_ENCODER)}
+    kept |= {
+        name: "regression from shape, fitted to the training people" for name in kept if name.startswith("shape_path.")
+    }
     if not isinstance(weights, DXAVAE) and str(weights) == RANDOM:
         network.set_normalisation(mean_image, standard_deviation)
         kept |= {name: "drawn at random" for name in expected if name.startswith("generator.")}

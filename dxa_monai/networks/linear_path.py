@@ -28,6 +28,7 @@ class LinearPath(nn.Module):
     deviations: torch.Tensor
     analysis: torch.Tensor
     synthesis: torch.Tensor
+    __jit_unused_properties__ = ("basis",)
 
     def __init__(self, components: int, image_shape: tuple[int, int, int], directions: int | None = None) -> None:
         super().__init__()
@@ -64,6 +65,11 @@ class LinearPath(nn.Module):
         if basis is not None:
             self.analysis.copy_(basis.analysis)
             self.synthesis.copy_(basis.synthesis)
+
+    @property
+    def basis(self) -> EnergyBasis | None:
+        """The directions of a pixel; None: its channels."""
+        return EnergyBasis(self.analysis, self.synthesis) if self.in_basis else None
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Codes ``(B, K)`` of images ``(B, C, H, W)`` from which the mean has been subtracted."""

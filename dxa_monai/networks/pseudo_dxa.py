@@ -7,12 +7,14 @@ from inspect import signature
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from dxa_monai.errors import InputError
 from dxa_monai.networks.noise import standard_normal_like
 from dxa_monai.networks.pointnet import PointNetEncoder
 from dxa_monai.networks.pointnet2 import PointNet2Encoder
 from dxa_monai.networks.scan_decoder import ScanDecoder
+from dxa_monai.networks.shape_path import ShapePath
 from dxa_monai.networks.vae import DXAVAE, VAEOutput
 from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE
 
@@ -20,6 +22,9 @@ ENCODERS: dict[str, type[PointNet2Encoder] | type[PointNetEncoder]] = {
     "pointnet2": PointNet2Encoder,
     "pointnet": PointNetEncoder,
 }
+POINT_ROWS = 7
+DEFAULT_POINTS = 2048
+"""Points of a body that the encoder sees."""
 
 
 class PseudoDXA(ScanDecoder):
@@ -33,8 +38,8 @@ class PseudoDXA(ScanDecoder):
     In training mode z is drawn as mu + exp(log_variance / 2) * noise, in evaluation mode z = mu.
 
     Args:
-        encoder: ``kind``, a name in ``ENCODERS``, and arguments of it, except those of the latent map; None:
-            ``pointnet2`` with its defaults.
+        encoder: ``kind``, a name in ``ENCODERS``, and arguments of it, except those of the latent map; ``points`` that
+            it sees, 0 for all. None: ``pointnet2`` with its defaults.
         out_channels: channels of a scan.
         spatial_shape: rows and columns of a scan.
         latent_channels: channels of the latent map.
@@ -44,6 +49,7 @@ class PseudoDXA(ScanDecoder):
         generator_dense_shape: see :class:`DXAVAE`.
         linear_channels: see :class:`DXAVAE`.
         linear_directions: see :class:`DXAVAE`.
+        shape_components: principal components of shape in the shape path, which needs ``linear_channels``; 0: none.
 
     Raises:
         InputError: an unknown kind of encoder or argument of it, or sizes that do not fit together.
@@ -61,6 +67,7 @@ class PseudoDXA(ScanDecoder):
         generator_dense_shape: Sequence[int] | None = None,
         linear_channels: int = 0,
         linear_directions: int | None = None,
+        shape_components: int = 0,
     ) -> None:
         super().__init__()
         arguments = {"kind": "pointnet2"} if encoder is None else dict(encoder)
@@ -68,6 +75,9 @@ class PseudoDXA(ScanDecoder):
         if kind not in ENCODERS:
             raise InputError(f"encoder: expected a kind among {', '.join(ENCODERS)}, got '{kind}'.")
         self._encoder_kind = str(kind)
+        self.encoder_points = int(arguments.pop("points", DEFAULT_POINTS))
+        if self.encoder_points < 0:
+            raise InputError(f"encoder: expected points from 0 (all), got {self.encoder_points}.")
         try:
             self.encoder = ENCODERS[kind](latent_channels=latent_channels, latent_shape=latent_shape, **arguments)
         except TypeError as error:
@@ -87,14 +97,19 @@ class PseudoDXA(ScanDecoder):
         with torch.no_grad():
             for parameter in self.encoder.head.mu.parameters():
                 parameter[: self.linear_codes] = 0.0
+        self.shape_path = ShapePath(shape_components, self.linear_codes) if shape_components else None
         self._generator_frozen = False
 
     @classmethod
-    def like(cls, vae: DXAVAE, encoder: Mapping[str, Any] | None = None) -> PseudoDXA:
-        """A network with a random generator of the architecture that ``vae`` has; ``encoder`` as of the constructor."""
+    def like(cls, vae: DXAVAE, encoder: Mapping[str, Any] | None = None, shape_components: int = 0) -> PseudoDXA:
+        """A network with a random generator of the architecture that ``vae`` has; the rest as of the constructor.
+
+        A ``vae`` without a linear path leaves nothing for a shape path to predict: the network then has none.
+        """
         of_vae = vae.architecture()
         shared = {name: value for name, value in of_vae.items() if name in signature(PseudoDXA).parameters}
-        return cls(encoder, out_channels=of_vae["in_channels"], **shared)
+        components = shape_components if of_vae["linear_channels"] else 0
+        return cls(encoder, out_channels=of_vae["in_channels"], shape_components=components, **shared)
 
     def architecture(self) -> dict[str, Any]:
         """As of every :class:`Rebuildable` network, with the encoder's defaults spelt out."""
@@ -103,7 +118,8 @@ class PseudoDXA(ScanDecoder):
             for name, value in self.encoder.architecture().items()
             if name not in ("latent_channels", "latent_shape")
         }
-        return super().architecture() | {"encoder": {"kind": self._encoder_kind, **of_encoder}}
+        about = {"kind": self._encoder_kind, "points": self.encoder_points}
+        return super().architecture() | {"encoder": about | of_encoder}
 
     def freeze_generator(self, frozen: bool = True) -> None:
         """Keep the generator as it is and in evaluation mode, also after :meth:`train`; or set it free again.
@@ -123,7 +139,18 @@ class PseudoDXA(ScanDecoder):
 
     def encode(self, points: torch.Tensor, lengths: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:
         """Mu and log-variance, each ``(B, latent_channels, *latent_shape)``; arguments as of :meth:`forward`."""
-        mu, log_variance = self.encoder(points, lengths)
+        seen = points[:, : self.encoder.in_features]
+        if self.encoder_points and lengths is None:
+            seen = seen[:, :, : self.encoder_points]
+        mu, log_variance = self.encoder(seen, lengths)
+        if self.shape_path is not None:
+            if points.shape[1] < POINT_ROWS or lengths is not None:
+                raise InputError(
+                    f"points: expected {POINT_ROWS} rows (x, y, z, normal, area) and no lengths for a shape path, "
+                    f"got {points.shape[1]} rows and {'no' if lengths is None else 'some'} lengths."
+                )
+            others = mu.flatten(1).shape[1] - self.linear_codes
+            mu = mu + F.pad(self.shape_path(points), (0, others)).reshape(mu.shape)
         return mu, log_variance
 
     def forward(self, points: torch.Tensor, lengths: torch.Tensor | None = None) -> VAEOutput:
@@ -132,8 +159,10 @@ class PseudoDXA(ScanDecoder):
         The noise comes from torch's global generator: seed it (MONAI's ``set_determinism``) for a repeatable run.
 
         Args:
-            points: ``(B, F, P)``: x, y, z in metres and, with ``in_features`` 6 (the default), the unit normal.
-            lengths: ``(B,)`` points of each body, where they differ.
+            points: ``(B, F, P)``: x, y, z in metres, with ``in_features`` 6 (the default) the unit normal, and for a
+                shape path the area in m2 that each stands for (:func:`dxa_monai.mesh.points.point_cloud`); what the
+                network does not need may follow.
+            lengths: ``(B,)`` points of each body, where they differ; not with a shape path.
 
         Raises:
             InputError: another shape, lengths out of range, or PyTorch3D is not installed.

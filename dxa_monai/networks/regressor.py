@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from dxa_monai.errors import InputError
+from dxa_monai.networks.kernel_readout import KernelReadout
+from dxa_monai.networks.linear_path import LinearPath
 from dxa_monai.networks.normalisation import NormalisesScans
 from dxa_monai.networks.rebuildable import Rebuildable
 from dxa_monai.networks.trunk import DXATrunk
@@ -23,6 +25,11 @@ class AnthropometryRegressor(Rebuildable, NormalisesScans):
     training people turn them into centimetres, square centimetres and litres. The head starts at zero, so that training
     starts at the mean of the training people. All statistics are buffers and belong to the checkpoint.
 
+    With ``code_components`` = K > 0 it starts at what needs no training, and the trunk adds to that: the scan's codes
+    in K principal components, a DXA-VAE's or the training scans' own (:class:`LinearPath`), are read out by kernel
+    ridge regression (:class:`KernelReadout`), fitted to the training people before training
+    (:class:`dxa_monai.training.start.TrunkStart`).
+
     Args:
         measures: names of the measures, units included.
         in_channels: channels of a scan.
@@ -34,6 +41,9 @@ class AnthropometryRegressor(Rebuildable, NormalisesScans):
         norm: see :class:`DXATrunk`.
         pooled_shape: rows and columns of the map that the head sees; (1, 1) is the average over the scan.
         dropout: share of the pooled features that is dropped in training.
+        code_components: principal components whose codes are read out; 0: none, the trunk does it all.
+        code_directions: directions of a pixel in which they lie, see :class:`LinearPath`.
+        readout_centres: training scans whose codes are kept for the read-out. The start sets it.
 
     Raises:
         InputError: no measure, a pooled map larger than the trunk's, or as :class:`DXATrunk`.
@@ -54,6 +64,9 @@ class AnthropometryRegressor(Rebuildable, NormalisesScans):
         norm: str | Sequence[Any] = "batch",
         pooled_shape: Sequence[int] = (1, 1),
         dropout: float = 0.0,
+        code_components: int = 0,
+        code_directions: int | None = 2,
+        readout_centres: int = 0,
     ) -> None:
         super().__init__()
         if not measures:
@@ -72,6 +85,13 @@ class AnthropometryRegressor(Rebuildable, NormalisesScans):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.frozen = False
+        if code_components < 0:
+            raise InputError(f"code_components: expected a number from 0, got {code_components}.")
+        self.code_components = int(code_components)
+        # without components both are empty: TorchScript wants them to exist
+        image_shape = (int(in_channels), int(spatial_shape[0]), int(spatial_shape[1]))
+        self.linear_path = LinearPath(self.code_components, image_shape, code_directions if code_components else None)
+        self.readout = KernelReadout(max(self.code_components, 1), len(measures), readout_centres)
         self.build_normalisation(in_channels, spatial_shape)
         self.register_buffer("measure_mean", torch.zeros(len(measures)))
         self.register_buffer("measure_standard_deviation", torch.ones(len(measures)))
@@ -81,6 +101,17 @@ class AnthropometryRegressor(Rebuildable, NormalisesScans):
         """Set mean and standard deviation, ``(M,)`` each, of the measures over the training split."""
         self.measure_mean.copy_(mean)
         self.measure_standard_deviation.copy_(standard_deviation)
+
+    @torch.jit.unused
+    def make_readout(self, centres: int) -> KernelReadout:
+        """A new read-out with room for so many training scans; to be fitted to standardised measures."""
+        self.readout = KernelReadout(self.code_components, len(self.measures), centres).to(self.mean_image.device)
+        self._architecture["readout_centres"] = centres
+        return self.readout
+
+    def codes(self, x: torch.Tensor) -> torch.Tensor:
+        """What is read out, ``(B, code_components)``: deviations along the components, in the unit of the scan."""
+        return self.linear_path.encode(self.normalised(x)) * self.linear_path.deviations
 
     @torch.jit.unused
     def freeze_trunk(self) -> None:
@@ -104,4 +135,6 @@ class AnthropometryRegressor(Rebuildable, NormalisesScans):
         """Measures ``(B, M)``, in their units, of scans ``(B, in_channels, H, W)`` in [0, 1]."""
         features = self.trunk.features(self.normalised(x))
         standardised = self.head(self.dropout(self.pool(features).flatten(1)))
+        if self.code_components > 0:
+            standardised = standardised + self.readout(self.codes(x))
         return self.measure_mean + self.measure_standard_deviation * standardised

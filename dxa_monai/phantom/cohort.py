@@ -48,6 +48,7 @@ from dxa_monai.scan.measures import BODY_MEASURES, PAPER_MEASURES
 MANIFEST_NAME = "manifest.csv"
 COHORT_NAME = "cohort.json"
 _SETTINGS_NAME = "settings.json"
+_OWN_NAMES = (MANIFEST_NAME, COHORT_NAME, "contact_sheet.png", "scans", "truth", "meshes", "people")
 _PACKAGES = ("numpy", "scipy", "numba", "torch", "anny")
 _SIGNIFICANT_DIGITS = 9
 
@@ -231,10 +232,9 @@ def _claim(folder: Path, settings: dict[str, Any], count: int) -> None:
     """Record the settings in a new folder; refuse one that was made with others."""
     path = folder / "people" / _SETTINGS_NAME
     if not path.is_file():
-        if (folder / MANIFEST_NAME).exists():
-            raise InputError(
-                f"{folder}: expected an empty folder or a cohort generated here, got another {MANIFEST_NAME}."
-            )
+        other = next((name for name in _OWN_NAMES if (folder / name).exists()), None)
+        if other is not None:
+            raise InputError(f"{folder}: expected an empty folder or a cohort generated here, got another {other}.")
         output_folder(path.parent)
         _write_json(path, settings)
         return

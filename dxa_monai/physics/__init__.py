@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "disturbance": ["Disturbance", "draw_disturbance"],
         "phantom_calibration": ["calibrate_with_phantom"],
         "scanner_model": ["ScannerModel", "read_scanner_model", "write_scanner_model"],
+        "soft_tissue_window": ["SoftTissueWindow"],
         "step_phantom": ["StepPhantom"],
         "stray": ["StraySignal"],
         "zero": ["Zero", "find_zero"],

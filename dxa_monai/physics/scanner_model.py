@@ -20,6 +20,7 @@ import torch
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
+from dxa_monai.input_files import read_json
 from dxa_monai.physics.attenuation import BODY_MATERIALS, MATERIALS, mass_attenuation_cm2_g
 from dxa_monai.physics.beam_model import ENERGY_KEV, KVP_RANGE, BeamParameters, WheelSegments, channel_weights
 from dxa_monai.physics.stray import StraySignal
@@ -180,10 +181,5 @@ def read_scanner_model(path: str | Path) -> ScannerModel:
     Raises:
         InputError: no such file, no JSON, or not a model.
     """
-    try:
-        stored = json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: expected a scanner model, got no such file.") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected a JSON file, got {error}.") from error
+    stored = read_json(path, "a scanner model")
     return ScannerModel.from_dict(stored, str(path))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dxa_monai.files import output_folder, remove_partial
+from dxa_monai.runs.outputs import claim_outputs
 from dxa_monai.runs.screened_scans import DUPLICATES_COLUMNS, DUPLICATES_NAME, duplicates_row
 from dxa_monai.scan.csv_table import write_table
 from dxa_monai.scan.manifest import read_manifest
@@ -35,11 +35,11 @@ def check_scans(manifest: str | Path, output_dir: str | Path, source: ScanSource
         Number of scans that cannot be used, and of pairs of near-duplicates.
 
     Raises:
-        InputError: the manifest cannot be read, or the folder cannot be written to.
+        InputError: the manifest cannot be read, the folder cannot be written to, or a file of these names is there
+            that no such command made.
     """
     rows = read_manifest(manifest)
-    folder = output_folder(output_dir)
-    remove_partial(folder)
+    folder = claim_outputs(output_dir, [QUARANTINE_NAME, DUPLICATES_NAME])
     scans = read_scans([row["scan"] for row in rows], source, workers)
     bad = [BadScan(row, row["scan"], _PART, scan.reason) for row, scan in zip(rows, scans, strict=True) if scan.reason]
     write_quarantine(bad, folder / QUARANTINE_NAME)

@@ -9,16 +9,23 @@ from typing import Any
 
 import ignite.distributed as idist
 
-from dxa_monai.bundling.running import running_config
+from dxa_monai.bundling.command import running_config
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.runs.finished import FINISHED, refuse_finished
+from dxa_monai.runs.outputs import claim_outputs, noted, refuse_of_others, write_note
 from dxa_monai.runs.state_files import FOLDER, remove_states, state_files
-from dxa_monai.scan.splits import write_split
+from dxa_monai.scan.splits import SPLIT_FILE_NAME, write_split
 from dxa_monai.tracking.server import without_password
 
 RECORD, CONFIG = "run.json", "config.json"
-
+FILES = (
+    *(RECORD, CONFIG, FINISHED, SPLIT_FILE_NAME, "metrics.csv", "last.pt", "best.pt", "mlflow_run.json"),
+    *("noise_floor.json", "scanner_model.json", "quarantine.csv", "duplicates.csv"),
+)
+"""What a training may write into its folder, besides the folders of states and of scans with which it failed."""
+_OF_A_RUN = {"dataset_hash", "git_revision"}
+"""Of its record."""
 
 MAY_CHANGE = {
     *(
@@ -38,6 +45,35 @@ MAY_CHANGE = {
 }
 """Of the record and of the config, when a run is resumed: how and where it is run and told of. The record's hash of the
 data says whether those are the same."""
+
+
+def check_run(folder: str | Path) -> None:
+    """Refuse, before anything is written, a folder that a training cannot have.
+
+    Raises:
+        InputError: the folder holds a finished run, or a file of one of the names of ``FILES`` that no training made.
+    """
+    refuse_finished(folder)
+    refuse_of_others(folder, FILES, FILES if _is_of_a_run(Path(folder)) else noted(folder))
+
+
+def claim_run(folder: str | Path) -> None:
+    """Claim what a training writes, see :func:`dxa_monai.runs.outputs.claim_outputs`; to be called before it writes.
+
+    Raises:
+        InputError: see :func:`check_run`, or the folder cannot be written to.
+    """
+    check_run(folder)
+    if idist.get_rank() == 0:
+        if _is_of_a_run(Path(folder)):
+            write_note(Path(folder), made=list(FILES))
+        claim_outputs(folder, FILES)
+
+
+def _is_of_a_run(folder: Path) -> bool:
+    """Whether a folder holds a run of before there were notes."""
+    path = folder / RECORD
+    return path.is_file() and not noted(folder) and set(read_record(path)) >= _OF_A_RUN
 
 
 def begin_run(
@@ -66,7 +102,7 @@ def begin_run(
     if idist.get_rank() != 0:
         return
     path = output_folder(folder)
-    refuse_finished(path)
+    claim_run(path)
     if state_files(path):
         if not resume:
             raise InputError(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from dxa_monai.errors import InputError
 from dxa_monai.files import remove_file
 from dxa_monai.networks.checkpoint import trained_mean_image
 from dxa_monai.physics.calibration import air_level
-from dxa_monai.runs.folder import read_record, refuse_finished
+from dxa_monai.runs.folder import check_run, claim_run, read_record
 from dxa_monai.scan.collect import collect_scans
 from dxa_monai.scan.csv_table import write_table
 from dxa_monai.scan.duplicates import DuplicatePair
@@ -39,7 +40,7 @@ DUPLICATES = ("warn", "error", "ignore")
 DUPLICATES_NAME = "duplicates.csv"
 DUPLICATES_COLUMNS = (
     *("subject_id_1", "scan_id_1", "part_1", "subject_id_2", "scan_id_2", "part_2"),
-    *("signature_distance", "residual"),
+    *("mirrored", "signature_distance", "residual"),
 )
 _SHOWN_PAIRS = 5
 _LOOKED_AT = 8
@@ -81,7 +82,7 @@ def screen_split(
     """
     if duplicates not in DUPLICATES:
         raise InputError(f"duplicates: expected one of {', '.join(DUPLICATES)}, got '{duplicates}'.")
-    refuse_finished(output_dir)
+    check_run(output_dir)
     unseen = {part: rows for part, rows in split.items() if parts is not None and part not in parts}
     listed = [(part, dict(row)) for part, rows in split.items() if part not in unseen for row in rows]
     rows = [row for _, row in listed]
@@ -94,6 +95,8 @@ def screen_split(
             if reason:
                 faults[place] = (rows[place]["mesh"], reason)
     bad = [BadScan(rows[place], path, listed[place][0], reason) for place, (path, reason) in sorted(faults.items())]
+    if policy.quarantines:
+        claim_run(output_dir)
     policy.apply(bad, len(rows), output_dir)
     kept: Split = {part: [dict(row) for row in unseen.get(part, [])] for part in split}
     for place, (part, row) in enumerate(listed):
@@ -176,7 +179,7 @@ class InferenceScans:
                 f"training ({', '.join(declared)}), got none; say which order these scans have."
             )
 
-    @property
+    @cached_property
     def data(self) -> list[dict[str, str]]:
         """MONAI data list.
 
@@ -237,6 +240,7 @@ def duplicates_row(first: _Listed, second: _Listed, pair: DuplicatePair) -> dict
         names |= {f"subject_id_{number}": row["subject_id"], f"scan_id_{number}": row["scan_id"]}
         names[f"part_{number}"] = part
     return names | {
+        "mirrored": "yes" if pair.mirrored else "no",
         "signature_distance": f"{pair.signature_distance:.5f}",
         "residual": f"{pair.residual:.5f}",
     }
@@ -247,6 +251,7 @@ def _tell_duplicates(pairs: Sequence[tuple[_Listed, _Listed, DuplicatePair]], fo
     if not pairs:
         remove_file(path)  # of an earlier look at other data
         return
+    claim_run(folder)
     if idist.get_rank() == 0:
         write_table(path, DUPLICATES_COLUMNS, [duplicates_row(*pair) for pair in pairs])
     across = [pair for pair in pairs if pair[0][0] != pair[1][0]]

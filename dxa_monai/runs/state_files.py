@@ -12,6 +12,7 @@ from typing import Any
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, flush_to_disk, output_folder
+from dxa_monai.input_files import open_input
 from dxa_monai.networks.checkpoint import load_tensors, write_tensors
 
 logger = logging.getLogger(__name__)
@@ -94,7 +95,8 @@ def _seal(path: Path) -> None:
 def _load_whole(path: Path) -> dict[str, Any]:
     """The content of a state file whose every byte is as it was written."""
     try:
-        content = path.read_bytes()
+        with open_input(path, None, "a state of a training") as file:
+            content = file.read()
     except OSError as error:
         raise InputError(f"{path}: expected a whole state of a training, got '{error.strerror}'.") from error
     if content.startswith(b"PK"):

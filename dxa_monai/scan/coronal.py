@@ -1,4 +1,5 @@
-"""A raw scan as a coronal volume in patient space: NIfTI (nibabel) and NRRD / MetaImage (itk).
+"""A raw scan as a coronal volume in patient space: NIfTI (read and written by nibabel) and NRRD / MetaImage (written by
+itk).
 
 A whole-body scan is a coronal projection, so it is stored as one coronal slice of three-dimensional space, and a viewer
 shows it upright in its coronal pane, the patient's right on the left of the screen:
@@ -24,13 +25,17 @@ import numpy.typing as npt
 
 from dxa_monai.errors import InputError
 from dxa_monai.scan.format import CHANNELS, Array
-from dxa_monai.scan.limits import check_itk_header, check_nifti_header, read_bounded
+from dxa_monai.scan.limits import read_scan_bytes
+from dxa_monai.scan.nifti_header import MILLIMETRES_PER_UNIT, nifti_header
+from dxa_monai.scan.volume_files import read_volume
 
 _AXES = ("L", "A", "I")
 """Where the three axes point: to the patient's left, to the front (anterior), to the feet (inferior)."""
 _DIRECTIONS_RAS = np.diag([-1.0, 1.0, -1.0])
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _DEPTH_MM = 1.0
+_MOST_TILT_DEGREES = 5.0
+"""Of an axis: a volume that lies farther off the body's would have to be resampled to be a projection along one."""
 _NIFTI_SPACING_DECIMALS = 5
 """NIfTI stores spacing as float32; rounding to 10 nm gives the decimal number back that was written."""
 
@@ -38,26 +43,24 @@ _NIFTI_SPACING_DECIMALS = 5
 def read_nifti(path: Path) -> tuple[Array, tuple[float, float]]:
     """Array ``(H, W, C)`` as stored and (row, column) spacing in mm of a NIfTI-1 file.
 
-    The file is decompressed as a whole first, so that a missing end or a wrong checksum is noticed. A vector NIfTI
-    ``(columns, 1, rows, 1, 6)``, as itk writes it, is read as well.
+    The file is decompressed as a whole first, so that a missing end or a wrong checksum is noticed. Lengths in metres
+    or micrometres become millimetres. A vector NIfTI ``(columns, 1, rows, 1, 6)``, as itk writes it, is read as well.
 
     Raises:
-        InputError: the layout is not that of a coronal volume, or the file states no orientation.
+        InputError: the layout is not that of a coronal volume, the header is none of NIfTI-1, or the file states no
+            orientation or two that disagree.
         Exception: whatever nibabel, gzip and zlib raise on a damaged file.
     """
-    content = read_bounded(path)
+    content = read_scan_bytes(path)
+    header = nifti_header(content, path)
     image = nib.Nifti1Image.from_bytes(content)
-    header = image.header
-    item_bytes = header.get_data_dtype().itemsize
-    check_nifti_header(path, header.get_data_shape(), item_bytes, float(header.get_data_offset()), len(content))
-    if image.header["sform_code"] == 0 and image.header["qform_code"] == 0:
-        raise InputError(f"{path}: expected a NIfTI file that states its orientation, got sform and qform codes of 0.")
     volume = np.asanyarray(image.dataobj)
     if volume.ndim == 5 and volume.shape[3] == 1:
         volume = volume[:, :, :, 0]
-    directions = image.affine[:3, :3]
-    spacing_mm = [round(float(value), _NIFTI_SPACING_DECIMALS) for value in image.header.get_zooms()[:3]]
-    return _slice_of(volume, directions, spacing_mm, path)
+    millimetres = MILLIMETRES_PER_UNIT[header.get_xyzt_units()[0]]
+    # Undone before it is rounded to the decimal number that was written: float32 holds seven digits of any unit.
+    spacing_mm = [round(float(value) * millimetres, _NIFTI_SPACING_DECIMALS) for value in header.get_zooms()[:3]]
+    return _slice_of(volume, image.affine[:3, :3], spacing_mm, path)
 
 
 def write_nifti(counts: npt.NDArray[np.uint16], pixel_spacing_mm: tuple[float, float], path: Path) -> None:
@@ -78,28 +81,13 @@ def write_nifti(counts: npt.NDArray[np.uint16], pixel_spacing_mm: tuple[float, f
 def read_itk(path: Path) -> tuple[Array, tuple[float, float]]:
     """Array ``(H, W, C)`` as stored and (row, column) spacing in mm of an NRRD or MetaImage file.
 
-    Values come as float64, which holds the integers of every pixel type: itk would wrap or cut them to fit uint16.
-
     Raises:
-        InputError: the layout is not that of a coronal volume.
-        RuntimeError: what itk raises on a damaged file.
+        InputError: the layout is not that of a coronal volume, or see
+            :func:`dxa_monai.scan.volume_files.read_volume`.
+        Exception: what its decoders raise on a damaged file.
     """
-    import itk
-
-    check_itk_header(path)
-    reader = itk.ImageFileReader[itk.VectorImage[itk.D, 3]].New(FileName=str(path))
-    reader.UpdateOutputInformation()
-    dimensions = reader.GetModifiableImageIO().GetNumberOfDimensions()
-    if dimensions != 3:
-        raise InputError(
-            f"{path}: expected a volume of 3 dimensions with {len(CHANNELS)} components, got {dimensions}."
-        )
-    reader.Update()
-    image = reader.GetOutput()
-    volume = itk.array_from_image(image)
-    volume = volume.reshape((*volume.shape[:3], -1)).transpose(2, 1, 0, 3)
-    directions = _LPS_TO_RAS @ itk.array_from_matrix(image.GetDirection())
-    return _slice_of(volume, directions, [float(value) for value in image.GetSpacing()], path)
+    volume = read_volume(path)
+    return _slice_of(volume.values, volume.directions_ras, volume.spacing_mm, path)
 
 
 def write_itk(counts: npt.NDArray[np.uint16], pixel_spacing_mm: tuple[float, float], path: Path) -> None:
@@ -124,6 +112,7 @@ def _slice_of(
         spacing_mm: along I, J, K.
         path: for the error sentence.
     """
+    _check_directions(directions, path)
     if volume.ndim == 4:
         affine = np.eye(4)
         affine[:3, :3] = directions
@@ -144,3 +133,17 @@ def _axis_codes(directions: Array) -> list[str]:
     affine = np.eye(4)
     affine[:3, :3] = directions
     return [code or "?" for code in nib.orientations.aff2axcodes(affine)]
+
+
+def _check_directions(directions: Array, path: Path) -> None:
+    """Refuse axes without a direction, or that lie between those of the body."""
+    lengths = np.linalg.norm(np.asarray(directions, dtype=np.float64), axis=0)
+    if not (np.isfinite(directions).all() and (lengths > 0).all()):
+        raise InputError(f"{path}: expected three axes with a direction each, got {np.asarray(directions).tolist()}.")
+    cosines = np.abs(directions / lengths)
+    tilt = float(np.degrees(np.arccos(np.clip(cosines.max(axis=0), 0.0, 1.0))).max())
+    if tilt > _MOST_TILT_DEGREES or sorted(cosines.argmax(axis=0).tolist()) != [0, 1, 2]:
+        raise InputError(
+            f"{path}: expected an orientation along the body's axes, within {_MOST_TILT_DEGREES:g} degrees, "
+            f"got axes {tilt:.0f} degrees off."
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,8 +14,13 @@ import pandas as pd
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.input_files import read_input
 
 Cells = list[str]
+
+MAX_TABLE_BYTES = 50_000_000
+"""A hundred thousand scans with all that is known of them."""
+MAX_TABLE_CELLS = 5_000_000
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 """What a spreadsheet takes for a formula, or, behind apostrophes, what :func:`harmless` has made of one."""
@@ -52,15 +58,18 @@ def read_lines(path: Path) -> list[tuple[int, Cells]]:
     """Line number (the first is 1) and stripped cells of every line that is not blank.
 
     Raises:
-        InputError: the file is missing, empty, not UTF-8 or not CSV.
+        InputError: the file is missing, empty, too large, not UTF-8 or not CSV.
     """
+    content = read_input(path, MAX_TABLE_BYTES, "a CSV file")
+    cells_and_lines = sum(content.count(mark) for mark in (b",", b"\n", b"\r"))
+    if cells_and_lines > MAX_TABLE_CELLS:
+        raise InputError(f"{path}: expected a CSV file of at most {MAX_TABLE_CELLS} cells, got {cells_and_lines}.")
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            lines = [(reader.line_num, [as_meant(cell.strip()) for cell in cells]) for cells in reader]
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: expected a CSV file, got no such file.") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        lines = [(reader.line_num, [as_meant(cell.strip()) for cell in cells]) for cells in reader]
+        if any("\0" in cell for _, cells in lines for cell in cells):
+            raise csv.Error("a null character")
+    except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: expected a CSV file in UTF-8, got '{error}'.") from error
     lines = [(line, cells) for line, cells in lines if any(cells)]
     if not lines:
@@ -113,7 +122,7 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
         InputError: the folder cannot be made or written to.
     """
     output_folder(path.parent)
-    # what a system's name of a file holds beside UTF-8 is written as an escape
+    # the names of files may have bytes that are no characters: they are written as escapes
     with (
         atomic_path(path) as temporary,
         open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file,

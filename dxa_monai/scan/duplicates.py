@@ -1,10 +1,12 @@
-"""The same scan twice: found also when it was saved in another format, shifted by a pixel or two, or made a bit noisy.
+"""The same scan twice: found also when it was saved in another format, shifted by a pixel or two, made a bit noisy, or
+stored with left and right exchanged (in radiological and neurological convention).
 
 Two visits of one person differ by far more, since nobody lies down twice in the same way.
 
 1. The signature of a scan is its attenuation above air, moved so that its centre of mass lies in the middle, averaged
    over 15 x 12 blocks, freed of its mean and of unit length. A shift does not change it, and noise hardly does.
 2. Scans whose signatures are nearest neighbours within ``SIGNATURE_DISTANCE`` are candidates.
+   The signature of the mirror image is the mirror image of the signature: each scan is also compared with all mirrored.
 3. Of a candidate pair all pixels of the body and all channels are compared at the whole-pixel shift that fits best:
    their RMS difference over the standard deviation of the scan has to be below ``RESIDUAL``.
 
@@ -35,12 +37,15 @@ Signature = npt.NDArray[np.float32]
 
 @dataclasses.dataclass(frozen=True)
 class DuplicatePair:
-    """Two scans that are one: their places in the list (``first < second``) and how little they differ."""
+    """Two scans that are one: their places in the list (``first < second``), how little they differ, and whether the
+    second has left and right exchanged.
+    """
 
     first: int
     second: int
     signature_distance: float
     residual: float
+    mirrored: bool = False
 
 
 def signature(counts: Counts) -> Signature | None:
@@ -50,11 +55,11 @@ def signature(counts: Counts) -> Signature | None:
     if rows == 0 or columns == 0 or not attenuation.any():
         return None
     centre = _centre_of_mass(attenuation)
-    middle = (np.array(attenuation.shape) - 1) / 2
+    size = np.array([rows * BLOCKS[0], columns * BLOCKS[1]])
+    top, left = (np.array(attenuation.shape) - size) // 2
+    middle = (size - 1) / 2 + (top, left)  # of the blocks, so that a mirror image has the mirror image of the signature
     # linear interpolation: mass is kept, and a shift of a whole pixel gives the same image
     moved = shift(attenuation, middle - centre, order=1, mode="constant")
-    size = np.array([rows * BLOCKS[0], columns * BLOCKS[1]])
-    top, left = (np.array(moved.shape) - size) // 2
     blocks = moved[top : top + size[0], left : left + size[1]].reshape(BLOCKS[0], rows, BLOCKS[1], columns)
     flat = blocks.mean(axis=(1, 3)).ravel()
     flat = flat - flat.mean()
@@ -95,19 +100,31 @@ def near_duplicates(
     if len(known) < 2:
         return []
     table = np.stack([each for each in signatures if each is not None])
-    index = NearestNeighbors(n_neighbors=min(neighbours, len(known) - 1), algorithm="brute").fit(table)
-    distances, places = index.kneighbors()  # without the scan itself
-    candidates = {
-        (min(known[one], known[other]), max(known[one], known[other])): float(distance)
-        for one, (near, far) in enumerate(zip(places.tolist(), distances.tolist(), strict=True))
-        for other, distance in zip(near, far, strict=True)
-        if distance < SIGNATURE_DISTANCE
-    }
-    compared = ((pair, distance, residual(load(pair[0]), load(pair[1]))) for pair, distance in candidates.items())
-    return sorted(
-        (DuplicatePair(*pair, distance, value) for pair, distance, value in compared if value < RESIDUAL),
-        key=lambda pair: (pair.first, pair.second),
-    )
+    index = NearestNeighbors(algorithm="brute").fit(table)
+    candidates: dict[tuple[int, int, bool], float] = {}
+    for mirrored in (False, True):
+        asked = _mirrored(table) if mirrored else table
+        # one more than asked for, as a scan is its own neighbour and often its own mirror image's
+        distances, places = index.kneighbors(asked, n_neighbors=min(neighbours + 1, len(known)))
+        candidates |= {
+            (min(known[one], known[other]), max(known[one], known[other]), mirrored): float(distance)
+            for one, (near, far) in enumerate(zip(places.tolist(), distances.tolist(), strict=True))
+            for other, distance in zip(near, far, strict=True)
+            if distance < SIGNATURE_DISTANCE and one != other
+        }
+    found: dict[tuple[int, int], DuplicatePair] = {}
+    for (first, second, mirrored), distance in candidates.items():
+        other = load(second)
+        value = residual(load(first), np.ascontiguousarray(other[:, ::-1]) if mirrored else other)
+        if value < RESIDUAL and ((first, second) not in found or value < found[first, second].residual):
+            found[first, second] = DuplicatePair(first, second, distance, value, mirrored)
+    return sorted(found.values(), key=lambda pair: (pair.first, pair.second))
+
+
+def _mirrored(table: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Signatures ``(N, 180)`` of the scans with left and right exchanged."""
+    blocks = table.reshape(len(table), *BLOCKS)
+    return np.ascontiguousarray(blocks[:, :, ::-1]).reshape(table.shape)
 
 
 def _above_air(counts: Counts) -> npt.NDArray[np.float32]:

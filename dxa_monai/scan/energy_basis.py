@@ -13,17 +13,20 @@ leading eigenvectors of M C M; analysis B M and synthesis M^{-1} B^T take pixels
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
 from dxa_monai.errors import InputError
 from dxa_monai.scan.format import HIGH_CHANNELS, LOW_CHANNELS
-from dxa_monai.scan.source import ScanSource
+
+if TYPE_CHECKING:
+    from dxa_monai.scan.statistics import ScanMoments  # which needs the basis
 
 DIRECTIONS = 2
 """As many as there are energies."""
+_ROUNDING = 1e-12
+"""Of the squares of the readings, that their deviations from the mean have to exceed."""
 
 
 class EnergyBasis(NamedTuple):
@@ -43,36 +46,32 @@ class EnergyBasis(NamedTuple):
 
 
 def energy_basis(
-    rows: Iterable[Mapping[str, Any]],
+    moments: ScanMoments,
     mean_image: torch.Tensor,
-    source: ScanSource,
     contrast_weight: float = 1.0,
     directions: int = DIRECTIONS,
 ) -> EnergyBasis:
     """The basis of the scans of a training split.
 
     Args:
-        rows: manifest rows with a ``scan`` path; read one at a time.
-        mean_image: ``(6, H, W)``.
-        source: how the scans are read.
+        moments: of the scans (:func:`dxa_monai.scan.statistics.scan_moments`).
+        mean_image: ``(6, H, W)``, from which they deviate: their mean, or that of their mirror images, too.
         contrast_weight: w, how often the contrast of the energies counts; 1: as much as any other direction.
         directions: D, one to six.
 
     Raises:
-        InputError: there is no scan, a number is out of its range, or the scans do not differ from their mean.
+        InputError: a number is out of its range, or the scans do not differ from their mean.
     """
     channels = len(mean_image)
     if not 1 <= directions <= channels:
         raise InputError(f"linear_directions: expected 1 to {channels}, got {directions}.")
     if not 0.0 < contrast_weight < float("inf"):
         raise InputError(f"contrast_weight: expected a positive number, got {contrast_weight}.")
-    covariance, scans = torch.zeros(channels, channels, dtype=torch.float64), 0
-    for row in rows:
-        deviations = (source.image(row["scan"]) - mean_image).flatten(1).double()
-        covariance += deviations @ deviations.T / deviations.shape[1]
-        scans += 1
-    if scans == 0 or not float(covariance.trace()) > 0.0:
-        raise InputError(f"training split: expected scans that differ from their mean, got {scans} that do not.")
+    covariance = moments.covariance(mean_image)
+    if not float(covariance.trace()) > _ROUNDING * float(moments.products.trace()):
+        raise InputError(
+            f"training split: expected scans that differ from their mean, got {moments.scans} that do not."
+        )
     high, low = HIGH_CHANNELS[0], LOW_CHANNELS[0]
     slope = covariance[low, high] / covariance[high, high]
     contrast = torch.zeros(channels, dtype=torch.float64)

@@ -12,7 +12,7 @@ ending             what the file holds                                          
 
 from __future__ import annotations
 
-import math
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,8 +25,10 @@ from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.scan.coronal import read_itk, read_nifti, write_itk, write_nifti
 from dxa_monai.scan.format import CHANNELS, PIXEL_SPACING_MM, SCAN_SHAPE, Array, as_counts, check_counts
-from dxa_monai.scan.limits import read_npy, read_npz
+from dxa_monai.scan.limits import read_npy, read_npz, read_scan_bytes
 
+SPACING_RANGE_MM = (0.5, 50.0)
+"""Distances that pixels of a whole-body scan can have: with less a body is a finger, with more it has ten rows."""
 FILE_ENDINGS = (".npy", ".npz", ".nii", ".nii.gz", ".nrrd", ".mha")
 
 
@@ -68,8 +70,6 @@ def load_scan(
     """
     path = Path(path)
     ending = file_ending(path)
-    if not path.is_file():
-        raise InputError(f"{path}: expected a scan file, got {'a folder' if path.is_dir() else 'no such file'}.")
     file_spacing: Sequence[float] | None = None
     file_channels: Sequence[str] | None = None
     try:
@@ -142,26 +142,29 @@ def file_stem(path: str | os.PathLike[str]) -> str:
 
 
 def checked_spacing(spacing_mm: Sequence[float], source: object) -> tuple[float, float]:
-    """The spacing as two floats, refused unless both are finite and positive.
+    """The spacing as two floats, refused unless both are within ``SPACING_RANGE_MM``.
 
     Raises:
         InputError: it is not a pair of such numbers.
     """
     try:
+        if isinstance(spacing_mm, str) or any(isinstance(value, bool | np.bool_ | str) for value in spacing_mm):
+            raise TypeError
         rows_mm, columns_mm = (float(value) for value in spacing_mm)
-    except (TypeError, ValueError):
-        rows_mm = columns_mm = math.nan
-    if not (0 < rows_mm < math.inf and 0 < columns_mm < math.inf):
+    except (TypeError, ValueError, OverflowError):
+        rows_mm = columns_mm = 0.0
+    lowest, highest = SPACING_RANGE_MM
+    if not (lowest <= rows_mm <= highest and lowest <= columns_mm <= highest):
         raise InputError(
-            f"{source}: expected a pixel spacing of two positive numbers (rows, columns) in mm, got {spacing_mm}."
+            f"{source}: expected a pixel spacing of two positive numbers (rows, columns) in mm, from {lowest:g} to "
+            f"{highest:g}, got {spacing_mm}."
         )
     return rows_mm, columns_mm
 
 
 def _read_npy(path: Path) -> Array:
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        array: Array = read_npy(path, file, size)
+    content = read_scan_bytes(path)
+    array: Array = read_npy(path, io.BytesIO(content), len(content))
     return array
 
 

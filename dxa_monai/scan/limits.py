@@ -1,23 +1,25 @@
 """What a file says of its size, held against a limit and against its bytes before any room is made for it.
 
-A raw scan takes 0.2 MB. A header of a few bytes can announce terabytes, a kilobyte can inflate to gigabytes, and the
-headers of some formats can name another file to read from: all of that is refused here.
+A raw scan takes 0.2 MB. A header of a few bytes can announce terabytes, and a kilobyte can inflate to gigabytes: both
+are refused here.
 """
 
 from __future__ import annotations
 
-import gzip
+import bz2
 import io
 import math
-import re
 import zipfile
+import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from dxa_monai.errors import InputError
+from dxa_monai.input_files import read_input
 
 MAX_SCAN_BYTES = 64_000_000
 """Of a scan's file and of what it holds when decompressed: hundreds of times a whole-body scan in float64."""
@@ -25,33 +27,93 @@ MAX_SCAN_BYTES = 64_000_000
 MAX_ARRAYS = 32
 """In an archive."""
 
-_HEADER_BYTES = 65536
 _PIECE_BYTES = 1_000_000
-_DETACHED = re.compile(rb"^\s*data\s*file\s*:|^\s*ElementDataFile\s*=(?!\s*LOCAL\s*$)", re.I | re.M)
-_SIZES = re.compile(
-    rb"^\s*(?:sizes\s*:|DimSize\s*=|ElementNumberOfChannels\s*=)([^\n]*)$", re.IGNORECASE | re.MULTILINE
-)
 
 
-def read_bounded(path: Path) -> bytes:
-    """The bytes of a file of at most ``MAX_SCAN_BYTES``; decompressed if its name ends in ``.gz``.
+class _Decompressor(Protocol):
+    """What :mod:`bz2` and the object below have in common."""
+
+    @property
+    def eof(self) -> bool:
+        """Whether the stream has come to its end, with the right checksum."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What follows the end."""
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        """The next ``max_length`` bytes or fewer."""
+
+
+class _Zlib:
+    """:func:`zlib.decompressobj` that keeps what it has not read yet, as :class:`bz2.BZ2Decompressor` does."""
+
+    def __init__(self, window_bits: int) -> None:
+        self._stream = zlib.decompressobj(window_bits)
+
+    @property
+    def eof(self) -> bool:
+        return self._stream.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._stream.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        return self._stream.decompress(self._stream.unconsumed_tail + data, max_length)
+
+
+_DECOMPRESSORS: dict[str, Callable[[], _Decompressor]] = {
+    "gzip": lambda: _Zlib(31),
+    "zlib": lambda: _Zlib(47),  # or gzip, as its first bytes say
+    "bzip2": bz2.BZ2Decompressor,
+}
+
+
+def read_scan_bytes(path: Path) -> bytes:
+    """The bytes of a scan's file of at most ``MAX_SCAN_BYTES``; decompressed if its name ends in ``.gz``.
 
     Raises:
-        InputError: it is larger, or decompresses to more.
-        OSError, EOFError, zlib.error: it cannot be read, or is no whole gzip file.
+        InputError: there is none, it is larger, or decompresses to more.
+        EOFError, OSError, zlib.error: it is no whole gzip file.
     """
-    _check_bytes(path, path.stat().st_size)
-    if not path.name.lower().endswith(".gz"):
-        return path.read_bytes()
+    content = read_input(path, MAX_SCAN_BYTES, "a scan file")
+    return inflated(content, "gzip", path) if path.name.lower().endswith(".gz") else content
+
+
+def inflated(content: bytes, method: str, path: Path, most_bytes: int = MAX_SCAN_BYTES) -> bytes:
+    """Compressed bytes as they were; no more than ``most_bytes`` are made.
+
+    Args:
+        content: one stream after another, to the end.
+        method: "gzip", "zlib" or "bzip2".
+        path: for the sentence.
+        most_bytes: limit.
+
+    Raises:
+        InputError: it decompresses to more.
+        EOFError, OSError, zlib.error: it is cut off, damaged, or something else.
+    """
     pieces: list[bytes] = []
     held = 0
-    with gzip.open(path) as stream:
-        # In pieces, as read(n) makes room for n bytes or more at once; to the end, where a wrong checksum is noticed.
-        while piece := stream.read(_PIECE_BYTES):
-            pieces.append(piece)
+    rest = content
+    while True:
+        stream = _DECOMPRESSORS[method]()
+        data = rest
+        while not stream.eof:
+            # In pieces, as room is made for all that is asked for.
+            piece = stream.decompress(data, _PIECE_BYTES)
+            data = b""
+            if not piece and not stream.eof:
+                raise EOFError("compressed data ended before the end of the stream was reached")
             held += len(piece)
-            _check_bytes(path, held)
-    return b"".join(pieces)
+            if held > most_bytes:
+                _check_bytes(path, held)
+                raise InputError(f"{path}: expected {most_bytes} bytes when decompressed, got more.")
+            pieces.append(piece)
+        rest = stream.unused_data
+        if not rest.strip(b"\0"):  # some programs pad the file
+            return b"".join(pieces)
 
 
 def read_npy(path: Path, file: BinaryIO, size: int) -> npt.NDArray[Any]:
@@ -88,12 +150,11 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
         InputError: it holds more, or an array announces another size than it has.
         ValueError, zipfile.BadZipFile, zlib.error: it is no archive of arrays, or damaged.
     """
-    _check_bytes(path, path.stat().st_size)
+    content = read_input(path, MAX_SCAN_BYTES, "a scan file")
     arrays, left = {}, MAX_SCAN_BYTES
-    with open(path, "rb") as file:
-        if file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
-            raise InputError(f"{path}: expected an .npz archive of arrays, got a single array.")
-    with zipfile.ZipFile(path) as archive:
+    if content.startswith(np.lib.format.MAGIC_PREFIX):
+        raise InputError(f"{path}: expected an .npz archive of arrays, got a single array.")
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = archive.infolist()
         if len(members) > MAX_ARRAYS:
             raise InputError(f"{path}: expected an archive of at most {MAX_ARRAYS} arrays, got {len(members)}.")
@@ -103,42 +164,33 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
                 raise InputError(f"{path}: expected arrays as NumPy writes them, got another compression.")
             # the directory may lie about sizes, too: no more is inflated than fits
             with archive.open(member) as stream:
-                content = stream.read(left + 1)
-            left -= len(content)
+                array = stream.read(left + 1)
+            left -= len(array)
             _check_bytes(path, MAX_SCAN_BYTES - left)
-            arrays[member.filename.removesuffix(".npy")] = read_npy(path, io.BytesIO(content), len(content))
+            arrays[member.filename.removesuffix(".npy")] = read_npy(path, io.BytesIO(array), len(array))
     return arrays
 
 
-def check_itk_header(path: Path) -> None:
-    """Refuse an NRRD or MetaImage file that announces more than ``MAX_SCAN_BYTES``, or data in another file.
+def check_announced(path: Path, shape: tuple[int, ...], item_bytes: int, held: int | None = None) -> int:
+    """The bytes that an image of this shape takes, if a scan can have as many and the file has them.
+
+    Args:
+        path: for the sentence.
+        shape: as announced.
+        item_bytes: of a value.
+        held: bytes behind the header; None: they are compressed, or text.
 
     Raises:
-        InputError: it does.
-    """
-    _check_bytes(path, path.stat().st_size)
-    with open(path, "rb") as file:
-        head = file.read(_HEADER_BYTES)
-    # a MetaImage header ends with the line that says where the data are, an NRRD header with an empty line
-    end = re.search(rb"^\s*ElementDataFile[^\n]*\n|\r?\n\r?\n", head, re.I | re.M)
-    head = head[: end.end()] if end else head
-    detached = _DETACHED.search(head)
-    if detached is not None:
-        line = head[detached.start() :].strip().splitlines()[0][:80].decode("ascii", "replace")
-        raise InputError(f"{path}: expected the data in the file itself, got a header with '{line}'.")
-    numbers = [int(number) for line in _SIZES.findall(head) for number in re.findall(rb"\d+", line)]
-    _check_bytes(path, math.prod(numbers))
-
-
-def check_nifti_header(path: Path, shape: tuple[int, ...], item_bytes: int, offset: float, held: int) -> None:
-    """Refuse a NIfTI header that announces more data than the ``held`` bytes of the file.
-
-    Raises:
-        InputError: it does, or says nothing sensible.
+        InputError: more than ``MAX_SCAN_BYTES``, sizes below 1, or another number of bytes than there are.
     """
     announced = math.prod(int(size) for size in shape) * item_bytes
-    if min((*shape, 0)) < 0 or not 0 <= offset <= held or announced > held - offset:
-        raise InputError(f"{path}: expected a whole .nii file, got {announced} bytes announced, of {held}.")
+    if min((*shape, 1)) < 1 or (held is not None and announced != held):
+        raise InputError(
+            f"{path}: expected a whole {path.suffix} file, got {' x '.join(map(str, shape))} values of {item_bytes} "
+            f"bytes announced, {'of compressed data' if held is None else f'and {held} bytes'}."
+        )
+    _check_bytes(path, announced)
+    return announced
 
 
 def _check_bytes(path: Path, count: int) -> None:

@@ -18,7 +18,6 @@ others          no        kept; a column that ends in a unit (``NUMERIC_ENDINGS`
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -29,6 +28,7 @@ from dxa_monai.errors import InputError
 from dxa_monai.files import path_inside
 from dxa_monai.scan.csv_table import read_lines, read_table, write_table
 from dxa_monai.scan.io import FILE_ENDINGS, file_stem
+from dxa_monai.scan.people import check_subjects, check_values, is_number
 
 Row = dict[str, Any]
 
@@ -54,7 +54,8 @@ def read_manifest(path: str | os.PathLike[str], data_root: str | os.PathLike[str
 
     Raises:
         InputError: the file is missing, empty or no CSV, lacks a column, has a cell that is no number where one must
-            be, repeats a scan or a scan_id, or names a file that is missing or outside the data folder.
+            be, repeats a scan or a scan_id, writes a person in two ways, has numbers that nobody has or that stand for
+            "not known" (:mod:`dxa_monai.scan.people`), or names a file that is missing or outside the data folder.
     """
     path = Path(path)
     hint = "; a list of paths without a header is read by dxa_monai.scan.manifest.read_path_list"
@@ -191,7 +192,7 @@ def _numeric_columns(path: Path, table: list[tuple[int, dict[str, str]]]) -> set
         if name in TEXT_COLUMNS or name.endswith("_id"):
             continue
         filled = [(line, row[name]) for line, row in table if row[name]]
-        wrong = next(((line, cell) for line, cell in filled if not _is_number(cell)), None)
+        wrong = next(((line, cell) for line, cell in filled if not is_number(cell)), None)
         if wrong is None:
             numeric.add(name)
         elif name.endswith(NUMERIC_ENDINGS):
@@ -199,13 +200,6 @@ def _numeric_columns(path: Path, table: list[tuple[int, dict[str, str]]]) -> set
                 f"{path}, line {wrong[0]}: expected a number or nothing in column {name}, got '{wrong[1]}'."
             )
     return numeric
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        return math.isfinite(float(cell))
-    except ValueError:
-        return False
 
 
 def _stem(scan: str, manifest: Path, line: int) -> str:
@@ -219,21 +213,36 @@ def _path_in_root(value: str, root: Path, column: str, manifest: Path, line: int
     try:
         return str(path_inside(root, value))
     except ValueError as error:  # InputError, or a null byte in the path
+        link = _link_out_of(root, value)
+        got = f"'{value}'" if link is None else f"'{value}', which leaves it through the link {link}"
         raise InputError(
-            f"{manifest}, line {line}: expected a {column} inside the data folder {root}, got '{value}'."
+            f"{manifest}, line {line}: expected a {column} inside the data folder {root}, got {got}."
         ) from error
 
 
+def _link_out_of(root: Path, value: str) -> Path | None:
+    """The first link on the way to a file below the data folder that leads out of it; None if there is none."""
+    place = root.resolve()
+    for part in () if "\0" in value or Path(value).is_absolute() else Path(value).parts:
+        place = place / part
+        if part != ".." and place.is_symlink() and not place.resolve().is_relative_to(root.resolve()):
+            return place
+    return None
+
+
 def _checked(located: list[tuple[int, Row]], path: Path) -> list[Row]:
-    """The rows, if their names are unique and their files exist."""
+    """The rows, if their names are unique, their people and numbers can be, and their files exist."""
     _check_names(located, path)
+    check_subjects([(line, row["subject_id"]) for line, row in located], path)
+    check_values(located, path)
     for name in PATH_COLUMNS:
         missing = [(line, row[name]) for line, row in located if name in row and not os.path.isfile(row[name])]
         if missing:
             line, first = missing[0]
+            here = f"; paths are taken from {path.parent}, where {path.name} is a link" if path.is_symlink() else ""
             raise InputError(
                 f"{path}, line {line}: expected the {name} file {first}, "
-                f"got no such file ({len(missing)} missing in all)."
+                f"got no such file ({len(missing)} missing in all){here}."
             )
     return [row for _, row in located]
 

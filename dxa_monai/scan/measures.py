@@ -52,6 +52,31 @@ def measure_label(measure: str) -> str:
     return " ".join(words) if unit is None else f"{' '.join(words[:-1])} ({unit})"
 
 
+def mirrored_measures(measures: Sequence[str]) -> list[int]:
+    """Where each measure of a mirrored body stands: left for right, and itself for what has no side.
+
+    Raises:
+        InputError: the other side of a measure is not among them.
+    """
+    places = {name: place for place, name in enumerate(measures)}
+    for name in measures:
+        if _other_side(name) not in places:
+            raise InputError(
+                f"measures: expected both sides of {name} for mirrored scans, got no {_other_side(name)}; set mirrored "
+                "to false."
+            )
+    return [places[_other_side(name)] for name in measures]
+
+
+def has_both_sides(measures: Sequence[str]) -> bool:
+    """Whether each measure of one side has its twin among them."""
+    return {_other_side(name) for name in measures} == set(measures)
+
+
+def _other_side(measure: str) -> str:
+    return "_".join({"left": "right", "right": "left"}.get(word, word) for word in measure.split("_"))
+
+
 def measures_of(rows: Iterable[Mapping[str, Any]], wanted: Sequence[str] | None = None) -> tuple[str, ...]:
     """Which measures a training on these scans is about: those asked for, else all of the list that the scans have.
 

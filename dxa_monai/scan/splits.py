@@ -13,6 +13,7 @@ import numpy as np
 from dxa_monai.errors import InputError
 from dxa_monai.scan.csv_table import read_table, write_table
 from dxa_monai.scan.manifest import Row, read_path_list
+from dxa_monai.scan.people import person_key
 
 Split = dict[str, list[Row]]
 
@@ -88,7 +89,8 @@ def check_disjoint(split: Mapping[str, Sequence[Mapping[str, Any]]], source: obj
         part_of: dict[str, str] = {}
         for part, rows in split.items():
             for row in rows:
-                earlier = part_of.setdefault(row[key], part)
+                name = person_key(row[key]) if key == "subject_id" else row[key]
+                earlier = part_of.setdefault(name, part)
                 if earlier != part:
                     raise InputError(
                         f"{source}: expected every {kind} in one split, "
@@ -212,8 +214,8 @@ def check_new_people(rows: Iterable[Mapping[str, Any]], weights: str | os.PathLi
     if not (path.parent / SPLIT_FILE_NAME).is_file():
         print(f"{path}: no {SPLIT_FILE_NAME} beside it, so nobody can tell which people it has seen")
         return
-    seen = {row["subject_id"] for part in read_split(path.parent).values() for row in part}
-    known = sorted({row["subject_id"] for row in rows} & seen)
+    seen = {person_key(row["subject_id"]) for part in read_split(path.parent).values() for row in part}
+    known = sorted({row["subject_id"] for row in rows if person_key(row["subject_id"]) in seen})
     if known:
         raise InputError(
             f"{path}: expected weights pretrained on other people, got subject '{known[0]}' in both "

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from dxa_monai.distributed import share_of_process
@@ -17,7 +18,7 @@ from dxa_monai.scan.measures import as_labelled_datalist, first_pairs, measure_s
 from dxa_monai.scan.quarantine import BadScanPolicy
 from dxa_monai.scan.reader import RawDXAReader
 from dxa_monai.scan.splits import Split, read_split, split_by_subject, split_from_path_lists
-from dxa_monai.scan.statistics import image_statistics
+from dxa_monai.scan.statistics import ScanMoments, scan_moments
 from dxa_monai.transforms.point_clouds import as_points_datalist, draw_point_clouds, mesh_faults, mesh_paths
 
 
@@ -118,9 +119,14 @@ class TrainingData:
         return self._items(share_of_process(self.split["validation"]))
 
     @cached_property
+    def moments(self) -> ScanMoments:
+        """Moments of the training rows' scans, which are read once for them."""
+        return scan_moments(self.training_rows, self.source)
+
+    @property
     def statistics(self) -> tuple[torch.Tensor, float]:
-        """Mean scan of the training rows and the deviation from it, see :func:`image_statistics`."""
-        return image_statistics(self.training_rows, self.source)
+        """Mean scan of the training rows and the deviation from it."""
+        return self.moments.mean_image, self.moments.deviation
 
     def as_dict(self) -> dict[str, Any]:
         """What the record of a run should tell, in plain types."""
@@ -189,6 +195,7 @@ class MeasuredData(PairedData):
     def __init__(self, *, measures: Sequence[str] | None = None, **arguments: Any) -> None:
         super().__init__(**arguments)
         self._wanted = measures
+        self._moved: dict[str, np.ndarray[Any, Any]] = {}
 
     @cached_property
     def measures(self) -> tuple[str, ...]:
@@ -198,6 +205,19 @@ class MeasuredData(PairedData):
             InputError: see :func:`dxa_monai.scan.measures.measures_of`.
         """
         return measures_of(self.rows, self._wanted)
+
+    def move_labels(self, by: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Add to the labels of training scans, ``(M,)`` by ``scan_id``; their truth in the manifest stays."""
+        self._moved = dict(by)
+
+    @property
+    def training(self) -> list[dict[str, Any]]:
+        """As of :class:`TrainingData`, with labels moved (:meth:`move_labels`)."""
+        items = super().training
+        for item in items:
+            if item["scan_id"] in self._moved:
+                item["label"] = (item["label"] + self._moved[item["scan_id"]]).astype(np.float32)
+        return items
 
     def measure_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of the measures over the training rows, ``(M,)`` each."""
@@ -213,7 +233,7 @@ class MeasuredData(PairedData):
 class BodyData(PairedData):
     """Scans with a 3D body scan each, for a network that predicts the scan from points of the body's surface.
 
-    Data lists have ``image``, the file of a body's points, and ``label``, the scan.
+    Data lists have ``image``, the file of a body's points, ``label``, the scan, and ``moved``, how it is to be moved.
 
     Args:
         clouds_dir: where the points are kept, see :func:`dxa_monai.transforms.point_clouds.draw_point_clouds`.
@@ -235,15 +255,28 @@ class BodyData(PairedData):
         self.mesh = dict(mesh or {})
         self.mesh_workers = mesh_workers
 
+        self._moved: dict[str, torch.Tensor] = {}
+
     @cached_property
     def rows(self) -> list[Row]:
         rows = first_pairs(read_manifest(self.manifest), self.pairs, self.split_seed)
         mesh_paths(rows)
         return rows
 
+    def clouds_of(self, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+        """The rows with ``points``, the file of each body's points, which is made if it is not there."""
+        return draw_point_clouds(rows, self.clouds_dir, self.mesh, workers=self.mesh_workers)
+
+    def place_scans(self, moved: Mapping[str, torch.Tensor]) -> None:
+        """Say how training scans are moved, ``(3,)`` by ``scan_id``, see :class:`MoveScand`."""
+        self._moved = dict(moved)
+
     def _items(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        drawn = draw_point_clouds(rows, self.clouds_dir, self.mesh, workers=self.mesh_workers)
-        return list(as_points_datalist(drawn))
+        still = torch.zeros(3)
+        return [
+            item | {"moved": self._moved.get(str(item["scan_id"]), still)}
+            for item in as_points_datalist(self.clouds_of(rows))
+        ]
 
     def _faults_of_bodies(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         return mesh_faults(rows, self.clouds_dir, self.mesh, workers=self.mesh_workers)

@@ -20,6 +20,8 @@ from dxa_monai.scan.energy_basis import energy_basis
 from dxa_monai.scan.splits import check_new_people
 from dxa_monai.scan.statistics import mirrored_mean, principal_components
 from dxa_monai.training.data import BodyData, MeasuredData, TrainingData
+from dxa_monai.training.readout import start_at_readout
+from dxa_monai.training.shape_start import start_at_shape
 
 
 class Start(Protocol):
@@ -80,7 +82,7 @@ class VAEStart:
         basis = None
         if self.network.linear_path.in_basis:
             directions = len(self.network.linear_path.analysis)
-            basis = energy_basis(rows, mean_image, source, self.contrast_weight, directions)
+            basis = energy_basis(self.data.moments, mean_image, self.contrast_weight, directions)
         components = principal_components(rows, mean_image, count, source, basis, self.mirrored)
         self.network.set_linear_path(*components, basis)
 
@@ -137,35 +139,52 @@ class PretrainedStart:
 class TrunkStart(PretrainedStart):
     """A regressor's trunk starts from random weights, ImageNet's or a DXA-VAE's, its head from the measures' mean.
 
+    A regressor with ``code_components`` starts at the read-out of its codes: components are the first ones of the
+    DXA-VAE's linear path or, where the weights have none, those of the training scans and their mirror images. What the
+    trunk is then to learn is what the read-out misses *in people it has not seen*: on its own training scans it misses
+    less, and something else. So the labels of the training scans are moved by the difference of the two.
+
     Args:
         network: to be trained.
         data: of the training.
         weights: see :func:`dxa_monai.networks.trunk_weights.initialise_trunk`.
         frozen: train the head and the first convolution alone.
+        mirrored: whether a scan's mirror image, with left and right measures exchanged, counts as a scan of the
+            read-out, too; None: if each measure of one side has its twin among them.
     """
 
     data: MeasuredData
 
     def __init__(
-        self, network: AnthropometryRegressor, data: MeasuredData, weights: str | Path = RANDOM, frozen: bool = False
+        self,
+        network: AnthropometryRegressor,
+        data: MeasuredData,
+        weights: str | Path = RANDOM,
+        frozen: bool = False,
+        mirrored: bool | None = None,
     ) -> None:
         super().__init__(network, data, weights)
         self.frozen = frozen
+        self.mirrored = mirrored
+        self._readout: dict[str, Any] | None = None
 
     def prepare(self) -> None:
-        """Set weights, normalisation and statistics of the measures; freeze what is not trained.
+        """Set weights, normalisation, statistics of the measures and read-out; freeze what is not trained.
 
         Raises:
             InputError: as :meth:`check`, or a measure is missing or the same in all training scans.
         """
         super().prepare()
         self.network.set_measure_statistics(*self.data.measure_statistics())
+        if self.network.code_components:
+            self._readout = start_at_readout(self.network, self.data, self.weights, self.mirrored)
         if self.frozen:
             self.network.freeze_trunk()
 
     def as_dict(self) -> dict[str, Any]:
         trunk = "frozen" if self.frozen else "fine_tuned"
-        return {"initial_weights": str(self.weights), "trunk": trunk} | super().as_dict()
+        about = {"initial_weights": str(self.weights), "trunk": trunk}
+        return about | ({"readout": self._readout} if self._readout else {}) | super().as_dict()
 
     def _initialise(self, mean_image: torch.Tensor, standard_deviation: float) -> Initialisation:
         return initialise_trunk(self.network, self.weights, mean_image, standard_deviation)
@@ -174,22 +193,62 @@ class TrunkStart(PretrainedStart):
 class GeneratorStart(PretrainedStart):
     """A Pseudo-DXA's generator starts from random weights or a DXA-VAE's; its mesh encoder is random.
 
+    A network with a shape path starts at the regression from shape to the codes of the linear path
+    (:func:`dxa_monai.training.shape_start.start_at_shape`): that of the DXA-VAE or, with a random generator, components
+    of the training scans themselves.
+
     Args:
         network: to be trained.
         data: of the training.
         weights: ``"random"`` or the checkpoint of a DXA-VAE.
         frozen_epochs: how many epochs a pretrained generator is kept as it is; a random one has nothing to keep.
+        placed: how often training scans are moved, as a whole, to where their bodies are expected, so that how somebody
+            lay on the table is no part of what is learnt; 0: they stay where they are. Without a shape path they do.
+        match_composition: whether the images of the shape path are to hold the fat, lean and bone of people of that
+            shape (:func:`dxa_monai.training.composition_start.match_composition`).
+        scanner_model: file of the calibrated scanner for that; None: calibrated with some of the training scans.
+
+    Raises:
+        InputError: a negative number of rounds.
     """
 
+    data: BodyData
+
     def __init__(
-        self, network: PseudoDXA, data: BodyData, weights: str | Path = RANDOM, frozen_epochs: int = 0
+        self,
+        network: PseudoDXA,
+        data: BodyData,
+        weights: str | Path = RANDOM,
+        frozen_epochs: int = 0,
+        placed: int = 0,
+        match_composition: bool = False,
+        scanner_model: str | Path | None = None,
     ) -> None:
         super().__init__(network, data, weights)
+        if placed < 0:
+            raise InputError(f"placed: expected a number from 0, got {placed}.")
         self.frozen_epochs = 0 if str(weights) == RANDOM else frozen_epochs
+        self.placed = placed if network.shape_path is not None else 0
+        self.match_composition = match_composition
+        self.scanner_model = scanner_model
+        self._shape: dict[str, Any] | None = None
+
+    def prepare(self) -> None:
+        """Set weights, normalisation and shape path, and place the training scans.
+
+        Raises:
+            InputError: as :meth:`check`, or there are too few scans.
+        """
+        super().prepare()
+        if self.network.shape_path is not None:
+            own = str(self.weights) == RANDOM
+            self._shape = start_at_shape(
+                self.network, self.data, own, self.placed, self.scanner_model, self.match_composition
+            )
 
     def as_dict(self) -> dict[str, Any]:
-        about = {"generator": str(self.weights), "generator_frozen_epochs": self.frozen_epochs}
-        return about | super().as_dict()
+        about: dict[str, Any] = {"generator": str(self.weights), "generator_frozen_epochs": self.frozen_epochs}
+        return about | ({"shape_path": self._shape} if self._shape else {}) | super().as_dict()
 
     def _initialise(self, mean_image: torch.Tensor, standard_deviation: float) -> Initialisation:
         return initialise_generator(self.network, self.weights, mean_image, standard_deviation)

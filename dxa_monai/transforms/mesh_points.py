@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Collection, Hashable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,28 +17,28 @@ from monai.utils import TransformBackends
 from dxa_monai.errors import InputError
 from dxa_monai.mesh.checks import checked
 from dxa_monai.mesh.io import BodyMesh, load_mesh
-from dxa_monai.mesh.points import FIXED_STEP, centred, fixed_vertices, sample_points, with_noise
+from dxa_monai.mesh.points import FIXED_STEP, centred, fixed_vertices, sample_points, with_areas, with_noise
 
 
 class LoadMeshPointsd(Randomizable, MapTransform, RandomizableTrait):
     """Read a body scan, refuse or mend what cannot stand for a person, and draw points from its surface.
 
-    Each key holds a path; it gets a float32 tensor ``(6, count)``: x, y, z in metres (x towards the person's left, y
-    towards the back, z up; the floor at 0, the surface's centre over x = y = 0) and the outward unit normal. Size is
-    kept. With metadata tracked it is a ``MetaTensor`` with ``filename_or_obj``, ``height_m``, ``unit`` and ``mends``
-    (one string).
+    Each key holds a path; it gets a float32 tensor ``(7, count)``: x, y, z in metres (x towards the person's left, y
+    towards the back, z up; the floor at 0, the surface's centre over x = y = 0), the outward unit normal, and the area
+    in m2 that the point stands for. Size is kept. With metadata tracked it is a ``MetaTensor`` with
+    ``filename_or_obj``, ``height_m``, ``unit`` and ``mends`` (one string).
 
     Args:
         keys: the paths.
         count: number of points; not used with ``fixed_vertices``.
         resample: draw new points in every call, from this transform's random state (training). Otherwise a file always
-            gives the same points: they follow from ``seed`` and the file's name without its folder and ending.
+            gives the same points, whatever its name.
         seed: of the points without ``resample``.
         unit, up_axis, facing: of the files, see :func:`dxa_monai.mesh.io.load_mesh`.
         repair, accept: what to do about defects, see :func:`dxa_monai.mesh.checks.checked`. What was mended or inferred
             is printed the first time a file is read.
         fixed_vertices: take every ``fixed_step``-th vertex instead of points (the published input, for meshes of one
-            topology): ``(6, ceil(V / fixed_step))``.
+            topology): ``(7, ceil(V / fixed_step))``.
         fixed_step: see ``fixed_vertices``.
         vertex_count: number of vertices that every mesh must have with ``fixed_vertices``; None takes any.
         noise_mm: standard deviation of normal noise added to each coordinate of the points; the normals keep.
@@ -48,7 +46,7 @@ class LoadMeshPointsd(Randomizable, MapTransform, RandomizableTrait):
         allow_missing_keys: skip keys that a sample does not have.
 
     Raises:
-        InputError: a number out of its range, a file that cannot be used, or PyTorch3D is missing.
+        InputError: a number out of its range, or a file that cannot be used.
     """
 
     backend = [TransformBackends.TORCH]  # noqa: RUF012
@@ -109,7 +107,7 @@ class LoadMeshPointsd(Randomizable, MapTransform, RandomizableTrait):
                 self.randomize()
                 seed = self._drawn_seed
             else:
-                seed = stable_seed(path, self.seed)
+                seed = self.seed
             sample[key] = self._points(path, torch.Generator().manual_seed(seed))
         return sample
 
@@ -121,7 +119,7 @@ class LoadMeshPointsd(Randomizable, MapTransform, RandomizableTrait):
             points, normals = sample_points(mesh, self.count, generator)
         if self.noise_mm > 0.0:
             points = with_noise(points, self.noise_mm, generator)
-        image = torch.cat([points, normals], dim=1).T.contiguous()
+        image = with_areas(points, normals, float(mesh.face_areas_m2.sum()))
         if not get_track_meta():
             return image
         meta = {
@@ -147,9 +145,3 @@ class LoadMeshPointsd(Randomizable, MapTransform, RandomizableTrait):
             if len(self._cache) > self.cache_size:
                 self._cache.popitem(last=False)
         return mesh
-
-
-def stable_seed(path: str, seed: int) -> int:
-    """A seed below 2**62 from a number and a file's name; the folder and the ending do not matter."""
-    digest = hashlib.sha256(f"{seed}:{Path(path).stem}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 2

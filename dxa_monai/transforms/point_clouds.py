@@ -27,9 +27,13 @@ from dxa_monai.parallel.worker_pool import results_of_processes
 from dxa_monai.scan.manifest import Row
 from dxa_monai.transforms.mesh_points import LoadMeshPointsd
 
-CLOUD_POINTS = 8192
-"""Points of a cloud, 0.2 MB: a subset of 2048 of them differs from draw to draw about as fresh points do."""
+CLOUD_POINTS = 16384
+"""Points of a cloud, 0.5 MB: a subset of 2048 of them differs from draw to draw about as fresh points do."""
+AREA = 6
+"""Row of a cloud from which on numbers are areas."""
 
+_ROWS = "x y z nx ny nz area"
+"""What a cloud holds; part of its name, so that clouds of before are not taken for these."""
 _WORTH_PROCESSES = 40
 """Fewer meshes are read before a process has started."""
 
@@ -48,7 +52,7 @@ def draw_point_clouds(
 
     Args:
         rows: manifest rows with ``mesh``.
-        folder: gets the files: float32 ``(6, count)``, see :class:`LoadMeshPointsd`.
+        folder: gets the files: float32 ``(7, count)``, see :class:`LoadMeshPointsd`.
         mesh: how meshes are read: arguments of :class:`LoadMeshPointsd` (unit, up_axis, facing, repair, accept, seed).
         count: points of each body.
         workers: processes that read meshes.
@@ -145,7 +149,7 @@ def as_points_datalist(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]
 
 
 class PointSubsetd(Randomizable, MapTransform, RandomizableTrait):
-    """Some of the points of a cloud ``(F, P)``: ``(F, count)``.
+    """Some of the points of a cloud ``(7, P)``: ``(7, count)``, which stand for the whole of its area.
 
     Args:
         keys: the clouds.
@@ -176,25 +180,30 @@ class PointSubsetd(Randomizable, MapTransform, RandomizableTrait):
             if cloud.shape[-1] < self.count:
                 raise InputError(f"count: expected at most the {cloud.shape[-1]} points of a cloud, got {self.count}.")
             if self.resample:
-                sample[key] = cloud[:, self.R.permutation(cloud.shape[-1])[: self.count]]
+                chosen = cloud[:, self.R.permutation(cloud.shape[-1])[: self.count]]
             else:
-                sample[key] = cloud[:, : self.count]
+                chosen = cloud[:, : self.count]
+            sample[key] = torch.cat([chosen[:AREA], chosen[AREA:] * (cloud.shape[-1] / self.count)])
         return sample
 
 
 def load_points(row: Mapping[str, Any], count: int) -> torch.Tensor:
-    """The first ``count`` points of a row of :func:`draw_point_clouds`, ``(6, count)``.
+    """The first ``count`` points of a row of :func:`draw_point_clouds`, ``(7, count)``.
 
     Raises:
         InputError: the cloud has fewer.
     """
-    cloud = torch.from_numpy(np.load(row["points"], allow_pickle=False))
-    points: torch.Tensor = PointSubsetd("points", count)({"points": cloud})["points"]
+    points: torch.Tensor = PointSubsetd("points", count)({"points": load_cloud(row)})["points"]
     return points
 
 
-def _cloud_path(folder: str | Path, mesh: str, settings: Mapping[str, Any]) -> Path:
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+def load_cloud(row: Mapping[str, Any]) -> torch.Tensor:
+    """All points of a row of :func:`draw_point_clouds`, ``(7, P)``."""
+    return torch.from_numpy(np.load(row["points"], allow_pickle=False))
+
+
+def _cloud_path(folder: str | Path, mesh: str, settings: dict[str, Any]) -> Path:
+    digest = hashlib.sha256(json.dumps(settings | {"rows": _ROWS}, sort_keys=True, default=str).encode())
     try:
         digest.update(Path(mesh).read_bytes())
     except OSError as error:

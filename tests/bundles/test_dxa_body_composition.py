@@ -61,6 +61,7 @@ def test_the_command_line_tells_bad_scans_and_exits_with_1(tmp_path: Path) -> No
     assert "Traceback" not in done.stderr
     assert "bad.npy: expected a whole .npy file" in done.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        ".made_by_dxa_monai",
         "body_composition.csv",
         "good.json",
         "good.png",

@@ -229,6 +229,47 @@ def test_an_arm_by_name_alone_is_refused_before_anything_is_written(bar_cohort: 
 
 
 @pytest.mark.parametrize(
+    ("arm", "changed", "words"),
+    [
+        ("energy_ratio", {"loss_def#terms#energy_ratio": "$None"}, "energy_ratio: expected EnergyRatioLoss as"),
+        ("dxa", {"loss_def#terms#calibrated_perceptual": "$None"}, "expected CalibratedPerceptualLoss as"),
+        ("composition", {"loss_def#terms#composition#loss": {"_target_": "torch.nn.L1Loss"}}, "got L1Loss; read"),
+        ("published_code", {"augmentation": []}, "expected RandFieldGeometryd of image, RandShuffledBoxesd of image"),
+        ("published_code", {"loss_def#terms#kl": {"_target_": "dxa_monai.losses.weighted.Term"}}, "kl: expected none"),
+    ],
+)
+def test_an_arm_that_lacks_a_part_is_refused_before_anything_is_written(
+    arm: str, changed: dict[str, Any], words: str, bar_cohort: Path, tmp_path: Path
+) -> None:
+    """A preset that is read after the arm, or a setting, may take away what its name says."""
+    sentence = refusal(lambda: _train(tmp_path / "run", bar_cohort.parent, f"arm_{arm}.json", **changed))
+    assert words in sentence
+    assert f"which makes the arm '{arm}'" in sentence
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_arm_of_the_public_code_has_no_kl_and_leaves_its_target_where_it_was(
+    bar_cohort: Path, tmp_path: Path
+) -> None:
+    _train(tmp_path / "run", bar_cohort.parent, "arm_published_code.json", raw_views_per_step=1, ramp_epochs=1)
+    loss = json.loads((tmp_path / "run" / "run.json").read_text())["loss"]
+    assert sorted(loss) == ["adversarial", "calibrated_perceptual", "pixel_l1", "raw_perceptual"]
+    assert loss["adversarial"]["weight"] == 500.0
+    assert loss["adversarial"]["discriminator_learning_rate"] == 5e-7
+    log = pd.read_csv(tmp_path / "run" / "metrics.csv")
+    assert np.isfinite(log["train/loss_adversarial_discriminator"].iloc[-1])
+
+    parser = ConfigParser()
+    parser.read_config(bundle_files("dxa_vae", "train.json", "preset_small.json", "arm_published_code.json"))
+    parser.update({"dataset_dir": str(bar_cohort.parent), "output_dir": str(tmp_path / "other"), **VAE})
+    item = parser.get_parsed_content("train#dataset")[0]
+    (row,) = (row for row in read_manifest(bar_cohort) if row["scan_id"] == item["scan_id"])
+    clean = np.moveaxis(load_scan(row["scan"]).counts, -1, 0) / 16383.0
+    np.testing.assert_allclose(np.asarray(item["label"]), clean, atol=1e-6)
+    assert float(np.abs(np.asarray(item["image"]) - clean).max()) > 0.01
+
+
+@pytest.mark.parametrize(
     ("name", "instead"),
     [("perceptual_arm", "an overlay"), ("loss_def#pixel_weight", "loss_def#terms#NAME#weight")],
 )

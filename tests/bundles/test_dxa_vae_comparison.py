@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from monai.bundle import run
+from monai.bundle import ConfigParser, run
 
 from tests.bundles.tiny import VAE, bundle_files, config_folder, refusal
 
@@ -50,6 +50,66 @@ def test_arms_and_seeds_by_one_command(bar_cohort: Path, tmp_path: Path) -> None
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("best.pt")}
     compare()
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("best.pt")} == before
+
+
+def _trainings(config: str, tmp_path: Path) -> dict[str, ConfigParser]:
+    """The training config of each arm of a comparison."""
+    parser = ConfigParser()
+    parser.read_config(bundle_files("dxa_vae", "compare.json", config))
+    parser.update({"config_dir": str(config_folder("dxa_vae")), "bundle_root": str(tmp_path)})
+    comparison = parser.get_parsed_content("comparison")
+    return {arm: comparison._training(settings, arm, "", 0, {}).parser() for arm, settings in comparison.arms.items()}
+
+
+def test_the_arms_of_the_ablation_differ_in_one_thing_at_a_time(tmp_path: Path) -> None:
+    found = {
+        arm: (
+            config["network_def"]["linear_channels"],
+            config["contrast_weight"],
+            "energy_ratio" in config["loss_def"]["terms"],
+        )
+        for arm, config in _trainings("ablation.json", tmp_path).items()
+    }
+    assert found == {
+        "no_dxa": (10, 1.0, False),
+        "contrast_alone": (10, 6.0, False),
+        "ratio_alone": (10, 1.0, True),
+        "energy_ratio": (10, 6.0, True),
+        "dense_no_dxa": (0, 1.0, False),
+        "dense_energy_ratio": (0, 6.0, True),
+    }
+
+
+def test_the_settings_of_the_ablation_are_those_of_their_names(tmp_path: Path) -> None:
+    losses = {
+        arm: config.get_parsed_content("loss_def").as_dict()
+        for arm, config in _trainings("ablation_settings.json", tmp_path).items()
+    }
+    ratio = {
+        arm: (each["energy_ratio"]["weight"], each["energy_ratio"]["window"])
+        for arm, each in losses.items()
+        if "energy_ratio" in each
+    }
+    assert ratio == {
+        "weight_0.01": (0.01, 0.07),
+        "weight_0.03": (0.03, 0.07),
+        "weight_0.1": (0.1, 0.07),
+        "window_0.035": (0.03, 0.035),
+        "window_0.14": (0.03, 0.14),
+        "whole_range": (0.03, 2.0),
+        "window_soft_tissue": (0.03, "soft_tissue"),
+        "energy_ratio_raw_vgg": (0.03, 0.07),
+    }
+    stacks = {arm: each["calibrated_perceptual"] for arm, each in losses.items() if "calibrated_perceptual" in each}
+    assert {arm: (each["r"], len(each["views"])) for arm, each in stacks.items()} == {
+        "r_perceptual_window": ("window", 3),
+        "r_perceptual": ("masked", 3),
+        "stacks_without_r": ("masked", 6),
+    }
+    assert [arm for arm, each in losses.items() if "raw_perceptual" in each] == [
+        "no_dxa_raw_vgg",
+        "energy_ratio_raw_vgg",
+    ]
 
 
 @pytest.mark.parametrize("overlay", [{}, {"overlay": "arm_no_dxa.json"}], ids=["forgotten", "another"])

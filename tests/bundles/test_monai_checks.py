@@ -21,7 +21,7 @@ import dxa_monai
 from dxa_monai.analysis.bone import decompose, find_bone
 from dxa_monai.bundling.release import REPOSITORY, bundle_folders
 from dxa_monai.mesh.io import BodyMesh
-from dxa_monai.mesh.points import sample_points
+from dxa_monai.mesh.points import point_cloud
 from dxa_monai.networks.checkpoint import load_pseudo_dxa, load_regressor, load_vae, save_network
 from dxa_monai.phantom.body.model import BodyModel
 from dxa_monai.physics.scanner_model import ScannerModel
@@ -197,14 +197,14 @@ def _assert_close(exported: list[torch.Tensor], eager: list[torch.Tensor]) -> No
 
 @pytest.fixture(scope="module")
 def inputs() -> dict[str, torch.Tensor]:
-    """Three scans of virtual people, ``(3, 6, 150, 109)``, and points of three bodies, ``(3, 6, 2048)``."""
+    """Three scans of virtual people, ``(3, 6, 150, 109)``, and points of three bodies, ``(3, 7, 16384)``."""
     scans = torch.from_numpy(np.stack([raw_scan(index) for index in range(3)]))
     model = BodyModel()
     bodies = [("F", 35, 166.0, 64.0), ("M", 60, 181.0, 80.0), ("F", 25, 160.0, 55.0)]
     clouds = []
     for index, (sex, age_years, height_cm, volume_l) in enumerate(bodies):
         body = BodyMesh(model.t_pose(model.solve(sex, age_years, height_cm, volume_l)).vertices_m, model.faces)
-        clouds.append(torch.cat(sample_points(body, 2048, torch.Generator().manual_seed(index)), dim=1).T)
+        clouds.append(point_cloud(body, 16384, torch.Generator().manual_seed(index)))
     return {"dxa_vae": scans, "dxa_anthropometry": scans, "pseudo_dxa": torch.stack(clouds)}
 
 
@@ -212,7 +212,7 @@ def _torchscript(name: str, checkpoint: str, folder: Path) -> torch.jit.ScriptMo
     exported = folder / "model.ts"
     given: dict[str, Any] = {"ckpt_file": checkpoint, "key_in_ckpt": "state", "checkpoint": checkpoint}
     # sampling of points is a loop over data, which is traced
-    given |= {"use_trace": True, "input_shape": [1, 6, 2048]} if name == "pseudo_dxa" else {}
+    given |= {"use_trace": True, "input_shape": [1, 7, 16384]} if name == "pseudo_dxa" else {}
     ckpt_export(net_id="network_def", filepath=str(exported), **_files(name), **given)
     return torch.jit.load(exported)
 

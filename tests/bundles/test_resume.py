@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from dxa_monai.runs.state_files import FOLDER, state_files
+from dxa_monai.runs.state_files import FOLDER, newest_state, state_files
 from dxa_monai.scan.io import load_scan, save_scan
 from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.splits import split_by_subject
@@ -78,7 +78,7 @@ def test_killed_at_ten_random_moments_a_training_ends_bit_for_bit_as_if_it_had_n
             _finish(files, settings | {"output_dir": str(folder)}, tmp_path / "log")
         _has_results(folder, whole)
         assert not (folder / FOLDER).exists()
-        assert not list(folder.rglob(".*"))
+        assert not list(folder.rglob(".*.partial*"))
         if kills == KILLS:
             break
     assert kills == KILLS
@@ -109,7 +109,7 @@ def test_a_full_disk_ends_the_training_in_one_sentence_and_leaves_the_last_state
     assert log.read_text().splitlines()[-1].startswith(f"error: {tmp_path}/cut/resume/iteration_")
     assert "expected room to write it, got 'File too large'" in log.read_text()
     assert {path: path.read_bytes() for path in state_files(tmp_path / "cut")} == before
-    assert not list((tmp_path / "cut").rglob(".*"))
+    assert not list((tmp_path / "cut").rglob(".*.partial*"))
 
     _finish(files, settings, log)
     _finish(files, settings | {"output_dir": str(tmp_path / "whole")}, log)
@@ -136,6 +136,23 @@ def test_a_scan_left_out_is_left_out_of_the_resumed_run_too(
     _has_results(tmp_path / "cut", tmp_path / "whole")
     assert bad in (tmp_path / "cut" / "quarantine.csv").read_text()
     assert Path(bad).stem not in (tmp_path / "cut" / "split.csv").read_text()
+
+
+def test_a_discriminator_goes_on_with_its_optimizer_bit_for_bit(
+    bar_cohort: Path, trained_arms: dict[str, Path], tmp_path: Path
+) -> None:
+    settings = _settings("dxa_vae", tmp_path, bar_cohort, trained_arms["no_dxa"] / "best.pt")
+    settings |= {"arm": "published_code", "max_epochs": 2, "warm_up_epochs": 0, "raw_views_per_step": 1}
+    settings |= {"loss_def#terms#adversarial#loss#learning_rate": 1e-2}
+    files, log = bundle_files("dxa_vae", "train.json", "preset_small.json", "arm_published_code.json"), tmp_path / "log"
+    process = training_process(files, settings | {"output_dir": str(tmp_path / "cut")}, log)
+    assert run_and_kill(process, partial(_has_done, tmp_path / "cut", 3), 0.0, signal.SIGKILL)
+    saved = newest_state(tmp_path / "cut")
+    assert saved is not None
+    assert len(saved["loss"]["losses.adversarial._extra_state"]["state"]) > 0
+    for folder in ("cut", "whole"):
+        _finish(files, settings | {"output_dir": str(tmp_path / folder)}, log)
+    _has_results(tmp_path / "cut", tmp_path / "whole")
 
 
 def test_an_interrupted_run_is_not_overwritten_nor_resumed_with_other_settings(

@@ -44,7 +44,7 @@ def test_evaluation_writes_tables_and_figure(
         for arm, shift in (("good", 0.0), ("bad", 0.05))
     }
     files = ArmEvaluation(ReconstructionTask(components=5), bar_cohort, tmp_path / "out", arms).run()
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {path.name for path in files.values()}
+    assert {path.name for path in (tmp_path / "out").glob("[!.]*")} == {path.name for path in files.values()}
     table = pd.read_csv(files["image_quality"]).set_index("arm")
     assert list(table.index) == [MEAN_ARM, "principal_components_5", "good", "bad"]
     assert table.loc["bad", "psnr_db"] < table.loc["good", "psnr_db"]

@@ -13,7 +13,7 @@ from dxa_monai.evaluation.retriangulation import (
 )
 from dxa_monai.mesh.checks import checked
 from dxa_monai.mesh.io import BodyMesh
-from dxa_monai.mesh.points import centred, sample_points
+from dxa_monai.mesh.points import centred, point_cloud
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.phantom.body.model import BodyModel
 
@@ -79,8 +79,7 @@ def network(body: BodyMesh) -> PseudoDXA:
     scales = torch.linspace(0.85, 1.15, 4)
     generator = torch.Generator().manual_seed(0)
     clouds = [
-        torch.cat(sample_points(centred(BodyMesh(body.vertices_m * float(scale), body.faces)), 2048, generator), 1).T
-        for scale in scales
+        point_cloud(centred(BodyMesh(body.vertices_m * float(scale), body.faces)), 2048, generator) for scale in scales
     ]
     wanted = (0.4 + (scales - 1.0))[:, None, None, None].expand(-1, *network.mean_image.shape)
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dxa_monai.errors import InputError, TrainingError
-from dxa_monai.experiments.trainings import LOG_FILE, Training, refuse_unknown_ids, run_trainings, train_one
+from dxa_monai.experiments.trainings import LOG_FILE, Training, run_trainings, train_one
 
 CONFIG = {
     "imports": [
@@ -95,38 +95,3 @@ def test_a_setting_may_be_none(tmp_path: Path) -> None:
     train_one(Training((str(tmp_path / "train.json"),), settings), {"listener": heard.append})
     assert heard == [None, None]
     assert json.loads((tmp_path / "run" / "settings.json").read_text())["number"] is None
-
-
-def test_an_argument_that_what_is_called_does_not_have_is_refused(tmp_path: Path) -> None:
-    components = {
-        "term": {"_target_": "dxa_monai.losses.weighted.Term", "loss": {"_target_": "torch.nn.L1Loss"}},
-        "any": {"_target_": "builtins.dict"},
-        "short": {"_target_": "SSIMMetric", "spatial_dims": 2},
-        "missing": {"_target_": "no_such_package.thing"},
-    }
-    (tmp_path / "train.json").write_text(json.dumps(CONFIG | components))
-    files = [str(tmp_path / "train.json")]
-    known = ["term#weight", "term#loss#reduction", "term#_disabled_", "any#thing", "short#data_range", "missing#thing"]
-    refuse_unknown_ids(files, known)
-    with pytest.raises(InputError, match=r"term#wieght: expected an argument of .*Term \(loss, weight, .*\), got"):
-        refuse_unknown_ids(files, ["term#wieght"])
-    for name in ("term#loss#reducton", "short#dta_range"):
-        with pytest.raises(InputError, match=f"{name}: expected an argument of"):
-            refuse_unknown_ids(files, [name])
-
-
-def test_a_setting_that_the_config_does_not_have_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "train.json").write_text(json.dumps(CONFIG | {"loss": {"weight": 1}}))
-    files = [str(tmp_path / "train.json")]
-    refuse_unknown_ids(files, ["number", "loss#weight", "loss#new"])
-    with pytest.raises(InputError, match=r"numbr: expected a setting of .*train\.json, got a name that is not there"):
-        refuse_unknown_ids(files, ["numbr"])
-    with pytest.raises(InputError, match="los#weight"):
-        refuse_unknown_ids(files, ["los#weight"])
-
-
-@pytest.mark.parametrize("name", ["perceptual_loss#calibrated_weight", "perceptual_arm"])
-def test_a_setting_of_an_earlier_version_is_told_with_what_replaced_it(name: str, tmp_path: Path) -> None:
-    _config(tmp_path)
-    with pytest.raises(InputError, match=r"(a term|an overlay).* in its place since 0\.5\.0"):
-        refuse_unknown_ids([str(tmp_path / "train.json")], [name])

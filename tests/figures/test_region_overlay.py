@@ -1,3 +1,5 @@
+import gc
+import tracemalloc
 from pathlib import Path
 
 import matplotlib.image
@@ -58,3 +60,22 @@ def test_an_empty_scan_is_drawn(tmp_path: Path) -> None:
     empty = np.zeros((3, *IMAGE_SHAPE))
     path = write_region_overlay(empty, np.zeros(IMAGE_SHAPE, dtype=np.uint8), None, SPACING_MM, tmp_path / "a.png")
     assert path.stat().st_size > 1000
+
+
+def test_drawing_on_and_on_takes_no_more_memory(
+    tmp_path: Path, scene: tuple[np.ndarray, np.ndarray], landmarks: Landmarks
+) -> None:
+    """A picture's outlines and pixels are hundreds of megabytes; none of them may wait for a collection of garbage."""
+    held = []
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(6):
+            write_region_overlay(*scene, landmarks, SPACING_MM, tmp_path / "a.png", title="a title")
+            held.append(tracemalloc.get_traced_memory()[0])
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    a_picture = (held[-1] - held[2]) / (len(held) - 3)
+    assert a_picture < 2e6, f"memory grows by {a_picture / 1e6:.1f} MB a picture"

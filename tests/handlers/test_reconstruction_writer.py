@@ -1,4 +1,6 @@
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,12 +26,13 @@ class Echo(torch.nn.Module):
 
 
 def _run(source: Path, output_dir: Path) -> None:
-    dataset = Dataset(collect_scans(source), LoadImaged(keys="image", reader=RawDXAReader()))
+    scans: Any = SimpleNamespace(input=source, data=collect_scans(source))
+    dataset = Dataset(scans.data, LoadImaged(keys="image", reader=RawDXAReader()))
     SupervisedEvaluator(
         device=torch.device("cpu"),
         val_data_loader=DataLoader(dataset, batch_size=2),
         network=Echo(),
-        val_handlers=[ReconstructionWriter(output_dir)],
+        val_handlers=[ReconstructionWriter(output_dir, scans)],
         decollate=False,
     ).run()
 
@@ -55,3 +58,42 @@ def test_folder_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="expected a folder that can be written to"):
         ReconstructionWriter(tmp_path / "file")
+
+
+def _two_scans(bar_cohort: Path, folder: Path, first: str, second: str) -> None:
+    for name, of in ((first, "P00-1"), (second, "P01-1")):
+        save_scan(load_scan(bar_cohort.parent / "scans" / f"{of}.npy"), folder / name)
+
+
+def test_a_command_can_be_repeated(bar_cohort: Path, tmp_path: Path) -> None:
+    _two_scans(bar_cohort, tmp_path / "in", "a.npy", "b.npy")
+    for _ in range(2):
+        _run(tmp_path / "in", tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out" / "latents").iterdir()} == {"a.npz", "b.npz"}
+
+
+def test_two_scans_with_one_latent_file_are_refused_before_anything_is_written(
+    bar_cohort: Path, tmp_path: Path
+) -> None:
+    _two_scans(bar_cohort, tmp_path / "in", "a.npy", "a.nii.gz")
+    with pytest.raises(InputError, match=r"out/latents/a\.npz: expected a file of its own for every output, got two"):
+        _run(tmp_path / "in", tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_outputs_in_the_folder_of_the_scans_are_refused(bar_cohort: Path, tmp_path: Path) -> None:
+    _two_scans(bar_cohort, tmp_path / "in", "a.npy", "b.npy")
+    for below in ("", "out"):
+        with pytest.raises(InputError, match=r"output_dir: expected a folder outside of .*/in, all of whose files"):
+            _run(tmp_path / "in", tmp_path / "in" / below)
+    assert not list(tmp_path.rglob("reconstructions"))
+
+
+def test_a_scan_that_lies_where_a_reconstruction_would_is_kept(bar_cohort: Path, tmp_path: Path) -> None:
+    _two_scans(bar_cohort, tmp_path / "in", "a.npy", "b.npy")
+    _two_scans(bar_cohort, tmp_path / "out" / "reconstructions", "b.npy", "c.npy")
+    measured = (tmp_path / "out" / "reconstructions" / "b.npy").read_bytes()
+    with pytest.raises(InputError, match=r"reconstructions/b\.npy: expected no such file, or one that this command"):
+        _run(tmp_path / "in", tmp_path / "out")
+    assert (tmp_path / "out" / "reconstructions" / "b.npy").read_bytes() == measured
+    assert not (tmp_path / "out" / "reconstructions" / "a.npy").exists()

@@ -236,3 +236,49 @@ def test_wrong_arguments_are_told_in_one_sentence(
 ) -> None:
     with pytest.raises(InputError, match=words):
         analyse(scans, tmp_path / "out", **arguments)
+
+
+def test_files_of_others_in_the_folder_of_the_outputs_are_kept(scans: Path, tmp_path: Path) -> None:
+    name = next(scans.glob("*.npy")).stem
+    for other in (f"{name}.json", f"{name}.png", "body_composition.csv", f"landmarks/{name}.json"):
+        folder = tmp_path / other.replace("/", "_")
+        (folder / other).parent.mkdir(parents=True)
+        (folder / other).write_text("mine")
+        with pytest.raises(InputError, match=f"{other}: expected no such file, or one that this command made"):
+            analyse(scans, folder, draw=composition_figure, calibration="nominal")
+        assert [path.read_text() for path in folder.rglob("*") if path.is_file()] == ["mine"]
+
+
+def test_outputs_beside_the_scans_are_theirs_alone(scans: Path) -> None:
+    before = {path: path.read_bytes() for path in scans.iterdir()}
+    for _ in range(2):
+        assert len(analyse(scans, scans, calibration="nominal")) == len(before)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("calibration", ["run", "nominal"])
+def test_a_scan_with_the_name_of_the_scanner_is_refused(scans: Path, tmp_path: Path, calibration: str) -> None:
+    next(scans.glob("*.npy")).rename(scans / "scanner_model.npy")
+    with pytest.raises(InputError, match=r"scanner_model\.json: expected a file of its own for every output"):
+        analyse(scans, tmp_path / "out", calibration=calibration)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_scanner_of_another_study_is_not_taken(scans: Path, tmp_path: Path) -> None:
+    analyse(scans, tmp_path / "out")
+    first, second = sorted(scans.glob("*.npy"))
+    first.unlink()
+    analyse(scans, tmp_path / "out")  # one of the scans that it was calibrated with is enough
+    shutil.copy(sorted((cohort_manifest().parent / "scans").glob("*.npy"))[2], second)
+    with pytest.raises(InputError, match=r"out/scanner_model\.json: expected the scanner of these scans, got one that"):
+        analyse(scans, tmp_path / "out")
+    assert len(analyse(scans, tmp_path / "out", scanner_model=tmp_path / "out" / "scanner_model.json")) == 1
+
+
+def test_names_with_dollars_and_bytes_that_are_no_characters(scans: Path, tmp_path: Path) -> None:
+    odd = ("A$_$B", b"caf\xe9".decode("utf-8", "surrogateescape"))
+    for path, name in zip(sorted(scans.glob("*.npy")), odd, strict=True):
+        path.rename(scans / f"{name}.npy")
+    table = analyse(scans, tmp_path / "out", draw=composition_figure, calibration="nominal")
+    assert [row["scan_id"] for row in table] == ["A$_$B", "caf\\udce9"]
+    assert all((tmp_path / "out" / f"{name}.png").is_file() for name in odd)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from dxa_monai.errors import InputError
-from dxa_monai.inference.meshes import collect_meshes, predict_meshes, scanner_beside
+from dxa_monai.inference.meshes import collect_meshes, predict_body, predict_meshes, scanner_beside
 from dxa_monai.inference.run_scanner import SCANNER_MODEL_NAME, scanner_of_rows
-from dxa_monai.networks.checkpoint import save_network
+from dxa_monai.mesh.io import load_mesh
+from dxa_monai.mesh.points import centred
+from dxa_monai.networks.checkpoint import load_pseudo_dxa, save_network
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.physics.scanner_model import write_scanner_model
 from dxa_monai.scan.source import ScanSource
@@ -42,8 +46,42 @@ def test_inference_measures_composition_with_the_training_scanner(
     assert capsys.readouterr().out.count("unit m taken from the height") == 2
 
 
+def test_a_body_has_the_same_numbers_under_another_name(
+    people: list[dict[str, Any]], checkpoint: Path, tmp_path: Path
+) -> None:
+    first, copy = Path(people[0]["mesh"]), tmp_path / "meshes" / "another name.ply"
+    copy.parent.mkdir()
+    copy.write_bytes(first.read_bytes())
+    rows = [{"mesh": str(path), "scan": str(path), "scan_id": path.stem} for path in (first, copy)]
+    scanner = scanner_beside(checkpoint)
+    predict_meshes(rows, checkpoint, tmp_path / "out", points=64, scanner_model=scanner, pictures=False)
+    scans = [(tmp_path / "out" / "scans" / f"{row['scan_id']}.npy").read_bytes() for row in rows]
+    assert scans[0] == scans[1]
+
+
+def test_the_scan_is_the_mean_over_draws_of_points(checkpoint: Path, people: list[dict[str, Any]]) -> None:
+    network, body = load_pseudo_dxa(checkpoint), centred(load_mesh(people[0]["mesh"], "m"))
+    both = predict_body(network, body, 64, seed=3, draws=2)
+    alone = [predict_body(network, body, 64, seed=3 + draw).image for draw in range(2)]
+    np.testing.assert_allclose(both.image, (alone[0] + alone[1]) / 2.0, atol=1e-6)
+    assert math.isnan(both.unlikeness)  # a network without a shape path cannot tell
+
+
 def test_faulty_arguments_of_inference_are_told(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected a mesh or a folder with meshes"):
         collect_meshes(checkpoint.parent)
     with pytest.raises(InputError, match="formats: expected some of"):
         predict_meshes([], checkpoint, tmp_path / "out", formats=[".png"])
+
+
+def test_a_measured_scan_is_not_replaced_by_a_predicted_one(
+    people: list[dict[str, Any]], checkpoint: Path, tmp_path: Path
+) -> None:
+    rows = collect_meshes(Path(people[0]["mesh"]).parent)[:2]
+    measured = tmp_path / "pairs" / "scans" / f"{rows[1]['scan_id']}.npy"
+    measured.parent.mkdir(parents=True)
+    measured.write_bytes(b"measured")
+    with pytest.raises(InputError, match=r"scans/1\.npy: expected no such file, or one that this command made"):
+        predict_meshes(rows, checkpoint, tmp_path / "pairs", points=64, pictures=False)
+    assert [path.name for path in (tmp_path / "pairs").rglob("*") if path.is_file()] == ["1.npy"]
+    assert measured.read_bytes() == b"measured"

@@ -13,7 +13,6 @@ from dxa_monai.analysis.flags import Flag
 from dxa_monai.errors import InputError
 from dxa_monai.inference.report import (
     as_report,
-    check_scan_ids,
     fingerprint,
     read_report,
     table_row,
@@ -22,6 +21,7 @@ from dxa_monai.inference.report import (
 )
 from dxa_monai.physics.correction import find_correction
 from dxa_monai.physics.scanner_model import ScannerModel
+from dxa_monai.scan.collect import check_scan_ids
 
 TOTALS = {
     f"{region}_{quantity}": 1.0 + 10.0 * i + j

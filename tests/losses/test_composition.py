@@ -139,3 +139,20 @@ def test_it_joins_other_terms_after_its_warm_up(scans: dict[str, torch.Tensor]) 
     assert float(loss.terms["weight_composition"]) == 0.5
     with pytest.raises(InputError, match="expected shape"):
         loss(output_of(scans["target"][:, :, :-1]), scans["target"])
+
+
+def test_scans_without_open_air_are_named_before_training(scans: dict[str, torch.Tensor]) -> None:
+    """A scan that is cropped to the inside of a body has no zero from which its maps could be measured."""
+    whole = {"label": scans["target"], "scan_id": ["whole"]}
+    CompositionLoss().prepare([whole])
+    inside = scans["target"][..., 10:30, 14:24].repeat(1, 1, 2, 4)
+    with pytest.raises(InputError, match=r"expected open air beside the body .* got 1 scans without \(cropped\)"):
+        CompositionLoss().prepare([whole, {"label": inside, "scan_id": ["cropped"]}])
+
+
+def test_a_target_that_is_not_finite_has_no_finite_loss(scans: dict[str, torch.Tensor]) -> None:
+    """So the training stops at its batch and names the scans (``StopOnNonFinite``), as at any loss that is none."""
+    target = scans["target"].clone()
+    target[0, 0, 20, 20] = torch.nan
+    made = scans["fatter"].clone().requires_grad_()
+    assert torch.isnan(CompositionLoss()(output_of(made), target))

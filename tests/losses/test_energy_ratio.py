@@ -8,6 +8,8 @@ from dxa_monai.losses.energy_ratio import FAT_LEAN_DISTANCE, MOST_DISTANCES, Ene
 from dxa_monai.networks.vae import VAEOutput
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.physics.calibration import air_level, body_mask
+from dxa_monai.physics.scanner_model import ScannerModel
+from dxa_monai.physics.soft_tissue_window import soft_tissue_window
 from tests.lying_bodies import SCANNERS, scanned
 
 
@@ -106,7 +108,27 @@ def test_a_hopeless_reconstruction_has_a_finite_gradient() -> None:
     assert torch.isfinite(made.grad).all()
 
 
+@pytest.mark.parametrize("zero", [0.0, 0.15])
+def test_in_the_window_of_soft_tissue_pure_fat_is_one_away_from_pure_lean_at_any_thickness(zero: float) -> None:
+    window = soft_tissue_window(None)
+    for nepers in (0.8, 3.0, 6.5):
+        fat, lean = (slab(1.0, nepers, zero) for _ in range(2))
+        for scan, ratios in zip((fat, lean), window.of_channels(torch.full((1, 1, 1, 1), nepers)), strict=True):
+            scan[:, 1::2, :, :4] = zero + ratios[..., 0].double().reshape(1, 3, 1, 1) * nepers / 12.0
+        assert float(EnergyRatioLoss(window=None)(output_of(fat), lean)) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_record_tells_which_window_it_was() -> None:
+    assert EnergyRatioLoss().as_dict() == {"window": FAT_LEAN_DISTANCE}
+    assert EnergyRatioLoss(window=None).as_dict() == {"window": "soft_tissue"}
+
+
 @pytest.mark.parametrize("name", ["window", "mask_threshold_nepers"])
 def test_what_cannot_be_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=f"{name}: expected a positive number, got 0"):
         EnergyRatioLoss(**{name: 0.0})
+
+
+def test_a_scanner_that_nothing_would_use_is_refused() -> None:
+    with pytest.raises(InputError, match="scanner_model: expected none beside a window that is a number, got window 0"):
+        EnergyRatioLoss(scanner_model=ScannerModel())

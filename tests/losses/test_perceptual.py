@@ -19,7 +19,9 @@ from dxa_monai.losses.perceptual import (
 )
 from dxa_monai.losses.vgg import VGGFeatures
 from dxa_monai.networks.vae import VAEOutput
-from dxa_monai.physics.calibration import STACKS, above_air, air_level, body_mask, calibrated_stacks
+from dxa_monai.physics.calibration import STACKS, above_air, air_level, body_mask, calibrated_stacks, stack_indices
+from dxa_monai.physics.scanner_model import ScannerModel
+from dxa_monai.physics.soft_tissue_window import soft_tissue_window
 from tests.losses.conftest import body
 
 MakeLoss = Callable[..., PerceptualDistance]
@@ -27,6 +29,7 @@ LOSSES: dict[str, MakeLoss] = {
     "raw": RawPerceptualLoss,
     "calibrated": CalibratedPerceptualLoss,
     "calibrated_as_published": partial(CalibratedPerceptualLoss, "as_published"),
+    "r_in_window": partial(CalibratedPerceptualLoss, "window", kinds=["r"]),
 }
 AIR_R = STACKS.index("air_r")
 
@@ -52,7 +55,7 @@ def naive_loss(loss: PerceptualDistance, prediction: torch.Tensor, target: torch
     for p, t in zip(prediction.split(1), target.split(1), strict=True):
         pairs = [(p[:, :3], t[:, :3]), (p[:, 3:], t[:, 3:])]
         if isinstance(loss, CalibratedPerceptualLoss):
-            pairs = [naive_stack(loss, name, p, t) for name in STACKS]
+            pairs = [naive_stack(loss, name, p, t) for name in loss.views]
         for a, b in pairs:
             distance = 0.0
             for w, s, f, g in zip(weights, loss.features.layer_scales, loss.features(a), loss.features(b), strict=True):
@@ -72,8 +75,14 @@ def naive_stack(
     p_stacks, t_stacks = (calibrated_stacks(above_air(scan, air_level(t))) for scan in (p, t))
     floor = 0.5 * loss.mask_threshold_nepers / 12.0
     high, low = (STACKS.index(name.replace("_r", kind)) for kind in ("_high", "_low"))
+    zero, one, limits = 1.0, 3.0, (-0.5, 1.5)
+    if loss.r == "window":
+        place = stack_indices("r").index(STACKS.index(name))
+        thickness = above_air(t, air_level(t))[:, :1] * 12.0
+        zero, one = (each[:, place] for each in soft_tissue_window(None).of_images(thickness))
+        limits = (-1.0, 2.0)
     a, b = (
-        ((s[:, low] / s[:, high].clamp(min=floor) - 1.0) / 2.0).clamp(-0.5, 1.5).where(inside, 0.0)
+        ((s[:, low] / s[:, high].clamp(min=floor) - zero) / (one - zero)).clamp(*limits).where(inside, 0.0)
         for s in (p_stacks, t_stacks)
     )
     return a, b
@@ -317,7 +326,16 @@ def test_noise_floor_names_every_view_and_shows_what_the_mask_is_for(
 @pytest.mark.parametrize(
     ("make", "arguments", "named"),
     [
-        (CalibratedPerceptualLoss, {"r": "with_dxa"}, "r: expected one of masked, as_published, got 'with_dxa'"),
+        (CalibratedPerceptualLoss, {"r": "with_dxa"}, "r: expected one of masked, as_published, window, got"),
+        (CalibratedPerceptualLoss, {"window_margin": -0.5}, "so that the window holds soft tissue, got -0.5"),
+        (
+            CalibratedPerceptualLoss,
+            {"scanner_model": ScannerModel()},
+            "expected none but for r 'window', got it for 'ma",
+        ),
+        (CalibratedPerceptualLoss, {"kinds": ["q"]}, "kind: expected one of r, high, low, got 'q'"),
+        (CalibratedPerceptualLoss, {"kinds": []}, "kinds: expected at least one of r, high, low, got none"),
+        (CalibratedPerceptualLoss, {"kinds": ["r"], "views_per_step": 4}, "views_per_step: expected 1 to 3, got 4"),
         (RawPerceptualLoss, {"views_per_step": 3}, "views_per_step: expected 1 to 2, got 3"),
         (CalibratedPerceptualLoss, {"views_per_step": 0}, "views_per_step: expected 1 to 9, got 0"),
         (RawPerceptualLoss, {"layer_weights": {"relu9_1": 1.0}}, "relu9_1"),

@@ -142,3 +142,14 @@ def test_damaged_coordinates_and_flat_faces_are_refused(tmp_path: Path) -> None:
     (tmp_path / "line.obj").write_text("v 0 0 0\nv 0 0 1\nv 0 0 1.7\nf 1 2 3\nf 1 1 3\n")
     with pytest.raises(InputError, match="expected faces with an area, got 2 without"):
         load_mesh(tmp_path / "line.obj", unit="m")
+
+
+@pytest.mark.parametrize(("place_m", "taken"), [(3_000.0, True), (500_000.0, False)])
+def test_a_body_that_single_precision_has_rounded_is_refused(place_m: float, taken: bool, tmp_path: Path) -> None:
+    path = tmp_path / "body.stl"
+    path.write_bytes(file_bytes(moved(box(), place_m), "stl"))
+    if taken:
+        assert load_mesh(path, "m").height_m == pytest.approx(1.7, abs=1e-3)
+    else:
+        with pytest.raises(InputError, match=r"near the origin, got one 500 km away, .* 31.2 mm apart"):
+            load_mesh(path, "m")

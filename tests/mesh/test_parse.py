@@ -104,7 +104,8 @@ BAD: list[tuple[str, bytes, str]] = [
     ("glb", b"PK\3\4 a zip archive", "GLB file .* got 'PK"),
     ("glb", file_bytes(box(), "glb")[:-40], "whole GLB file of version 2 with"),
     ("gltf", b"{}", "whole glTF 2.0 header"),
-    ("gltf", b"[" * 100_000, "whole glTF 2.0 header"),
+    ("gltf", b"[" * 100_000, "expected JSON text, got "),
+    ("gltf", b"[" * 300_000, "at most 200000 values, got 300000"),
     ("gltf", gltf(lambda header: header["asset"].update(version="1.0")), "glTF version 2, got '1.0'"),
     ("gltf", gltf(lambda header: header["accessors"][0].update(count=10**11)), "accessors inside their views"),
     ("gltf", gltf(lambda header: header["accessors"][0].pop("bufferView")), "sparse or empty"),
@@ -272,3 +273,96 @@ def test_the_order_of_a_scenes_parts_is_the_same_in_every_process(tmp_path: Path
         for _ in range(3)
     }
     assert len(seen) == 1
+
+
+def several_modes(mode: int) -> bytes:
+    """A second primitive of another mode beside the triangles."""
+
+    def change(header: dict) -> None:
+        primitives = header["meshes"][0]["primitives"]
+        primitives.append(dict(primitives[0], mode=mode))
+
+    return gltf(change)
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2, 3, 5, 6])
+def test_gltf_of_other_than_triangles_is_refused(mode: int, tmp_path: Path) -> None:
+    """A plain reader leaves strips and fans out: half a body without a word."""
+    with pytest.raises(InputError, match="expected triangles alone, got "):
+        read_triangles(as_file(several_modes(mode), "gltf", tmp_path))
+    assert len(read_triangles(as_file(several_modes(4), "gltf", tmp_path))[1]) == 24
+
+
+@pytest.mark.parametrize(("name", "taken"), [("KHR_materials_unlit", True), ("EXT_mesh_secret", False)])
+def test_gltf_that_requires_what_nobody_knows_is_refused(name: str, taken: bool, tmp_path: Path) -> None:
+    path = as_file(gltf(lambda header: header.update(extensionsRequired=[name])), "gltf", tmp_path)
+    if taken:
+        assert len(read_triangles(path)[1]) == 12
+    else:
+        with pytest.raises(InputError, match=f"got one that requires {name}"):
+            read_triangles(path)
+
+
+def test_gltf_with_copies_made_by_an_extension_is_refused(tmp_path: Path) -> None:
+    copies = {"EXT_mesh_gpu_instancing": {"attributes": {}}}
+    path = as_file(gltf(lambda header: header["nodes"][0].update(extensions=copies)), "gltf", tmp_path)
+    with pytest.raises(InputError, match="got copies made by EXT_mesh_gpu_instancing"):
+        read_triangles(path)
+
+
+def test_a_binary_stl_may_begin_with_solid(tmp_path: Path) -> None:
+    content = b"solid by a CAD program facet".ljust(80) + file_bytes(box(), "stl")[80:]
+    assert len(read_triangles(as_file(content, "stl", tmp_path))[1]) == 12
+    text = file_bytes(box(), "stl-text")
+    assert len(read_triangles(as_file(text.upper(), "stl", tmp_path))[1]) == 12
+
+
+@pytest.mark.parametrize("form", ["ply", "ply-text"])
+@pytest.mark.parametrize("comment", ["C:\\Users\\M\xfcller\\scan.ply".encode("latin-1"), b"the end_header of it", b""])
+def test_comments_of_a_ply_are_nobodys_business(form: str, comment: bytes, tmp_path: Path) -> None:
+    plain = file_bytes(box(), form)
+    first, second, rest = plain.split(b"\n", 2)
+    content = b"\n".join([first, second, b"comment " + comment, b"obj_info " + comment, rest])
+    expected = read_triangles(as_file(plain, form, tmp_path))
+    for found, wanted in zip(read_triangles(as_file(content, form, tmp_path)), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_ply_strips_are_refused(tmp_path: Path) -> None:
+    header = PLY % (b"ascii", 3) + b"element tristrips 1\nproperty list int int vertex_indices\nend_header\n"
+    with pytest.raises(InputError, match="expected faces one by one, got them as 'tristrips'"):
+        read_triangles(as_file(header + b"0 0 0\n1 0 0\n0 0 1\n3 0 1 2\n", "ply", tmp_path))
+
+
+@pytest.mark.parametrize("change", [lambda text: b"\xef\xbb\xbf" + text, lambda text: text.replace(b"\n", b"\r"),
+                                    lambda text: text.replace(b"\n", b"\r\n"), lambda text: text.replace(b" ", b"\t"),
+                                    lambda text: text.replace(b"f ", b"fo ")])  # fmt: skip
+def test_an_obj_of_any_editor_is_the_same(change: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    vertices, faces = read_triangles(as_file(change(TRIANGLE + b"f 1 2 3\n"), "obj", tmp_path))
+    np.testing.assert_array_equal(vertices, [[0, 0, 0], [1, 0, 0], [0, 0, 1]])
+    np.testing.assert_array_equal(faces, [[0, 1, 2]])
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (b"f" + b" 1" * 40_000, "lines of at most 65536 bytes"),
+        (b"v 0 0 0 2.0", "got 'v 0 0 0 2.0'"),
+        (b"v 1_0 0 0", "got 'v 1_0 0 0'"),
+        (b"surf 0 1 0 1 1 2 3", r"free-form curve or surface \(surf\) in line 4"),
+    ],
+)
+def test_lines_of_an_obj_that_would_be_read_wrongly_are_refused(line: bytes, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=sentence):
+        read_triangles(as_file(TRIANGLE + line + b"\nf 1 2 3\n", "obj", tmp_path))
+
+
+@pytest.mark.parametrize("separator", [b"\r", b"\n\t", b"\n"])
+def test_vertices_and_faces_of_an_obj_are_counted_wherever_they_stand(
+    separator: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_ELEMENTS", 10)
+    with pytest.raises(InputError, match="at most 10 "):
+        read_triangles(as_file(separator.join([b"v 0 0 0"] * 20), "obj", tmp_path))
+    with pytest.raises(InputError, match="at most 10 "):
+        read_triangles(as_file(TRIANGLE + separator.join([b"f 1 2 3"] * 20), "obj", tmp_path))

@@ -272,5 +272,5 @@ def test_compressed_weights_and_pipes_are_refused(make_vae: MakeVAE, tmp_path: P
     with pytest.raises(InputError, match="as torch writes it, got one that is compressed"):
         load_tensors(tmp_path / "bomb.pt")
     os.mkfifo(tmp_path / "pipe.pt")
-    with pytest.raises(InputError, match="got a folder, a pipe or a device"):
+    with pytest.raises(InputError, match="got a pipe"):
         load_tensors(tmp_path / "pipe.pt")

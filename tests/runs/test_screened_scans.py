@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 import torch
 
 from dxa_monai.errors import InputError
+from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.physics.calibration import air_level
 from dxa_monai.runs.folder import FINISHED
 from dxa_monai.runs.screened_scans import DUPLICATES_NAME, screen_scans, screen_split, tell_another_background
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.quarantine import QUARANTINE_NAME, BadScanPolicy
 from dxa_monai.scan.source import ScanSource
+from tests.lying_bodies import scanned
 from tests.scan.test_duplicates import noisy, person
 
 QUARANTINE = BadScanPolicy("quarantine", 0.5)
@@ -160,3 +163,19 @@ def test_a_network_of_another_background_is_told(
         tell_another_background(data, path, ScanSource())
         assert bool(caplog.records) == (name != "same")
     assert "what it makes of them is wrong" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"), [({}, False), ({"kvp_low": 120.0}, True), ({"pedestal_counts": 200.0}, True)]
+)
+def test_a_network_of_another_scanner_is_told(
+    changes: dict[str, float], told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The wheel's segments lie in the open air: they tell of another beam as the zero tells of other electronics."""
+    same = Acquisition.ideal()
+    trained, other = (scanned(each)[0] for each in (same, dataclasses.replace(same, **changes)))
+    save_scan(RawScan((other * 16383).round().movedim(0, -1).numpy().astype(np.uint16)), tmp_path / "scan.npy")
+    path = tmp_path / "network.pt"
+    torch.save({"architecture": {}, "state": {"mean_image": trained}, "extra": {}}, path)
+    tell_another_background([{"image": str(tmp_path / "scan.npy")}], path, ScanSource())
+    assert ["Train it on scans of this scanner" in record.getMessage() for record in caplog.records] == [True] * told

@@ -125,7 +125,7 @@ def test_a_nifti_without_orientation_is_refused(tmp_path, nifti):
 def test_other_itk_layouts_are_refused(tmp_path, shape, ending):
     path = tmp_path / f"scan{ending}"
     itk.imwrite(itk.image_from_array(np.zeros(shape, np.uint16), is_vector=shape[-1] == 6), str(path))
-    with pytest.raises(InputError, match=f"scan{ending}: expected a "):
+    with pytest.raises(InputError, match=f"scan{ending}: expected an? "):
         load_scan(path, spatial_shape=None)
 
 

@@ -49,6 +49,21 @@ def test_a_changed_copy_is_found_among_others(change: str) -> None:
     assert (pair.first, pair.second) == (3, 8)
 
 
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_mirrored_copy_is_found_and_nobody_is_his_own(change: str) -> None:
+    scans = [person(seed) for seed in range(8)]
+    scans.append(np.ascontiguousarray(CHANGES[change](scans[3])[:, ::-1]))
+    (pair,) = near_duplicates([signature(scan) for scan in scans], lambda place: scans[place])
+    assert (pair.first, pair.second, pair.mirrored) == (3, 8, True)
+
+
+def test_a_copy_of_somebody_symmetric_is_told_once() -> None:
+    half = person(3)
+    scan = np.maximum(half, half[:, ::-1])
+    (pair,) = near_duplicates([signature(scan)] * 2, lambda place: scan)
+    assert (pair.first, pair.second, pair.mirrored) == (0, 1, False)
+
+
 def test_a_turned_body_is_another_visit() -> None:
     scan = person(0)
     turned = rotate(scan.astype(float), 3.0, reshape=False, order=1, mode="nearest").clip(0, 16383).astype(np.uint16)

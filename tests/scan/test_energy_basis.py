@@ -10,6 +10,7 @@ from dxa_monai.errors import InputError
 from dxa_monai.scan.energy_basis import EnergyBasis, energy_basis
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.source import ScanSource
+from dxa_monai.scan.statistics import scan_moments
 
 SHAPE = (150, 109)
 SOURCE = ScanSource()
@@ -47,11 +48,11 @@ def back(basis: EnergyBasis, deviations: torch.Tensor) -> torch.Tensor:
 def test_two_directions_hold_what_two_energies_say(
     rows: list[dict[str, str]], mean: torch.Tensor, weight: float
 ) -> None:
-    basis = energy_basis(rows, mean, SOURCE, weight)
+    basis = energy_basis(scan_moments(rows, SOURCE), mean, weight)
     assert basis.analysis.shape == (2, 6)
     # what is left is the rounding of counts
     torch.testing.assert_close(back(basis, deviation(rows, mean)), deviation(rows, mean), atol=1.0 / 16383, rtol=0.0)
-    one = energy_basis(rows, mean, SOURCE, weight, directions=1)
+    one = energy_basis(scan_moments(rows, SOURCE), mean, weight, directions=1)
     assert (back(one, deviation(rows, mean)) - deviation(rows, mean)).abs().max() > 1e-3
     torch.testing.assert_close(basis.analysis @ basis.synthesis, torch.eye(2), atol=1e-5, rtol=0.0)
 
@@ -61,7 +62,7 @@ def test_the_weight_counts_the_contrast_and_nothing_else(rows: list[dict[str, st
     along = torch.tensor([1.0, 1.25] * 3)[:, None, None]
     across = torch.tensor([-1.25, 1.0] * 3)[:, None, None]
     for weight in (1.0, 6.0):
-        basis = energy_basis(rows, mean, SOURCE, weight)
+        basis = energy_basis(scan_moments(rows, SOURCE), mean, weight)
         lengths = [float(basis.directions_of(each).norm() / each.norm()) for each in (along, across)]
         assert lengths[0] == pytest.approx(1.0, abs=0.01)
         assert lengths[1] == pytest.approx(weight, rel=0.01)
@@ -80,11 +81,18 @@ def test_numbers_out_of_range_are_refused(
     rows: list[dict[str, str]], mean: torch.Tensor, arguments: dict[str, float], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        energy_basis(rows, mean, SOURCE, **arguments)  # type: ignore[arg-type]
+        energy_basis(scan_moments(rows, SOURCE), mean, **arguments)  # type: ignore[arg-type]
 
 
 def test_scans_that_are_all_alike_have_no_basis(rows: list[dict[str, str]]) -> None:
     with pytest.raises(InputError, match="expected scans that differ from their mean, got 1"):
-        energy_basis(rows[:1], SOURCE.image(rows[0]["scan"]), SOURCE)
-    with pytest.raises(InputError, match="got 0"):
-        energy_basis([], torch.zeros(6, *SHAPE), SOURCE)
+        energy_basis(scan_moments(rows[:1], SOURCE), SOURCE.image(rows[0]["scan"]))
+
+
+def test_the_basis_is_that_of_the_deviations_scan_by_scan(rows: list[dict[str, str]], mean: torch.Tensor) -> None:
+    """From the moments of one pass, about another mean too, as that of mirror images."""
+    for origin in (mean, (mean + mean.flip(-1)) / 2.0):
+        deviations = [(SOURCE.image(row["scan"]) - origin).flatten(1).double() for row in rows]
+        expected = torch.stack([each @ each.T / each.shape[1] for each in deviations]).mean(0)
+        found = scan_moments(rows, SOURCE).covariance(origin)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-10)

@@ -13,6 +13,7 @@ from dxa_monai.scan.format import (
     channel_index,
     check_counts,
     check_energy_order,
+    check_upright,
     counts_to_unit,
     unit_to_counts,
 )
@@ -183,3 +184,27 @@ def test_saturated_pixels_do_not_hide_the_order():
 def test_as_counts_does_not_judge_the_order():
     swapped = body_counts()[..., [1, 0, 3, 2, 5, 4]]
     np.testing.assert_array_equal(as_counts(swapped, "scan.npy"), swapped)
+
+
+@pytest.mark.parametrize("scanner", SCANNERS)
+def test_a_body_upside_down_is_refused_and_nothing_else(scanner):
+    both = SCANNERS[scanner].scan(lying_bodies(), torch.Generator().manual_seed(0))
+    for counts in both:
+        for upright in (counts, counts[:, ::-1]):
+            check_upright(upright, "scan.npy")
+            with pytest.raises(InputError, match=r"scan\.npy: expected rows from head to feet, got .* legs come first"):
+                check_upright(upright[::-1], "scan.npy")
+        with pytest.raises(InputError, match="turn its rows over"):
+            check_counts(counts[::-1], "scan.npy")
+
+
+@pytest.mark.parametrize("rows", [slice(0, 75), slice(75, 150), slice(30, 150), slice(0, 120)])
+def test_a_part_of_a_body_is_not_taken_for_one_upside_down(rows):
+    for counts in SCANNERS["realistic"].scan(lying_bodies(), torch.Generator().manual_seed(0)):
+        check_upright(counts[rows], "scan.npy")
+
+
+def test_what_shows_no_legs_is_not_judged():
+    for counts in (air_counts(), body_counts(), body_counts((12, 9)), np.zeros((150, 109, 6))):
+        check_upright(counts, "scan.npy")
+        check_upright(counts[::-1], "scan.npy")

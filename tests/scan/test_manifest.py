@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dxa_monai.errors import InputError
+from dxa_monai.scan.collect import collect_scans
 from dxa_monai.scan.manifest import as_datalist, read_manifest, read_path_list, write_manifest
 
 
@@ -161,7 +163,10 @@ def test_written_manifest_has_a_stable_order_and_relative_paths(folder):
 numbers = st.floats(allow_nan=False, allow_infinity=False)
 
 
-@given(ages=st.lists(st.none() | numbers, min_size=4, max_size=4), extra=st.lists(numbers, min_size=4, max_size=4))
+ages_years = st.none() | st.floats(0.0, 125.0)
+
+
+@given(ages=st.lists(ages_years, min_size=4, max_size=4), extra=st.lists(numbers, min_size=4, max_size=4))
 def test_manifest_round_trip(tmp_path_factory, ages, extra):
     folder = tmp_path_factory.mktemp("data")
     rows = []
@@ -197,3 +202,29 @@ def test_datalist_has_the_same_keys_for_every_row():
         {"image": "/a.npy", "scan_id": "a", "subject_id": "1"},
         {"image": "/b.npy", "scan_id": "b", "subject_id": "2"},
     ]
+
+
+def test_a_link_out_of_the_data_folder_is_named(tmp_path: Path) -> None:
+    """As DataLad and git-annex keep files."""
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "a.npy").touch()
+    (tmp_path / "data" / "scans").mkdir(parents=True)
+    link = tmp_path / "data" / "scans" / "a.npy"
+    link.symlink_to(tmp_path / "store" / "a.npy")
+    (tmp_path / "data" / "m.csv").write_text("subject_id,scan\nP1,scans/a.npy\n")
+    with pytest.raises(InputError, match=f"line 2: expected a scan inside .* which leaves it through the link {link}"):
+        read_manifest(tmp_path / "data" / "m.csv")
+
+
+def test_paths_are_taken_from_where_the_manifest_was_named(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "work").mkdir()
+    (tmp_path / "study" / "a.npy").touch()
+    (tmp_path / "study" / "m.csv").write_text("subject_id,scan\nP1,a.npy\n")
+    (tmp_path / "work" / "m.csv").symlink_to(tmp_path / "study" / "m.csv")
+    with pytest.raises(InputError, match=f"paths are taken from {tmp_path / 'work'}, where m.csv is a link"):
+        read_manifest(tmp_path / "work" / "m.csv")
+    with pytest.raises(InputError, match=r"where m.csv is a link"):
+        collect_scans(tmp_path / "work" / "m.csv")
+    (tmp_path / "work" / "a.npy").touch()
+    assert collect_scans(tmp_path / "work" / "m.csv")[0]["image"] == str(tmp_path / "work" / "a.npy")

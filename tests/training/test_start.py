@@ -10,6 +10,7 @@ import torch
 from dxa_monai.errors import InputError
 from dxa_monai.networks.vae import DXAVAE
 from dxa_monai.scan.reader import RawDXAReader
+from dxa_monai.scan.source import ScanSource
 from dxa_monai.training.data import TrainingData
 from dxa_monai.training.start import VAEStart
 
@@ -77,3 +78,16 @@ def test_fewer_scans_than_codes_are_refused(data: TrainingData) -> None:
     many = network(latent_shape=(5, 4), latent_channels=5, linear_channels=5)
     with pytest.raises(InputError, match="expected more than 100 scans for 100 components"):
         VAEStart(many, data).prepare()
+
+
+def test_scans_are_read_twice_for_a_linear_path_and_no_more(
+    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for mean, deviation and basis, once for the components."""
+    fresh = TrainingData(data.manifest, tmp_path, RawDXAReader(), split_seed=0)
+    _ = fresh.split  # screened
+    read: list[str] = []
+    load = ScanSource.read
+    monkeypatch.setattr(ScanSource, "read", lambda self, path: (read.append(str(path)), load(self, path))[1])
+    VAEStart(network(), fresh, mirrored=True).prepare()
+    assert sorted(read) == sorted(2 * [str(row["scan"]) for row in fresh.training_rows])

@@ -72,8 +72,10 @@ def test_a_row_without_a_mesh_and_a_bad_mesh_are_told_in_a_sentence(rows: list[d
 
 
 def test_subset_is_random_where_asked_for_and_the_first_points_otherwise() -> None:
-    cloud = torch.arange(40.0).reshape(2, 20)
-    torch.testing.assert_close(PointSubsetd("points", 5)({"points": cloud})["points"], cloud[:, :5])
+    cloud = torch.arange(140.0).reshape(7, 20)
+    first = PointSubsetd("points", 5)({"points": cloud})["points"]
+    torch.testing.assert_close(first[:6], cloud[:6, :5])
+    torch.testing.assert_close(first[6], 4.0 * cloud[6, :5])  # five stand for the area of twenty
     chooser = PointSubsetd("points", 5, resample=True)
     chooser.set_random_state(0)
     draws = [chooser({"points": cloud})["points"] for _ in range(2)]

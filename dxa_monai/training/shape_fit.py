@@ -1,0 +1,96 @@
+"""Fits a shape path: components of the training bodies, and the regression from them to codes of scans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.model_selection import GroupKFold
+
+from dxa_monai.errors import InputError
+from dxa_monai.networks.shape_path import ShapePath
+from dxa_monai.training.kernel_fit import FOLDS, Fit, fit_readout
+
+FloatArray = npt.NDArray[np.float64]
+PENALTIES = tuple(np.logspace(-6.0, 1.0, 15))
+"""Of the regression, tried."""
+
+
+def shape_vectors(path: ShapePath, clouds: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The maps ``(N, size)`` of clouds ``(7, P)``, one at a time."""
+    with torch.no_grad():
+        return torch.cat([path.maps(cloud[None]) for cloud in clouds])
+
+
+def fit_shape_path(path: ShapePath, vectors: torch.Tensor, codes: FloatArray, people: Sequence[str]) -> Fit:
+    """Set a shape path to the bodies and scans of the training people, and their mirror images.
+
+    Each of the four maps counts alike, and so does the height. How far a body may lie from the components is what
+    training bodies do when their person is left out.
+
+    Args:
+        path: to be set.
+        vectors: ``(N, size)`` of :func:`shape_vectors`.
+        codes: ``(2 N, codes)`` of the scans and then of their mirror images.
+        people: N, whose scan each is.
+
+    Returns:
+        What was fitted; its predictions of people left out are those of the scans and then of their mirror images.
+
+    Raises:
+        InputError: there are not more scans (with mirror images) than components.
+    """
+    both = torch.cat([vectors, path.maps.mirrored(vectors)])
+    count = len(path.components)
+    if len(both) <= count:
+        raise InputError(
+            f"training split: expected more than {count // 2} scans for {count} components of shape, "
+            f"got {len(vectors)}."
+        )
+    mean = both.mean(dim=0)
+    deviations = both - mean
+    groups = [*deviations[:, :-1].split(path.maps.shape[1] * path.maps.shape[2], dim=1), deviations[:, -1:]]
+    scale = torch.cat(
+        [
+            group.square().sum(dim=1).mean().sqrt().clamp_min(torch.finfo(torch.float32).eps).expand(group.shape[1])
+            for group in groups
+        ]
+    )
+    scaled = deviations / scale
+    components = _components(scaled, count)
+    path.mean.copy_(mean)
+    path.scale.copy_(scale)
+    path.components.copy_(components)
+    twice = [*people, *people]
+    path.farthest.fill_(_farthest(scaled, twice, count))
+    inputs = (scaled @ components.T).double().numpy()
+    return fit_readout(path.readout, inputs, codes, twice, penalties=PENALTIES)
+
+
+def _components(scaled: torch.Tensor, count: int) -> torch.Tensor:
+    """Orthonormal components ``(count, size)`` of deviations ``(N, size)``."""
+    values, vectors = torch.linalg.eigh((scaled @ scaled.T).double())
+    order = torch.argsort(values, descending=True)[:count]
+    weights = vectors[:, order] / values[order].clamp_min(torch.finfo(torch.float32).tiny).sqrt()
+    return weights.float().T @ scaled
+
+
+def _farthest(scaled: torch.Tensor, people: Sequence[str], count: int) -> float:
+    """The largest distance from the components of a body whose person was left out of them."""
+    farthest = 0.0
+    folds = GroupKFold(min(FOLDS, len(set(people))))
+    for kept, out in folds.split(np.zeros(len(people)), groups=list(people)):
+        middle = scaled[kept].mean(dim=0)
+        components = _components(scaled[kept] - middle, min(count, len(kept) - 1))
+        rest = scaled[out] - middle
+        squares = rest.square().sum(dim=1) - (rest @ components.T).square().sum(dim=1)
+        farthest = max(farthest, float(squares.clamp_min(0.0).sqrt().max()))
+    return farthest or 1.0
+
+
+def as_record(fit: Fit) -> dict[str, Any]:
+    """What the record of a run should tell."""
+    return {"penalty": fit.penalty, "r2_left_out": fit.r2}

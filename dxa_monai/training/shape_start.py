@@ -1,0 +1,100 @@
+"""A mesh-to-scan network's start: regression from shape to codes, of scans that lie where their bodies are expected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from tqdm import tqdm
+
+from dxa_monai.inference.run_scanner import scanner_of_rows
+from dxa_monai.metrics.rigid_alignment import align_rigidly, moved_rigidly
+from dxa_monai.networks.pseudo_dxa import PseudoDXA
+from dxa_monai.networks.shape_path import ShapePath
+from dxa_monai.training.components import fit_components
+from dxa_monai.training.composition_start import match_composition
+from dxa_monai.training.data import BodyData
+from dxa_monai.training.shape_fit import as_record, fit_shape_path, shape_vectors
+from dxa_monai.transforms.point_clouds import load_cloud
+
+_SCANS_AT_A_TIME = 32
+
+
+def start_at_shape(
+    network: PseudoDXA,
+    data: BodyData,
+    own_components: bool,
+    placed: int,
+    scanner_model: str | Path | None = None,
+    match: bool = True,
+) -> dict[str, Any]:
+    """Set the shape path of a network, and say how the training scans are to be moved; what a record should tell.
+
+    How somebody lies on the table does not follow from a body scan, and a network that has to answer with one image
+    answers with the mean over all ways to lie: thin bones are blurred away. So each training scan is moved as a whole
+    (:func:`dxa_monai.metrics.rigid_alignment.align_rigidly`) to where a regression that has not seen its person expects
+    the body, and the regression is fitted again, ``placed`` times.
+
+    Args:
+        network: with generator and normalisation.
+        data: of the training; gets the moves.
+        own_components: whether the components of the linear path are to be those of the training scans.
+        placed: rounds.
+        scanner_model: file of the calibrated scanner of the analysis; None: calibrated with some of the training scans.
+        match: whether the images are to hold the fat, lean and bone of the people of each shape
+            (:func:`dxa_monai.training.composition_start.match_composition`).
+
+    Raises:
+        InputError: there are fewer scans than components.
+    """
+    path = network.shape_path
+    assert isinstance(path, ShapePath)
+    rows = data.training_rows
+    if own_components:
+        fit_components(network, data, mirrored=True)
+    people = [str(row["subject_id"]) for row in rows]
+    vectors = shape_vectors(path, [load_cloud(row) for row in data.clouds_of(rows)])
+    moved = torch.zeros(len(rows), 3)
+    for _ in tqdm(range(placed), desc="placing training scans", unit="round", disable=not placed):
+        fit = fit_shape_path(path, vectors, _codes(network, data, moved), people)
+        moved = _moves(network, data, fit.left_out[: len(rows)])
+    codes = _codes(network, data, moved)
+    fit = fit_shape_path(path, vectors, codes, people)
+    matched: dict[str, Any] = {}
+    if match:
+        scanner = scanner_of_rows(rows, data.source, scanner_model)
+        inputs = ((vectors - path.mean) / path.scale @ path.components.T).double().numpy()
+        here = slice(0, len(rows))
+        matched = match_composition(network, data, scanner, moved, codes[here], fit.left_out[here], inputs)
+    data.place_scans({str(row["scan_id"]): each for row, each in zip(rows, moved, strict=True)})
+    spread = moved.std(dim=0).tolist() if len(moved) > 1 else [0.0] * 3
+    names = ("rows_mm", "columns_mm", "degrees")
+    return as_record(fit) | {"placed": placed, "moved_sd": dict(zip(names, spread, strict=True))} | matched
+
+
+@torch.no_grad()
+def _codes(network: PseudoDXA, data: BodyData, moved: torch.Tensor) -> npt.NDArray[np.float64]:
+    """Codes of the moved training scans, then of their mirror images."""
+    here: list[npt.NDArray[np.float64]] = []
+    mirrored: list[npt.NDArray[np.float64]] = []
+    for start in range(0, len(moved), _SCANS_AT_A_TIME):
+        part = slice(start, start + _SCANS_AT_A_TIME)
+        scans = moved_rigidly(data.source.images(data.training_rows[part]), moved[part])
+        for scan, found in ((scans, here), (scans.flip(-1), mirrored)):
+            found.append(network.linear_path.encode(network.normalised(scan)).double().numpy())
+    return np.concatenate(here + mirrored)
+
+
+@torch.no_grad()
+def _moves(network: PseudoDXA, data: BodyData, codes: npt.NDArray[np.float64]) -> torch.Tensor:
+    """How each training scan, as it was taken, is moved to lie as the image of its codes."""
+    moves = []
+    for start in range(0, len(codes), _SCANS_AT_A_TIME):
+        part = slice(start, start + _SCANS_AT_A_TIME)
+        images = network.linear_path.decode(torch.from_numpy(codes[part]).float())
+        expected = network.mean_image + network.standard_deviation * images
+        moves.append(align_rigidly(data.source.images(data.training_rows[part]), expected).moved)
+    return torch.cat(moves)
