@@ -71,7 +71,9 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _limit_of_the_machine(error: BaseException) -> str:
     """A sentence for what no command can do anything about; empty for any other exception."""
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    # an error of a loader's process has a page of its own, with what it was in the end
+    reason = next((line for line in reversed(lines) if _LITTLE_SHARED_MEMORY.search(line)), lines[0])
     number = error.errno if isinstance(error, OSError) else None
     if number in _MANY_FILES or "Too many open files" in reason:
         return "open files: expected to open one more, got the limit; raise it (ulimit -n) or take fewer workers."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import errno
 import io
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -31,6 +32,22 @@ def lasting_output() -> None:
         for name in ("write", "flush"):
             setattr(stream, name, _until_gone(stream, getattr(stream, name)))
         atexit.register(stream.flush)
+
+
+def one_line_of_errors() -> None:
+    """Let engines that end with an exception log its first line; whoever catches it says the rest, once."""
+    make = logging.getLogRecordFactory()
+    if getattr(make, "one_line", False):
+        return
+
+    def first_line(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make(*args, **kwargs)
+        if isinstance(record.msg, str) and "is terminating due to exception" in record.msg:
+            record.msg = record.msg.partition("\n")[0]
+        return record
+
+    first_line.one_line = True  # type: ignore[attr-defined]
+    logging.setLogRecordFactory(first_line)
 
 
 def _until_gone(stream: io.TextIOWrapper, method: Callable[..., Any]) -> Callable[..., Any]:

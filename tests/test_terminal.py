@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dxa_monai.terminal import printable
+from dxa_monai.terminal import one_line_of_errors, printable
 
 _BEGIN = "from dxa_monai.terminal import lasting_output; lasting_output(); "
 
@@ -46,6 +47,21 @@ def test_a_terminal_shows_what_it_can_and_escapes_the_rest(encoding: str) -> Non
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False)
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith(b"\\udce9\n")
+
+
+def test_engines_that_end_log_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    before = logging.getLogRecordFactory()
+    try:
+        one_line_of_errors()
+        one_line_of_errors()
+        logging.error("Engine run is terminating due to exception: Caught it.\nOriginal Traceback: a page")
+        logging.error("two\nlines")
+    finally:
+        logging.setLogRecordFactory(before)
+    assert [record.getMessage() for record in caplog.records] == [
+        "Engine run is terminating due to exception: Caught it.",
+        "two\nlines",
+    ]
 
 
 def test_printable_text_is_left_alone() -> None:

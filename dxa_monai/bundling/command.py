@@ -17,7 +17,7 @@ from dxa_monai.bundling.known_ids import refuse_renamed_ids
 from dxa_monai.bundling.versions import version_remark
 from dxa_monai.errors import InputError, describe_user_error
 from dxa_monai.runs.finished import leave_if_finished
-from dxa_monai.terminal import lasting_output, printable
+from dxa_monai.terminal import lasting_output, one_line_of_errors, printable
 
 _other_version: str | None = None
 """What is to be said of versions, where an error of Python may come of them."""
@@ -44,6 +44,7 @@ def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
     """
     global _other_version
     lasting_output()
+    one_line_of_errors()
     sys.excepthook = _print_sentence_or_traceback
     remark = version_remark(metadata) if metadata else None
     if remark is not None:
