@@ -7,15 +7,18 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dxa_monai.errors import InputError
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says of a full disk, a used-up quota, a file over the process's limit."""
-_STEM_CHARACTERS, _SUFFIX_CHARACTERS = 40, 20
-_PARTIAL = re.compile(r"\..+\.[a-z0-9_]{8}\.partial(\.\w+){0,2}")
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, None)
+"""What the system says of a full disk, a used-up quota, a file over the process's limit; NumPy says nothing."""
+NOT_KNOWN_THERE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
+"""What a disk or share says of what it has no idea of, such as permissions on a memory stick."""
+_PARTIAL = re.compile(r"\..*\.[a-z0-9_]{8}\.partial(\..*)?", re.DOTALL)
+_STEM_BYTES, _SUFFIX_BYTES = 60, 30
+"""Of a file's name in that of its temporary file, which has to fit, too."""
 
 
 @contextmanager
@@ -26,26 +29,41 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     If the block raises, the temporary file is deleted and ``path`` is untouched.
 
     Raises:
-        InputError: there is no room for the file (full disk, quota, limit of file size).
+        InputError: it cannot be written: no room (full disk, quota, limit of file size), no permission, too long a
+            name, too many open files.
     """
     path = Path(path)
     temporary: Path | None = None
     try:
         temporary = _temporary_beside(path)
         yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        flush_to_disk(temporary)
+        with suppress(PermissionError, NotImplementedError):  # a memory stick or a share has none to change
+            os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
+    except (ConnectionError, TimeoutError):
+        raise
     except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
+        what = "room to write it" if error.errno in NO_ROOM else "to write it"
         raise InputError(
-            f"{path}: expected room to write it, got '{error.strerror}'; what was there before is untouched."
+            f"{path}: expected {what}, got '{error.strerror or error}'; what was there before is untouched."
         ) from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+def flush_to_disk(path: Path) -> None:
+    """A file, or the names in a folder, are on disk when this returns, where the disk knows how to do that."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in NOT_KNOWN_THERE:
+            raise
+    finally:
+        os.close(handle)
 
 
 def remove_partial(*folders: str | Path) -> None:
@@ -55,16 +73,31 @@ def remove_partial(*folders: str | Path) -> None:
     """
     for folder in folders:
         for path in Path(folder).glob(".*.partial*"):
-            if _PARTIAL.fullmatch(path.name):
-                path.unlink(missing_ok=True)
+            if _PARTIAL.fullmatch(path.name) and path.is_file():
+                remove_file(path)
+
+
+def remove_file(path: Path) -> None:
+    """Delete a file if it is there.
+
+    Raises:
+        InputError: it cannot be deleted.
+    """
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: expected a file that can be deleted, got '{error.strerror}'.") from error
 
 
 def _temporary_beside(path: Path) -> Path:
     # a name as long as a file system takes leaves no room for more
     suffix = "".join(path.suffixes[-2:])
-    suffix = suffix if len(suffix) <= _SUFFIX_CHARACTERS else path.suffix
-    prefix = f".{path.stem[:_STEM_CHARACTERS]}."
-    handle, name = tempfile.mkstemp(prefix=prefix, suffix=f".partial{suffix}", dir=path.parent)
+    suffix = next((each for each in (suffix, path.suffix) if len(os.fsencode(each)) <= _SUFFIX_BYTES), "")
+    stem = os.fsdecode(os.fsencode(path.stem)[:_STEM_BYTES])
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{stem}.", suffix=f".partial{suffix}", dir=path.parent)
+    except ValueError as error:
+        raise InputError(f"{str(path)!a}: expected a name that a file can have, got '{error}'.") from error
     os.close(handle)
     return Path(name)
 
@@ -86,8 +119,8 @@ def output_folder(path: str | Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise InputError(f"{folder}: expected a folder that can be written to, got '{reason}'.") from error
     return folder
 

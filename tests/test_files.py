@@ -1,4 +1,6 @@
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,9 +24,9 @@ def test_failure_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     def write_half() -> None:
         with atomic_path(tmp_path / "a.csv") as temporary:
             temporary.write_text("half")
-            raise OSError
+            raise ZeroDivisionError
 
-    with pytest.raises(OSError):  # noqa: PT011 - whatever the writer raises passes through
+    with pytest.raises(ZeroDivisionError):
         write_half()
     assert (tmp_path / "a.csv").read_text() == "old"
     assert os.listdir(tmp_path) == ["a.csv"]
@@ -35,7 +37,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
     kept = {"a.partial.npy", ".hidden", ".a.partial.npy", "below"}
     for name in kept - {"below"}:
         (tmp_path / name).touch()
-    for name in ("a.nii.gz", "b.npy", "c", "d.e.json"):
+    for name in ("a.nii.gz", "b.npy", "c", "d.e-f (1).json"):
         with atomic_path(tmp_path / name) as temporary:
             (tmp_path / "below" / temporary.name).touch()
             os.link(temporary, tmp_path / "link")
@@ -53,6 +55,80 @@ def test_new_file_has_the_permissions_of_any_other(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "a.txt") as temporary:
         temporary.touch()
     assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"x" * 251 + b".npy",
+        b"a." + b"y" * 250,
+        b"caf\xe9.npy",
+        b"new\nline.npy",
+        b"$a$b${c.npy",
+        "\u5c71".encode() * 80,
+        b"-x",
+    ],
+)
+def test_any_name_that_a_file_can_have_can_be_written_and_tidied_up(name: bytes, tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(name)
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
+        os.link(temporary, tmp_path / "link")
+        left = temporary.name
+    assert path.read_text() == "new"
+    (tmp_path / "link").rename(tmp_path / left)
+    remove_partial(tmp_path)
+    assert os.listdir(os.fsencode(tmp_path)) == [name]
+
+
+@pytest.mark.parametrize(("name", "told"), [("x" * 256, "File name too long"), ("a\0b", "null")])
+def test_names_that_no_file_can_have_are_told(name: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=told), atomic_path(tmp_path / name) as temporary:
+        temporary.touch()
+    with pytest.raises(InputError, match=told):
+        output_folder(tmp_path / name)
+    assert os.listdir(tmp_path) == []
+
+
+def _refuse(number: int | None) -> Callable[..., None]:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("300 requested and 100 written") if number is None else OSError(number, os.strerror(number))
+
+    return refuse
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES])
+def test_a_disk_without_permissions_is_written_all_the_same(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "chmod", _refuse(number))
+    monkeypatch.setattr(os, "fsync", _refuse(errno.EINVAL))
+    with atomic_path(tmp_path / "a.csv") as temporary:
+        temporary.write_text("new")
+    assert (tmp_path / "a.csv").read_text() == "new"
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (None, "expected room to write it, got '300 requested and 100 written'"),
+        (errno.ENOSPC, "expected room to write it, got 'No space left on device'"),
+        (errno.EIO, "expected to write it, got 'Input/output error'"),
+        (errno.EROFS, "expected to write it, got 'Read-only file system'"),
+        (errno.EMFILE, "expected to write it, got 'Too many open files'"),
+    ],
+)
+@pytest.mark.parametrize("step", ["fsync", "replace", "open"])
+def test_what_the_disk_does_not_take_is_told_and_the_old_file_is_there(
+    step: str, number: int | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.csv").write_text("old")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, step, _refuse(number))
+        with pytest.raises(InputError, match=told), atomic_path(tmp_path / "a.csv") as temporary:
+            temporary.write_text("new")
+    assert (tmp_path / "a.csv").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.csv"]
 
 
 def test_output_folder_is_made_with_its_parents(tmp_path: Path) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.path import Path as Outline
 
 from dxa_monai.analysis.landmarks import Landmarks
 from dxa_monai.analysis.upright import BoolArray, FloatArray
 from dxa_monai.errors import InputError
+from dxa_monai.own_matplotlib import Outline
 from dxa_monai.scan.regions import Region
 
 

@@ -10,11 +10,17 @@ from typing import Any
 
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+import dxa_monai
 from dxa_monai.bundling.callers import caller_of_type
 from dxa_monai.bundling.command_line import settle_options
 from dxa_monai.bundling.known_ids import refuse_renamed_ids
 from dxa_monai.bundling.versions import version_remark
 from dxa_monai.errors import InputError, describe_user_error
+from dxa_monai.runs.finished import leave_if_finished
+from dxa_monai.terminal import lasting_output, one_line_of_errors, printable
+
+_other_version: str | None = None
+"""What is to be said of versions, where an error of Python may come of them."""
 
 
 def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
@@ -26,21 +32,30 @@ def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
 
     Args:
         metadata: of the bundle whose command runs (``@_meta_`` in a config): a ``dxa_monai`` of another version than
-            the bundle's is told on stderr, and the command goes on.
+            the bundle's is told on stderr, and the command goes on; if it then fails for a reason of Python, that is
+            told with the two versions.
 
     Raises:
         InputError: the command was told what it does not know, or a value of another kind than the option's
             (:func:`dxa_monai.bundling.command_line.settle_options`); the config that calls this has an id of an
             earlier version, or an ``arm`` that an overlay beside the config makes, ``arm_{name}.json``, and another
             ``overlay``, or not the parts of that overlay.
+        SystemExit: with 0, a training that is to be resumed is finished.
     """
+    global _other_version
+    lasting_output()
+    one_line_of_errors()
     sys.excepthook = _print_sentence_or_traceback
     remark = version_remark(metadata) if metadata else None
     if remark is not None:
         print(f"warning: {remark}", file=sys.stderr)
+    _other_version = remark if metadata and metadata.get("version") != dxa_monai.__version__ else None
     settle_options()
     config = running_config() or {}
     refuse_renamed_ids(config)
+    parser = caller_of_type(ConfigParser)
+    if parser is not None and config.get("resume") is True:
+        leave_if_finished(parser.get_parsed_content("output_dir"))
     workflow = caller_of_type(ConfigWorkflow)
     if workflow is not None and "overlay" in config:
         folder = Path(workflow.config_root_path)
@@ -109,11 +124,23 @@ def _kind(part: Any) -> str:
     return named.rpartition(".")[2] + keys
 
 
+def _first_cause(error: BaseException) -> BaseException:
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__ or error
+    return error
+
+
 def _print_sentence_or_traceback(
     kind: type[BaseException], error: BaseException, traceback: TracebackType | None
 ) -> None:
     sentence = "interrupted" if issubclass(kind, KeyboardInterrupt) else describe_user_error(error)
+    if sentence is None and _other_version is not None and issubclass(kind, Exception):
+        # a name that the other version does not have, an argument that it does not know
+        cause = _first_cause(error)
+        sentence = f"{_other_version} What came of it: {type(cause).__name__}, {(str(cause).splitlines() or [''])[0]}"
     if sentence is None:
         sys.__excepthook__(kind, error, traceback)
     else:
-        print(f"error: {sentence}", file=sys.stderr)
+        print(f"error: {printable(sentence)}", file=sys.stderr)

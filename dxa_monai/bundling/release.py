@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import posixpath
 import re
 import shutil
+import subprocess
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,8 +18,10 @@ from urllib.parse import urlsplit
 import yaml
 
 import dxa_monai
+from dxa_monai.bundling.identity import LARGE_FILES
 from dxa_monai.errors import InputError
-from dxa_monai.files import atomic_path, output_folder, path_inside
+from dxa_monai.files import atomic_path, output_folder, path_inside, remove_partial
+from dxa_monai.runs.folder import read_record
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 METADATA = Path("configs", "metadata.json")
@@ -26,8 +30,6 @@ SUMS_FILE = "SHA256SUMS"
 _BUNDLE_FOLDERS = ("configs", "docs", "models")
 _BUNDLE_FILES = ("LICENSE", METADATA.as_posix(), "docs/README.md")
 """What every bundle has to have."""
-LARGE_FILES = "large_files.yml"
-"""Where MONAI looks for what ``monai.bundle download_large_files`` is to fetch."""
 _SHARED_FILES = {"requirements.txt": "requirements.txt", "docs/releases.md": "docs/releases.md"}
 """Files of the repository that every zip gets, and where."""
 _LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?P<target>[^)#]+)(?:#[^)]*)?\)")
@@ -67,7 +69,8 @@ def build_release(
     bytes, on any machine: entries are sorted and stored uncompressed, with one time and one permission. Links of its
     pages that lead to pages of the repository become plain text.
 
-    All bundles are checked before the first file is written; files of the same name are replaced.
+    All bundles are checked before the first file is written; files of the same name are replaced. Where git is at hand,
+    a zip holds only files that git tracks.
 
     Args:
         output_dir: folder to write to; is made if need be.
@@ -78,11 +81,15 @@ def build_release(
         The zips.
 
     Raises:
-        InputError: no such bundle, or one that cannot be released as it is (:func:`bundle_version`).
+        InputError: no such bundle, or one that cannot be released as it is (:func:`bundle_version`): a file that is a
+            link or a pipe, cannot be read, is not tracked by git, or has a name or text that is not UTF-8.
     """
     versions = {bundle: bundle_version(bundle) for bundle in bundle_folders(bundles_dir, names)}
     contents = {bundle: _contents(bundle) for bundle in versions}
+    for bundle in versions:
+        refuse_untracked(bundle, contents[bundle].values())
     folder = output_folder(output_dir)
+    remove_partial(folder)
     zips = []
     for bundle, version in versions.items():
         path = folder / f"{bundle.name}_v{version}.zip"
@@ -107,16 +114,17 @@ def bundle_version(bundle: Path) -> str:
             raise InputError(f"{bundle / name}: expected a file that every bundle has, got none.")
     path = bundle / METADATA
     try:
-        metadata: Any = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path}: expected JSON, got '{error}'.") from error
+        metadata: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: expected JSON, got '{str(error).splitlines()[0]}'.") from error
     if not isinstance(metadata, Mapping) or metadata.get("name") != bundle.name:
         got = metadata.get("name") if isinstance(metadata, Mapping) else type(metadata).__name__
         raise InputError(f"{path}: expected the name {bundle.name}, that of the folder, got {got}.")
     version, wanted = metadata.get("version"), dxa_monai.__version__
     if version != wanted or not _VERSION.fullmatch(wanted):
         raise InputError(f"{path}: expected version {wanted}, that of the dxa_monai in the zip, got {version}.")
-    if version not in metadata.get("changelog", {}):
+    changelog = metadata.get("changelog")
+    if not isinstance(changelog, Mapping) or not isinstance(changelog.get(version), str):
         raise InputError(f"{path}: expected a changelog entry of version {version}, got none.")
     return wanted
 
@@ -145,7 +153,10 @@ def write_large_files(bundle: Path, weights: Path, url: str) -> Path:
             raise InputError(f"{path}: expected a file, got none.")
     if urlsplit(url).scheme not in ("http", "https", "file"):
         raise InputError(f"url: expected one that begins with https://, http:// or file://, got '{url}'.")
-    target = Path("models", str(json.loads(about.read_text())["preset"]))
+    preset = read_record(weights).get("preset")
+    if not isinstance(preset, str):
+        raise InputError(f"{about}: expected the preset that the weights were trained with, got {preset}.")
+    target = Path("models", preset)
     folder = output_folder(path_inside(bundle, target))
     for path in sorted(weights.parent.iterdir()):
         if path.suffix in (".csv", ".json"):
@@ -179,8 +190,37 @@ def _files(folder: Path) -> list[Path]:
             continue
         if path.is_symlink():
             raise InputError(f"{path}: expected a file, got a link, which a zip cannot hold.")
+        if not path.is_file():
+            raise InputError(f"{path}: expected a file, got a pipe, a socket or a device, which a zip cannot hold.")
+        if not str(path).isprintable():
+            raise InputError(
+                f"{str(path)!a}: expected a name of printable UTF-8, which any system can hold, got another."
+            )
         files.append(path)
     return files
+
+
+def refuse_untracked(bundle: Path, files: Iterable[Path]) -> None:
+    """Refuse files that git does not track: what lies beside the sources by chance is no part of a release.
+
+    Nothing is refused where git is missing, or where neither bundle nor package lies in a repository.
+
+    Raises:
+        InputError: it names the first of them.
+    """
+    found: set[Path] = set()
+    for folder in (bundle, Path(dxa_monai.__file__).parent):
+        command = ["git", "-C", str(folder), "ls-files", "--others", "-z"]
+        try:
+            listed = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
+        except (OSError, subprocess.SubprocessError):
+            continue
+        found |= {folder.resolve() / os.fsdecode(name) for name in listed.split(b"\0") if name}
+    untracked = sorted(found.intersection(path.resolve() for path in files))
+    if untracked:
+        raise InputError(
+            f"{untracked[0]}: expected files of a release to be tracked by git, got {len(untracked)} that are not."
+        )
 
 
 def _write_zip(path: Path, root: str, contents: Mapping[str, Path]) -> None:
@@ -191,10 +231,17 @@ def _write_zip(path: Path, root: str, contents: Mapping[str, Path]) -> None:
             entry.external_attr = _PERMISSIONS << 16
             # Not deflated: another zlib compresses to other bytes, and weights and tables are compressed already.
             entry.compress_type = zipfile.ZIP_STORED
-            content = contents[name].read_bytes()
-            archive.writestr(
-                entry, _self_contained(content.decode(), name, contents) if name.endswith(".md") else content
-            )
+            archive.writestr(entry, _content(contents[name], name, contents))
+
+
+def _content(path: Path, name: str, contents: Mapping[str, Path]) -> bytes:
+    try:
+        content = path.read_bytes()
+        return _self_contained(content.decode(), name, contents).encode() if name.endswith(".md") else content
+    except OSError as error:
+        raise InputError(f"{path}: expected a file that can be read, got '{error.strerror}'.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected a page of UTF-8, got '{error}'.") from error
 
 
 def _self_contained(page: str, name: str, contents: Mapping[str, Path]) -> str:

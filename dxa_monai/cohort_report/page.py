@@ -25,7 +25,7 @@ from dxa_monai.cohort_report.plausibility import (
 )
 from dxa_monai.errors import InputError
 from dxa_monai.figures.cohort_distributions import Mark, write_distributions
-from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.phantom.conditions import CONDITIONS
 from dxa_monai.scan.regions import BONE_AREA_THRESHOLD_G_CM2
 
@@ -53,6 +53,7 @@ def write_population_report(dataset_dir: str | Path, output: str | Path) -> Path
         raise InputError(f"{output}: expected no such file, or an earlier page ('{title}'), got another file.")
     people = people_table(folder / "manifest.csv")
     images = output_folder(output.parent / "images")
+    remove_partial(images, output.parent)
     adults = {
         name: {quantity: people[quantity][GROUPS[name](people)].to_numpy() for quantity in QUANTITIES}
         for name in ("women", "men")

@@ -20,7 +20,9 @@ from dxa_monai.files import atomic_path
 from dxa_monai.runs.outputs import claim_outputs
 from dxa_monai.runs.ownership import letting_go
 from dxa_monai.runs.provenance import git_revision, manifest_hash
+from dxa_monai.scan.csv_table import harmless_table
 from dxa_monai.scan.reader import RawDXAReader
+from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri
 from dxa_monai.tracking.tracked_run import mlflow_run
 
@@ -160,14 +162,15 @@ class ArmEvaluation:
         }
         folder = self.output_dir
         name = self.task.name
-        with mlflow_run(uri, self.experiment, name, about, local_log=folder, parent_run=parent_run) as run:
+        note = folder / NOTE_NAME
+        with mlflow_run(uri, self.experiment, name, about, local_log=folder, parent_run=parent_run, note=note) as run:
             found = self.task.compare(arms, people, self.seed, skipped or {})
             # made only now, so that a mistake leaves nothing behind
             claim_outputs(folder, [*(f"{table}.csv" for table in found.tables), *self.task.figures])
             files = {table: folder / f"{table}.csv" for table in found.tables}
             for table, path in files.items():
                 with atomic_path(path) as temporary:
-                    found.tables[table].to_csv(temporary, index=False, float_format="%.6g")
+                    harmless_table(found.tables[table]).to_csv(temporary, index=False, float_format="%.6g")
             files |= found.draw(folder)
             run.log_metrics(found.metrics)
             for path in files.values():

@@ -29,7 +29,7 @@ from dxa_monai.analysis.scan_calibration import calibrate_with_scan, nominal_sca
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.agreement import dice
 from dxa_monai.evaluation.perturbed import VirtualScanner, assign_scanners, draw_scanners, rescan, wheel_of
-from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.inference.run_scanner import CALIBRATION_SCANS
 from dxa_monai.parallel.worker_pool import run_here_or_in_processes
 from dxa_monai.physics.acquisition import Acquisition
@@ -156,6 +156,7 @@ def _write_job(
     text = json.dumps(content, indent=1) + "\n"
     path = folder / "job.json"
     output_folder(folder / "scans")
+    remove_partial(folder, folder / "scans")
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         with atomic_path(path) as temporary:
             temporary.write_text(text, encoding="utf-8")

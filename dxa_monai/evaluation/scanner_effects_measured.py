@@ -28,7 +28,7 @@ from dxa_monai.errors import InputError
 from dxa_monai.evaluation.measured import check_request
 from dxa_monai.evaluation.perturbed import assign_scanners, rescan
 from dxa_monai.evaluation.scanner_effects import EffectScanner, scanner_with
-from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.inference.run_scanner import CALIBRATION_SCANS
 from dxa_monai.parallel.worker_pool import run_here_or_in_processes
 from dxa_monai.physics.phantom_calibration import calibrate_with_phantom
@@ -76,6 +76,7 @@ def measure_effects(
     if scanners < 1:
         raise InputError(f"scanners: expected at least 1, got {scanners}.")
     folder = output_folder(folder)
+    remove_partial(folder)
     scanner_of = assign_scanners(rows, scanners)
     units = []
     for effect, strength in cells:

@@ -18,6 +18,8 @@ from dxa_monai.figures.effect_map import effect_map_figure
 from dxa_monai.files import atomic_path
 from dxa_monai.runs.outputs import claim_outputs
 from dxa_monai.runs.ownership import letting_go
+from dxa_monai.scan.csv_table import harmless_table
+from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri
 from dxa_monai.tracking.tracked_run import mlflow_run
 
@@ -199,12 +201,13 @@ def evaluate_scanner_effects(
         "effects": list(dict.fromkeys(effect for effect, _ in cells)),
         "seed": seed,
     }
-    with mlflow_run(tracking_uri, experiment, "scanner_effects", about, local_log=folder) as run:
+    note = folder / NOTE_NAME
+    with mlflow_run(tracking_uri, experiment, "scanner_effects", about, local_log=folder, note=note) as run:
         table = effects_table(
             measure_effects(chosen, folder / "measured", cells, scanners, calibrations, seed, workers)
         )
         with atomic_path(files["scanner_effects"]) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
+            harmless_table(table).to_csv(temporary, index=False, float_format="%.6g")
         effect_map_figure(
             table,
             files["figure"],

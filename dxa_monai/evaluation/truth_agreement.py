@@ -21,7 +21,9 @@ from dxa_monai.figures.bland_altman import bland_altman_figure
 from dxa_monai.files import atomic_path
 from dxa_monai.runs.outputs import claim_outputs
 from dxa_monai.runs.ownership import letting_go
+from dxa_monai.scan.csv_table import harmless_table
 from dxa_monai.scan.regions import REGION_GROUPS
+from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri
 from dxa_monai.tracking.tracked_run import mlflow_run
 
@@ -203,7 +205,7 @@ def evaluate_composition(
         "method": method,
         "scans": len(rows),
     }
-    with mlflow_run(tracking_uri, experiment, "agreement", about, local_log=folder) as run:
+    with mlflow_run(tracking_uri, experiment, "agreement", about, local_log=folder, note=folder / NOTE_NAME) as run:
         measured = measure_cohort(rows, folder / "measured", scanners, calibrations, seed, workers, method=method)
         if measured["refused"].all():
             raise InputError(f"{folder}: expected scans with numbers, got fatal flags in all {len(rows)}.")
@@ -215,7 +217,7 @@ def evaluate_composition(
         for name, table in zip(TABLES, tables, strict=True):
             files[name] = folder / f"{name}.csv"
             with atomic_path(files[name]) as temporary:
-                table.to_csv(temporary, index=False, float_format="%.6g")
+                harmless_table(table).to_csv(temporary, index=False, float_format="%.6g")
         files["bland_altman"] = _draw(measured, calibrations[0], folder / FIGURE)
         run.log_metrics(_as_metrics(agreements, overlaps, precision))
         for path in files.values():

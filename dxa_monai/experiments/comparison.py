@@ -16,6 +16,7 @@ from dxa_monai.files import atomic_path
 from dxa_monai.runs.outputs import claim_outputs
 from dxa_monai.runs.ownership import letting_go
 from dxa_monai.scan.reader import RawDXAReader
+from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri
 from dxa_monai.tracking.tracked_run import mlflow_run
 
@@ -131,7 +132,10 @@ class Comparison:
             "seeds": self.seeds,
             "overrides": self.overrides,
         }
-        with mlflow_run(self.tracking_uri, self.experiment, "comparison", about, local_log=self.folder) as run:
+        note = self.folder / NOTE_NAME
+        with mlflow_run(
+            self.tracking_uri, self.experiment, "comparison", about, local_log=self.folder, note=note, go_on=True
+        ) as run:
             tracking = {"tracking_uri": self.tracking_uri, "experiment": self.experiment, "parent_run": run.run_id}
             if not run.active:
                 # below a run that could not be started nothing is tracked: its trainings would be nobody's

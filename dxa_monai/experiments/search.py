@@ -24,10 +24,12 @@ from dxa_monai.errors import InputError, TrainingError
 from dxa_monai.experiments.search_results import write_best, write_figure, write_trials
 from dxa_monai.experiments.search_space import Parameter, check_ids, read_space
 from dxa_monai.experiments.search_study import REASON, claim, open_study, retry_cut_off, trials_done
-from dxa_monai.experiments.trainings import Training, config_digest, train_one
+from dxa_monai.experiments.trainings import Stopped, Training, config_digest, train_one
+from dxa_monai.files import remove_partial
 from dxa_monai.parallel.worker_pool import run_in_processes
 from dxa_monai.runs.ownership import letting_go, own_folder
 from dxa_monai.runs.provenance import git_revision, manifest_hash
+from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.tracked_run import TrackedRun, mlflow_run
 
 DIRECTIONS = ("maximize", "minimize")
@@ -153,11 +155,14 @@ class SettingsSearch:
             "dataset_hash": manifest_hash(self.manifest),
         }
         folder = own_folder(self.output_dir)
+        remove_partial(folder)
         study = open_study(folder, self.direction)
         claim(study, identity, folder)
         retry_cut_off(study, [each.name for each in self.parameters])
         about = {**self.about, **identity, "trials": self.trials, "git_revision": git_revision()}
-        with mlflow_run(self.tracking_uri, self.experiment, "search", about, enabled=bool(self.tracking_uri)) as run:
+        with mlflow_run(
+            self.tracking_uri, self.experiment, "search", about, note=folder / NOTE_NAME, go_on=True
+        ) as run:
             files = self._run_open_trials(study, folder, run)
         print(f"trial {study.best_trial.number} is the best: {self.metric} {study.best_value:.5g}, {files['best']}")
         return files
@@ -228,6 +233,8 @@ def run_trial(place: int, search: Search) -> None:
 
     try:
         train_one(Training(tuple(search.config_files), settings), {"listener": listener})
+    except Stopped:
+        raise  # the trial counts as cut off
     except (InputError, TrainingError) as error:
         succeeded = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
         if isinstance(error, InputError) and not succeeded:

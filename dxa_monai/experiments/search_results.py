@@ -15,6 +15,7 @@ from dxa_monai.experiments.search_space import Choice, Parameter
 from dxa_monai.experiments.search_study import REASON, RETRY_OF, was_cut_off
 from dxa_monai.figures.search_overview import search_figure
 from dxa_monai.files import atomic_path
+from dxa_monai.scan.csv_table import harmless_table
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -55,7 +56,7 @@ def write_trials(study: Study, parameters: Sequence[Parameter], folder: Path, me
     """Write ``trials.csv``, see :func:`trials_table`."""
     path = folder / TABLE
     with atomic_path(path) as temporary:
-        trials_table(study, parameters, metric).to_csv(temporary, index=False, float_format="%.8g")
+        harmless_table(trials_table(study, parameters, metric)).to_csv(temporary, index=False, float_format="%.8g")
     return path
 
 

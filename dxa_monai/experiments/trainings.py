@@ -20,12 +20,16 @@ from dxa_monai.bundling.command_line import settled_value
 from dxa_monai.errors import InputError, TrainingError, find_user_error
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.parallel.worker_pool import run_in_processes
-from dxa_monai.runs.folder import FINISHED
+from dxa_monai.runs.finished import FINISHED, tidy_finished
 from dxa_monai.runs.ownership import letting_go
 
 LOG_FILE, SETTINGS_FILE = "training.log", "settings.json"
 TRACKING = ("tracking_uri", "experiment", "parent_run")
 """Settings that may differ when an interrupted command goes on."""
+
+
+class Stopped(TrainingError):
+    """A training was asked to stop; it can go on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +83,7 @@ def run_trainings(trainings: Sequence[Training], workers: int, progress: bool = 
         raise InputError("output_dir: expected a folder of its own for every training, got one twice.")
     for training in trainings:
         _refuse_other_settings(training)
-    open_ones = [training for training in trainings if not (training.folder / FINISHED).exists()]
+    open_ones = [training for training in trainings if not tidy_finished(training.folder)]
     done = len(trainings) - len(open_ones)
     with tqdm(total=len(trainings), initial=done, desc="trainings", disable=not progress) as bar:
         for _ in run_in_processes(train_one, open_ones, (), max(1, workers)):
@@ -104,7 +108,11 @@ def train_one(training: Training, live: Mapping[str, Any] | None = None) -> None
     with atomic_path(folder / SETTINGS_FILE) as temporary:
         temporary.write_text(json.dumps(training.record(), indent=2) + "\n")
     hook = sys.excepthook
-    with open(folder / LOG_FILE, "w") as log, redirect_stdout(log), redirect_stderr(log):
+    with (
+        open(folder / LOG_FILE, "w", encoding="utf-8", errors="backslashreplace") as log,
+        redirect_stdout(log),
+        redirect_stderr(log),
+    ):
         try:
             # MONAI leaves out what is None, and the config would keep its own
             settings = {name: "$None" if value is None else value for name, value in training.settings.items()}
@@ -113,8 +121,10 @@ def train_one(training: Training, live: Mapping[str, Any] | None = None) -> None
             # The exception itself may hold what cannot be sent to another process.
             unexpected = TrainingError(f"{folder / LOG_FILE}: {type(error).__name__}: {error}")
             raise (find_user_error(error) or unexpected) from None
-        except SystemExit:
-            raise TrainingError(f"{folder / LOG_FILE}: the training was ended from outside (SIGTERM).") from None
+        except SystemExit as ended:
+            if ended.code == 0 and (folder / FINISHED).exists():
+                return  # another command finished it
+            raise Stopped(f"{folder / LOG_FILE}: the training was ended from outside (SIGTERM).") from None
         finally:
             sys.excepthook = hook
             gc.collect()  # engines and handlers hold each other, and with them the cached scans of this training

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from dxa_monai.errors import InputError
 from dxa_monai.figures.panels import new_figure, save_figure
 from dxa_monai.metrics.image_quality import psnr_db
+from dxa_monai.own_matplotlib import in_own_style
 from dxa_monai.scan.format import CHANNELS, FULL_SCALE_NEPERS, PIXEL_SPACING_MM
 
 PANEL_WIDTH_INCHES = 0.85
@@ -46,6 +47,7 @@ def error_percent(prediction: Scan, target: Scan) -> npt.NDArray[np.float64]:
     return 100 * (np.asarray(prediction, dtype=np.float64) - truth) / np.where(span > 0, span, 1.0)
 
 
+@in_own_style
 def comparison_figure(
     target: Scan,
     reconstructions: Mapping[str, Scan],

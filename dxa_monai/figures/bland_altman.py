@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dxa_monai.figures.panels import draw_points, label_figure, measure_panels, save_figure
+from dxa_monai.own_matplotlib import in_own_style
 
 LIMITS_OF_AGREEMENT = 1.96
 
 
+@in_own_style
 def bland_altman_figure(
     pairs: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]],
     path: str | Path,

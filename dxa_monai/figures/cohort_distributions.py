@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dxa_monai.figures.panels import new_figure, save_figure
+from dxa_monai.own_matplotlib import in_own_style
 
 _COLOURS = ("tab:red", "tab:blue", "tab:green", "tab:orange")
 _BINS = 30
@@ -25,6 +26,7 @@ class Mark(NamedTuple):
     looked_up: bool
 
 
+@in_own_style
 def write_distributions(
     groups: Mapping[str, Mapping[str, npt.NDArray[np.floating]]],
     labels: Mapping[str, str],

@@ -9,6 +9,7 @@ import numpy as np
 
 from dxa_monai.errors import InputError
 from dxa_monai.figures.panels import new_figure, save_figure
+from dxa_monai.own_matplotlib import in_own_style
 from dxa_monai.physics.calibration import above_air, r_image
 from dxa_monai.scan.format import CHANNELS, Array
 from dxa_monai.scan.manifest import read_manifest
@@ -28,6 +29,7 @@ _BODY_THICKNESS_G_CM2 = 1.0
 """R is drawn where tissue is thicker than this; elsewhere it is noise divided by noise."""
 
 
+@in_own_style
 def write_contact_sheet(manifest_path: str | Path, path: str | Path, people: int = 8) -> Path:
     """Draw the first scan of ``people`` persons spread evenly over the range of BMI.
 

@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 
 from dxa_monai.errors import InputError
 from dxa_monai.figures.panels import new_figure, save_figure
+from dxa_monai.own_matplotlib import in_own_style
 
 FIELD_COLOURS = {"accurate": "#cfe3d2", "told": "#f2c14e", "standing": "#fbe9bd", "silent": "#d9534f"}
 """By verdict; ``standing`` is told by nothing but a warning that every scan of the calibration has."""
@@ -29,6 +30,7 @@ _GAP_FIELDS = 0.15
 """Between two calibrations, in fields."""
 
 
+@in_own_style
 def effect_map_figure(
     table: pd.DataFrame, path: str | Path, titles: Mapping[str, str], title: str = "", dpi: int = 130
 ) -> Path:

@@ -13,8 +13,10 @@ from matplotlib.ticker import NullFormatter
 
 from dxa_monai.errors import InputError
 from dxa_monai.figures.panels import COLOURS, draw_points, label_figure, measure_panels, new_figure, save_figure
+from dxa_monai.own_matplotlib import in_own_style
 
 
+@in_own_style
 def scatter_figure(
     pairs: Mapping[str, tuple[npt.ArrayLike, npt.ArrayLike]],
     path: str | Path,
@@ -53,6 +55,7 @@ def scatter_figure(
     return save_figure(figure, path, dpi)
 
 
+@in_own_style
 def learning_curve_figure(
     table: pd.DataFrame,
     path: str | Path,

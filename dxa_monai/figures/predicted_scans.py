@@ -22,6 +22,7 @@ from dxa_monai.figures.mesh_view import draw_mesh
 from dxa_monai.figures.panels import new_figure, save_figure
 from dxa_monai.mesh.io import BodyMesh
 from dxa_monai.metrics.image_quality import psnr_db
+from dxa_monai.own_matplotlib import in_own_style
 from dxa_monai.scan.format import CHANNELS, FULL_SCALE_NEPERS, PIXEL_SPACING_MM
 
 Scan = npt.NDArray[np.floating]
@@ -62,6 +63,7 @@ class Prediction:
         return psnr_db(torch.as_tensor(self.predicted)[None], torch.as_tensor(self.target)[None]).item()
 
 
+@in_own_style
 def prediction_figure(
     prediction: Prediction, path: str | Path, pixel_spacing_mm: tuple[float, float] = PIXEL_SPACING_MM
 ) -> Path:
@@ -121,6 +123,7 @@ def prediction_figure(
     return save_figure(figure, path, DPI)
 
 
+@in_own_style
 def people_page(
     people: Sequence[Prediction], path: str | Path, pixel_spacing_mm: tuple[float, float] = PIXEL_SPACING_MM
 ) -> Path:

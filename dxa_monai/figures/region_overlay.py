@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from matplotlib.axes import Axes
 from dxa_monai.analysis.landmarks import LANDMARK_NAMES, Landmarks, cut_lines
 from dxa_monai.analysis.segments import Point
 from dxa_monai.figures.panels import new_figure, save_figure
+from dxa_monai.own_matplotlib import in_own_style
 from dxa_monai.scan.format import Array
 from dxa_monai.scan.regions import Region, android_gynoid
 
@@ -38,6 +40,11 @@ _LINE, _DOT, _BAND, _POLYGON = "#37d6ff", "#ff4d3d", "#ffffff", "#ffb000"
 _BRIGHTEST_BONE_G_CM2 = 1.5
 
 
+_TITLE_CHARACTERS = 95
+"""In a line."""
+
+
+@in_own_style
 def write_region_overlay(
     areal_density_g_cm2: Array,
     region_map: Array,
@@ -97,7 +104,10 @@ def write_region_overlay(
             axis.text(column, row, name, color=_POLYGON, fontsize=6, ha="center", va="center", clip_on=True)
         axis.set_xlim(-0.5, width - 0.5)
         axis.set_ylim(height - 0.5, -0.5)
-    figure.text(0.5, 0.5 * (1.0 + top), title, ha="center", va="center", fontsize=8, wrap=True)
+    wraps = "$" not in title  # matplotlib takes dollar signs for mathematics while it wraps, whatever it was told
+    if not wraps:
+        title = "\n".join(textwrap.fill(line, _TITLE_CHARACTERS) for line in title.splitlines())
+    figure.text(0.5, 0.5 * (1.0 + top), title, ha="center", va="center", fontsize=8, wrap=wraps)
     return save_figure(figure, path, dpi=110)
 
 

@@ -11,12 +11,14 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from dxa_monai.errors import InputError
 from dxa_monai.figures.panels import grid_of_panels, save_figure
+from dxa_monai.own_matplotlib import in_own_style
 
 _COLOURS = {"complete": "#2f6f9f", "pruned": "#c9822b"}
 _BEST_COLOUR = "#b5426b"
 _COLUMNS = 3
 
 
+@in_own_style
 def search_figure(
     table: pd.DataFrame,
     path: str | Path,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,11 +9,10 @@ from typing import Any
 
 import ignite.distributed as idist
 
-from dxa_monai.files import atomic_path, output_folder
-from dxa_monai.tracking.server import check_tracking_uri, without_password
+from dxa_monai.tracking.run_note import NOTE_NAME
+from dxa_monai.tracking.server import check_tracking_uri
 from dxa_monai.tracking.tracked_run import PARENT_TAG, TrackedRun, report_outcome
 
-NAME = "mlflow_run.json"
 ARTIFACTS = (
     *("run.json", "config.json", "split.csv", "metrics.csv", "best.pt"),
     *("noise_floor.json", "scanner_model.json"),
@@ -31,7 +29,8 @@ class MLflowRun:
     it; it cannot be ended as failed. An Ignite handler alone could not do better: ``EXCEPTION_RAISED`` reaches no
     handler after MONAI's ``StatsHandler``, which raises. So ``attach`` wraps the trainer's ``run``: FINISHED if it
     returns, FAILED if it raises, KILLED if it is interrupted (Ctrl-C, SIGTERM), and the exception goes on in every
-    case. A process that is killed outright leaves its run RUNNING, unless a comparison stands above it and ends it.
+    case. A process that is killed outright leaves its run RUNNING until the next one in this folder, which goes on with
+    it or closes it, or until a comparison above it ends it.
 
     Args:
         tracking_uri: see :class:`dxa_monai.tracking.tracked_run.TrackedRun`, also for the next four and their errors.
@@ -113,10 +112,10 @@ class MLflowRun:
                 self.tags,
                 enabled=self.enabled and idist.get_rank() == 0,
                 local_log=self.local_log,
-                run_id=self._earlier_run() if self.resume else None,
+                note=Path(self.run_folder) / NOTE_NAME if self.run_folder else None,
+                go_on=self.resume,
             )
             self._best = self.run.last_values.get(self._best_name, -math.inf)
-            self._note_run(self.run)
             with report_outcome(self.run, self.artifacts):
                 return run_engine(*args, **kwargs)
 
@@ -140,16 +139,3 @@ class MLflowRun:
     @property
     def _best_name(self) -> str:
         return "best_" + self.key_metric.replace("/", "_")
-
-    def _earlier_run(self) -> str | None:
-        path = Path(self.run_folder) / NAME
-        if not self.run_folder or not path.is_file():
-            return None
-        earlier = json.loads(path.read_text())
-        return earlier["run_id"] if earlier["tracking_uri"] == without_password(self.tracking_uri) else None
-
-    def _note_run(self, run: TrackedRun) -> None:
-        if self.run_folder and run.run_id is not None:
-            note = {"run_id": run.run_id, "tracking_uri": without_password(self.tracking_uri)}
-            with atomic_path(output_folder(self.run_folder) / NAME) as temporary:
-                temporary.write_text(json.dumps(note, indent=2) + "\n")

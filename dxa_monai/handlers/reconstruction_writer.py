@@ -13,7 +13,7 @@ from monai.utils.enums import CommonKeys
 from tqdm import tqdm
 
 from dxa_monai.errors import InputError
-from dxa_monai.files import atomic_path, output_folder, path_inside
+from dxa_monai.files import atomic_path, output_folder, path_inside, remove_partial
 from dxa_monai.runs.outputs import claim_outputs
 from dxa_monai.runs.ownership import let_go
 from dxa_monai.runs.screened_scans import InferenceScans
@@ -43,6 +43,8 @@ class ReconstructionWriter:
 
     def __init__(self, output_dir: str | Path, scans: InferenceScans | None = None) -> None:
         self.output_dir = output_folder(output_dir)
+        for below in ("reconstructions", "latents"):
+            remove_partial(self.output_dir / below, *(self.output_dir / below).rglob("*/"))
         self.scans = scans
         self._bar: tqdm | None = None
 

@@ -31,7 +31,7 @@ from dxa_monai.analysis.composition import METHODS, BodyComposition, analyse_sca
 from dxa_monai.analysis.landmarks import Landmarks, read_landmarks, write_landmarks
 from dxa_monai.analysis.polygons import read_polygons
 from dxa_monai.analysis.segments import Point
-from dxa_monai.errors import InputError
+from dxa_monai.errors import InputError, describe_user_error
 from dxa_monai.files import output_folder, remove_partial
 from dxa_monai.inference.report import (
     FAILED,
@@ -59,6 +59,7 @@ from dxa_monai.scan.io import RawScan
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.quarantine import QUARANTINE_NAME, BadScan, BadScanPolicy
 from dxa_monai.scan.source import ScanSource
+from dxa_monai.terminal import printable
 
 LANDMARKS = "landmarks"
 """Folder below the outputs."""
@@ -211,9 +212,12 @@ def analyse_scans(
     for row in tqdm(rows, desc="collecting" if apart else "analysing", unit="scan", disable=not progress):
         try:
             report = job.report(row)
-        except InputError as error:
-            failed.append(f"{row['scan_id']}: {error}")
-            bad.append(BadScan(row, str(row["scan"]), "inference", str(error)))
+        except (InputError, OSError, MemoryError) as error:
+            reason = (
+                describe_user_error(error) or f"{row['scan']}: expected a scan that can be analysed, got '{error}'."
+            )
+            failed.append(f"{row['scan_id']}: {reason}")
+            bad.append(BadScan(row, str(row["scan"]), "inference", reason))
             table.append(identity(row) | {"flags": FAILED})
             continue
         table.append(table_row(report))
@@ -227,7 +231,7 @@ def analyse_scans(
     print(f"Body composition of {len(rows) - len(failed)} of {len(rows)} scans: {path}")
     tell_scanner_and_flags(reports, scanner_model)
     for sentence in failed:
-        print(sentence, file=sys.stderr)
+        print(printable(sentence), file=sys.stderr)
     refuse_another_scanner(reports, folder / SCANNER_MODEL_NAME if scanner_model is None else scanner_model)
     if policy is not None and policy.quarantines:
         policy.apply(bad, len(rows) + len(set_aside), folder)
@@ -250,7 +254,7 @@ def _reports_elsewhere(
 
 def _write_report(row: Mapping[str, Any], job: _Job) -> None:
     torch.set_num_threads(1)
-    with suppress(InputError):
+    with suppress(InputError, OSError, MemoryError):
         job.report(row)
 
 
@@ -368,6 +372,7 @@ def _as_tensor(scan: RawScan) -> torch.Tensor:
 
 def _title(scan_id: str, composition: BodyComposition) -> str:
     totals = composition.totals
+    scan_id = printable(scan_id)
     if not totals:
         return f"{scan_id}: no numbers ({', '.join(flag.name for flag in composition.flags if flag.fatal)})"
     numbers = (

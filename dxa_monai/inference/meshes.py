@@ -24,7 +24,7 @@ from tqdm import tqdm
 from dxa_monai.errors import InputError
 from dxa_monai.figures.predicted_scans import Prediction, prediction_figure
 from dxa_monai.figures.scan_report import composition_figure
-from dxa_monai.files import output_folder
+from dxa_monai.files import output_folder, remove_partial
 from dxa_monai.inference.body_composition import analyse_scans, claim_analysis
 from dxa_monai.inference.run_scanner import SCANNER_MODEL_NAME
 from dxa_monai.input_files import files_below
@@ -125,6 +125,7 @@ def predict_meshes(
     output_folder(folder / "scans")
     if pictures:
         output_folder(folder / "pictures")
+    remove_partial(folder, folder / "scans", folder / "pictures")
     done, failed, bad, shapes = [], [], [], []
     for row in tqdm(rows, desc="predicting", unit="mesh"):
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from dxa_monai.errors import InputError
-from dxa_monai.files import output_folder
+from dxa_monai.files import output_folder, remove_partial
 from dxa_monai.physics.beam_model import WheelSegments
 from dxa_monai.physics.phantom_calibration import calibrate_with_phantom
 from dxa_monai.physics.scanner_model import ScannerModel, read_scanner_model, write_scanner_model
@@ -46,7 +46,7 @@ def calibrate_scanner(
         model = calibrate_with_phantom(raw, wheel=wheel, pixel_spacing_mm=scan.pixel_spacing_mm)
     except InputError as error:
         raise InputError(f"{phantom_scan}: {error}") from error
-    output_folder(Path(output).parent)
+    remove_partial(output_folder(Path(output).parent))
     write_scanner_model(model, output)
     stray = model.stray
     print(

@@ -13,6 +13,7 @@ from torch import nn
 from dxa_monai.errors import InputError
 from dxa_monai.networks.checkpoint import describe_mismatch, load_tensors
 from dxa_monai.networks.imagenet import download_state_dict
+from dxa_monai.networks.tensor_checks import refuse_odd_numbers
 
 _WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 """Output channels of the 3x3 convolutions in the five blocks of VGG-16 [1]_; a 2x2 max pool ends each block."""
@@ -181,6 +182,7 @@ def _trained_weights(weights: str, shapes: dict[str, tuple[int, ...]]) -> dict[s
         raise InputError(
             f"{weights}: expected torchvision's VGG-16 state dict (features.0.weight, ...), got one with {mismatch}."
         )
+    refuse_odd_numbers(used, weights)
     return {name: tensor.detach().to(torch.float32) for name, tensor in used.items()}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import pickle
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -16,6 +15,12 @@ from dxa_monai.files import atomic_path
 from dxa_monai.input_files import open_input
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.regressor import AnthropometryRegressor
+from dxa_monai.networks.tensor_checks import (
+    built_of_shapes,
+    refuse_inflated,
+    refuse_odd_numbers,
+    refuse_odd_tensors,
+)
 from dxa_monai.networks.vae import DXAVAE
 
 CHECKPOINT_KEYS = {"architecture", "state", "extra"}
@@ -126,24 +131,45 @@ def load_pseudo_dxa(path: str | Path, map_location: str | torch.device = "cpu") 
     return _built_as_the_file_says(PseudoDXA, path, map_location)
 
 
-def load_tensors(path: str | Path, map_location: str | torch.device = "cpu") -> Any:
+def load_tensors(path: str | Path, map_location: str | torch.device = "cpu", content: bytes | None = None) -> Any:
     """What ``torch.save`` wrote to ``path``, refused if it holds more than tensors and plain types.
 
+    Args:
+        path: of the file.
+        map_location: of the tensors.
+        content: the file's bytes, where they have been read; None: they are read.
+
     Raises:
-        InputError: no such file, a truncated one, or one that torch cannot read without running code in it.
+        InputError: no such file, a truncated or compressed one, or one that torch cannot read without running code.
     """
     try:
-        with open_input(path, None, "a file of network weights") as file:
+        expected = "a file of network weights"
+        with open_input(path, None, expected) if content is None else io.BytesIO(content) as file:
+            refuse_inflated(path, file)
+            file.seek(0)
             return torch.load(file, map_location=map_location, weights_only=True)
     except InputError:
         raise
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise InputError(f"{path}: expected a file of network weights, got '{reason}'.") from error
-    # Which of these torch raises for a truncated or foreign file depends on where the damage lies.
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, ValueError, AttributeError, IndexError) as error:
+    # What torch raises for a truncated or foreign file depends on where the damage lies: nearly anything.
+    except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InputError(f"{path}: expected a whole file of network weights, got '{reason}'.") from error
+
+
+def trained_mean_image(path: str | Path) -> torch.Tensor | None:
+    """The mean image ``(C, H, W)`` that a network of :func:`save_network` was trained about; None if it has none.
+
+    Raises:
+        InputError: as :func:`load_vae`.
+    """
+    mean_image = _read(path, "cpu")["state"].get("mean_image")
+    if not isinstance(mean_image, torch.Tensor):
+        return None
+    refuse_odd_numbers({"mean_image": mean_image}, path)
+    return mean_image
 
 
 def describe_mismatch(expected: dict[str, torch.Tensor], got: dict[str, Any]) -> str | None:
@@ -162,11 +188,10 @@ def describe_mismatch(expected: dict[str, torch.Tensor], got: dict[str, Any]) ->
 
 def _built_as_the_file_says(kind: type[_Network], path: str | Path, map_location: str | torch.device) -> _Network:
     content = _read(path, map_location)
-    try:
-        network = kind(**content["architecture"])
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: expected the architecture of a {kind.__name__}, got '{error}'.") from error
-    _load_state(network, content["state"], path)
+    state = content["state"]
+    _refuse_other_tensors(built_of_shapes(kind, content["architecture"], len(state), path), state, path)
+    network = kind(**content["architecture"])
+    network.load_state_dict(state, strict=True)
     return network.to(map_location).eval()
 
 
@@ -183,6 +208,7 @@ def _read(path: str | Path, map_location: str | torch.device) -> dict[str, Any]:
             else type(content).__name__
         )
         raise InputError(f"{path}: expected a checkpoint with {', '.join(sorted(CHECKPOINT_KEYS))}, got {got}.")
+    refuse_odd_tensors(content["state"], path)
     _restore_components(content["state"])
     return content
 
@@ -214,7 +240,7 @@ def _restore_components(state: dict[str, Any]) -> None:
     del state[_SCALES], state[_FINE]
 
 
-def _load_state(network: nn.Module, state: dict[str, Any], path: str | Path) -> None:
+def _refuse_other_tensors(network: nn.Module, state: dict[str, Any], path: str | Path) -> None:
     expected = network.state_dict()
     mismatch = describe_mismatch(expected, state)
     if mismatch is not None:
@@ -222,7 +248,7 @@ def _load_state(network: nn.Module, state: dict[str, Any], path: str | Path) -> 
             f"{path}: expected the {len(expected)} tensors of a {type(network).__name__} of this architecture, "
             f"got {len(state)} with {mismatch}."
         )
-    network.load_state_dict(state, strict=True)
+    refuse_odd_numbers(state, path)
 
 
 def _shape(value: Any) -> str:

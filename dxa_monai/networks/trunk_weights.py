@@ -13,6 +13,7 @@ from dxa_monai.errors import InputError
 from dxa_monai.networks.checkpoint import CHECKPOINT_KEYS, describe_mismatch, load_tensors
 from dxa_monai.networks.imagenet import download_state_dict
 from dxa_monai.networks.regressor import AnthropometryRegressor
+from dxa_monai.networks.tensor_checks import refuse_odd_numbers
 
 RANDOM, IMAGENET = "random", "imagenet"
 
@@ -96,6 +97,7 @@ def initialise_trunk(
             f"{weights}: expected the {len(wanted)} tensors of this trunk, got {len(found)} with {mismatch}; "
             "network_def needs the block_config, growth_rate and init_features that the weights were trained with."
         )
+    refuse_odd_numbers(found, weights)
     network.load_state_dict(found, strict=False)
     return Initialisation(str(weights), tuple(found), skipped, kept)
 

@@ -1,4 +1,7 @@
-"""Worker processes: one thread each, deaf to Ctrl-C (the parent ends them), gone when their parent is.
+"""Worker processes: one thread each, deaf to Ctrl-C (the parent tells them), gone when their parent is.
+
+Asked to stop (Ctrl-C, SIGTERM, a lost terminal), the parent says so in one line and sends SIGTERM to the workers: no
+other item is begun, a training saves its state, anything else ends where it is. A second Ctrl-C ends them at once.
 
 Work is always done in such a process, also with one worker: the number of threads of the linear algebra library can
 change the last bits of a result, and it can only be set before that library is loaded.
@@ -9,6 +12,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -18,6 +22,8 @@ from multiprocessing.connection import wait
 from typing import Any, TypeVar
 
 from dxa_monai.errors import InputError, TrainingError
+from dxa_monai.runs.interruption import ending_as_exit
+from dxa_monai.terminal import lasting_output
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -60,30 +66,50 @@ def results_of_processes(
     task: Callable[..., _Result], items: Sequence[_Item], arguments: tuple[Any, ...], workers: int
 ) -> Generator[tuple[_Item, _Result], None, None]:
     """As :func:`run_in_processes`, each item with what ``task`` returned for it (small: it is sent to this process)."""
-    executor = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
+    context = multiprocessing.get_context("spawn")
+    stopping = context.Event()
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(stopping,))
     try:
-        with _inherited_by_workers():
-            futures = {executor.submit(task, item, *arguments): item for item in items}
-        for future in as_completed(futures):
-            try:
-                result = future.result()
-            except (InputError, TrainingError):
-                raise
-            except BrokenProcessPool as error:
-                raise RuntimeError(
-                    "a worker process ended by itself; it may have run out of memory: try fewer workers"
-                ) from error
-            except Exception as error:
-                raise RuntimeError(f"item {futures[future]}: {type(error).__name__}: {error}") from error
-            yield futures[future], result
-    except SystemExit:
-        # asked to end (SIGTERM): whoever asks does not wait for the items in hand
-        for process in multiprocessing.active_children():
-            process.kill()
+        with ending_as_exit():
+            with _inherited_by_workers():
+                futures = {executor.submit(_unless_stopping, task, item, *arguments): item for item in items}
+            for future in as_completed(futures):
+                try:
+                    result = future.result()
+                except (InputError, TrainingError):
+                    raise
+                except BrokenProcessPool as error:
+                    raise RuntimeError(
+                        "a worker process ended by itself; it may have run out of memory: try fewer workers"
+                    ) from error
+                except Exception as error:
+                    raise RuntimeError(f"item {futures[future]}: {type(error).__name__}: {error}") from error
+                yield futures[future], result
+    except (KeyboardInterrupt, SystemExit):
+        _stop(executor, stopping)
         raise
     finally:
-        # After a failure or Ctrl-C the items in hand are finished, the others dropped.
+        # After a failure the items in hand are finished, the others dropped.
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _stop(executor: ProcessPoolExecutor, stopping: Any) -> None:
+    """Tell the workers, and wait until they are gone."""
+    children = multiprocessing.active_children()
+    print(
+        f"\nstopping: {len(children)} processes are told, a training saves its state; Ctrl-C again ends them at once",
+        file=sys.stderr,
+        flush=True,
+    )
+    stopping.set()
+    for process in children:
+        process.terminate()
+    try:
+        executor.shutdown(wait=True, cancel_futures=True)
+    except BaseException:
+        for process in children:
+            process.kill()
+        raise
 
 
 @contextmanager
@@ -105,9 +131,29 @@ def _inherited_by_workers() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _start_worker() -> None:
+_stopping: Any = None
+"""Of a worker: set when no other item shall be begun."""
+
+
+def _start_worker(stopping: Any) -> None:
+    global _stopping
+    _stopping = stopping
+    lasting_output()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _leave(number: int, frame: Any) -> None:
+    """What a worker has begun is tidied up; a training puts its own reaction in place of this one."""
+    raise SystemExit(128 + number)
+
+
+def _unless_stopping(task: Callable[..., _Result], item: Any, *arguments: Any) -> _Result:
+    if _stopping.is_set():
+        raise SystemExit("asked to stop")
+    return task(item, *arguments)
 
 
 def _end_with_parent() -> None:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 
+from dxa_monai.compiled import compiled
 from dxa_monai.errors import InputError
 from dxa_monai.phantom.body import mesh
 from dxa_monai.phantom.body.mesh import FloatArray, IntArray
@@ -210,7 +210,7 @@ def measure(body: PosedBody, model: BodyModel, names: Iterable[str] = BODY_MEASU
     return {name: HOW[name](standing) for name in names}
 
 
-@numba.njit(cache=True)
+@compiled
 def _section(vertices, faces, height):  # type: ignore[no-untyped-def]
     """Where the surface ``height = 0`` cuts the faces: ``(S, 3)`` starts and ends of segments, ``(S, 2)`` edges cut.
 
@@ -247,7 +247,7 @@ def _curves(edges: IntArray) -> IntArray:
     return np.unique(_joined(node, len(names))[node[:, 0]], return_inverse=True)[1]
 
 
-@numba.njit(cache=True)
+@compiled
 def _joined(links, count):  # type: ignore[no-untyped-def]
     """``(count,)`` for each node the smallest node that ``(L, 2)`` links lead to."""
     root = np.arange(count)
@@ -263,7 +263,7 @@ def _joined(links, count):  # type: ignore[no-untyped-def]
     return root
 
 
-@numba.njit(cache=True)
+@compiled
 def _hull_perimeter(points):  # type: ignore[no-untyped-def]
     """Perimeter of the convex hull of ``(N, 2)`` points sorted by x, then y (Andrew's monotone chain)."""
     perimeter = 0.0

@@ -114,6 +114,8 @@ def generate_cohort(
     shares = check_conditions(conditions or {})
     if shares:
         settings["conditions"] = shares
+    below = tuple(folder / name for name in ("scans", "truth", "meshes", "people"))
+    remove_partial(folder, *below)
     _claim(folder, settings, count)
 
     waiting = [index for index in range(count) if _finished_person(folder, index, seed) is None]
@@ -135,7 +137,7 @@ def generate_cohort(
         except KeyboardInterrupt:
             print(f"Interrupted; run the same command again to continue in {folder}.", file=sys.stderr)
             raise SystemExit(130) from None
-    remove_partial(*(folder / name for name in ("scans", "truth", "meshes", "people")))
+    remove_partial(*below)
     return _finish(folder, settings, count, seed)
 
 

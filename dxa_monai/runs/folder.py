@@ -12,13 +12,14 @@ import ignite.distributed as idist
 from dxa_monai.bundling.command import running_config
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder, remove_partial
+from dxa_monai.runs.finished import FINISHED, refuse_finished
 from dxa_monai.runs.outputs import claim_outputs, noted, refuse_of_others, write_note
 from dxa_monai.runs.ownership import let_go
-from dxa_monai.runs.state_files import remove_states, state_files
+from dxa_monai.runs.state_files import FOLDER, remove_states, state_files
 from dxa_monai.scan.splits import SPLIT_FILE_NAME, write_split
 from dxa_monai.tracking.server import without_password
 
-RECORD, CONFIG, FINISHED = "run.json", "config.json", "finished.json"
+RECORD, CONFIG = "run.json", "config.json"
 FILES = (
     *(RECORD, CONFIG, FINISHED, SPLIT_FILE_NAME, "metrics.csv", "last.pt", "best.pt", "mlflow_run.json"),
     *("noise_floor.json", "scanner_model.json", "quarantine.csv", "duplicates.csv"),
@@ -37,6 +38,7 @@ MAY_CHANGE = {
         "device",
         "amp",
         "network",
+        "version",
         "git_revision",
     ),
     *("bundle_root", "output_dir", "clouds_dir", "dataset_dir", "manifest", "data"),
@@ -109,7 +111,7 @@ def begin_run(
                 "delete it or choose another."
             )
         _refuse_other_settings(path, record)
-    remove_partial(path)
+    remove_partial(path, path / FOLDER)
     with atomic_path(path / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n")
     config = running_config()
@@ -118,14 +120,6 @@ def begin_run(
         with atomic_path(path / CONFIG) as temporary:
             temporary.write_text(text + "\n")
     write_split(split, path)
-
-
-def refuse_finished(folder: str | Path) -> None:
-    """Raise InputError if the folder holds a finished run, which is left alone."""
-    if (Path(folder) / FINISHED).exists():
-        raise InputError(
-            f"{folder}: expected a folder without a finished run, got one with {FINISHED}; choose another."
-        )
 
 
 def _refuse_other_settings(folder: Path, record: Mapping[str, Any]) -> None:
@@ -172,7 +166,7 @@ def read_record(checkpoint: str | Path) -> dict[str, Any]:
         return {}
     try:
         record: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: expected the record of a run, got '{error}'.") from error
     return record
 

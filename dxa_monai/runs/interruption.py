@@ -1,14 +1,41 @@
-"""Ctrl-C and SIGTERM during a training: noted, so that it can stop between two iterations."""
+"""Ctrl-C, SIGTERM and a lost terminal: noted during a training, to stop between two iterations; else an exit."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
-STOPPING = (signal.SIGINT, signal.SIGTERM)
-"""Ctrl-C; the stop of a scheduler, a container or ``kill``."""
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""The stop of a scheduler, a container or ``kill``; a terminal or a connection that is gone."""
+STOPPING = (signal.SIGINT, *ENDING)
+"""And Ctrl-C."""
+
+
+@contextmanager
+def ending_as_exit(enabled: bool = True) -> Iterator[None]:
+    """While it lasts, each of ``ENDING`` raises SystemExit, so that what was begun can be ended, too.
+
+    Only signals that would end the process are taken, in the main thread: one that is ignored (``nohup``) stays so.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    mine = [number for number in ENDING if enabled and main and signal.getsignal(number) is signal.SIG_DFL]
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        for each in mine:  # asked once is enough: the end shall not be cut short
+            signal.signal(each, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    for number in mine:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class Interruption:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dxa_monai.errors import InputError
-from dxa_monai.files import atomic_path
+from dxa_monai.files import atomic_path, remove_partial
 from dxa_monai.runs.ownership import own_folder
 
 NOTE_NAME = ".made_by_dxa_monai"
@@ -23,6 +23,8 @@ def claim_outputs(folder: str | Path, names: Iterable[str], reserved: Iterable[s
     """Own a folder and note what a command will write there; to be called before the first write.
 
     The folder is made if need be. Who calls this lets go of it in the end (:mod:`dxa_monai.runs.ownership`).
+
+    What killed commands left there under temporary names is deleted.
 
     Args:
         folder: of the outputs.
@@ -42,6 +44,7 @@ def claim_outputs(folder: str | Path, names: Iterable[str], reserved: Iterable[s
     folder = own_folder(folder)
     earlier = noted(folder)
     refuse_of_others(folder, names, earlier)
+    remove_partial(folder, *{(folder / name).parent for name in names})
     if not set(names) <= set(earlier):
         write_note(folder, **{_MADE: sorted({*earlier, *names})})
     return folder

@@ -19,7 +19,8 @@ import ignite.distributed as idist
 import torch
 
 from dxa_monai.errors import InputError
-from dxa_monai.networks.checkpoint import load_tensors
+from dxa_monai.files import remove_file
+from dxa_monai.networks.checkpoint import trained_mean_image
 from dxa_monai.physics.calibration import air_level
 from dxa_monai.runs.folder import check_run, claim_run, read_record
 from dxa_monai.scan.collect import collect_scans
@@ -203,10 +204,7 @@ def tell_another_background(data: Sequence[Mapping[str, str]], checkpoint: str |
     Raises:
         InputError: the checkpoint cannot be read.
     """
-    content = load_tensors(checkpoint)
-    state = content.get("state") if isinstance(content, dict) else None
-    # what is no checkpoint of this project is told when the network is made of it
-    mean_image = state.get("mean_image") if isinstance(state, dict) else None
+    mean_image = trained_mean_image(checkpoint)
     levels = []
     for entry in data[:: -(-len(data) // _LOOKED_AT)]:
         try:
@@ -251,7 +249,7 @@ def duplicates_row(first: _Listed, second: _Listed, pair: DuplicatePair) -> dict
 def _tell_duplicates(pairs: Sequence[tuple[_Listed, _Listed, DuplicatePair]], folder: Path, refuse: bool) -> None:
     path = folder / DUPLICATES_NAME
     if not pairs:
-        path.unlink(missing_ok=True)  # of an earlier look at other data
+        remove_file(path)  # of an earlier look at other data
         return
     claim_run(folder)
     if idist.get_rank() == 0:

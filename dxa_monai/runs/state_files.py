@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
 
 from dxa_monai.errors import InputError
-from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.files import atomic_path, flush_to_disk, output_folder
 from dxa_monai.input_files import open_input
 from dxa_monai.networks.checkpoint import load_tensors, write_tensors
 
@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 FOLDER = "resume"
 """Below the folder of a run."""
 KEPT = 2
+_SEAL = b"dxa_monai state, SHA-256 "
 _NAME = re.compile(r"iteration_(\d+)\.pt")
 
 
@@ -52,8 +53,9 @@ def write_state(run_folder: str | Path, iteration: int, state: dict[str, Any]) -
     path = folder / f"iteration_{iteration:09d}.pt"
     with atomic_path(path) as temporary:
         write_tensors(state, temporary)
+        _seal(temporary)
         _load_whole(temporary)
-    _flush_folder(folder)
+    flush_to_disk(folder)  # a renamed file survives a power cut only when its folder is on disk, too
     for old in state_files(run_folder)[KEPT:]:
         old.unlink(missing_ok=True)
     return path
@@ -84,23 +86,23 @@ def remove_states(run_folder: str | Path) -> None:
     shutil.rmtree(Path(run_folder) / FOLDER, ignore_errors=True)
 
 
+def _seal(path: Path) -> None:
+    """Put the SHA-256 of all bytes in front of them: a zip's own sums leave out its names, and torch reads none."""
+    content = path.read_bytes()
+    path.write_bytes(_SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+
 def _load_whole(path: Path) -> dict[str, Any]:
-    """The content of a state file all of whose checksums are right; torch does not look at them."""
+    """The content of a state file whose every byte is as it was written."""
     try:
-        with open_input(path, None, "a state of a training") as file, ZipFile(file) as archive:
-            damaged = archive.testzip()
-    except (BadZipFile, OSError, EOFError) as error:
-        raise InputError(f"{path}: expected a whole state of a training, got '{error}'.") from error
-    if damaged is not None:
-        raise InputError(f"{path}: expected a whole state of a training, got damage in its part '{damaged}'.")
-    content: dict[str, Any] = load_tensors(path)
-    return content
-
-
-def _flush_folder(folder: Path) -> None:
-    """A renamed file survives a power cut only when its folder is on disk, too."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        with open_input(path, None, "a state of a training") as file:
+            content = file.read()
+    except OSError as error:
+        raise InputError(f"{path}: expected a whole state of a training, got '{error.strerror}'.") from error
+    if content.startswith(b"PK"):
+        raise InputError(f"{path}: expected a state of this version, got one of 0.7.0 or before; go on with that one.")
+    seal, _, content = content.partition(b"\n")
+    if seal != _SEAL + hashlib.sha256(content).hexdigest().encode():
+        raise InputError(f"{path}: expected a whole state of a training, got bytes that its SHA-256 is not of.")
+    state: dict[str, Any] = load_tensors(path, content=content)
+    return state

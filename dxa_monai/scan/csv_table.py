@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder
@@ -18,6 +21,37 @@ Cells = list[str]
 MAX_TABLE_BYTES = 50_000_000
 """A hundred thousand scans with all that is known of them."""
 MAX_TABLE_CELLS = 5_000_000
+
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""What a spreadsheet takes for a formula, or, behind apostrophes, what :func:`harmless` has made of one."""
+
+
+def harmless(cell: Any) -> Any:
+    """A cell as it is written: text that a spreadsheet would take for a formula is put behind an apostrophe.
+
+    Numbers are numbers, also as text. :func:`as_meant` gives back what was there.
+    """
+    if not isinstance(cell, str) or _FORMULA.match(cell) is None or _is_number(cell):
+        return cell
+    return f"'{cell}"
+
+
+def as_meant(cell: str) -> str:
+    """A cell without the apostrophe of :func:`harmless`."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def harmless_table(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for ``to_csv``, with names of columns and text as :func:`harmless` gives them."""
+    return table.rename(columns=harmless).map(harmless)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return not text.startswith(("\t", "\r"))
 
 
 def read_lines(path: Path) -> list[tuple[int, Cells]]:
@@ -32,7 +66,7 @@ def read_lines(path: Path) -> list[tuple[int, Cells]]:
         raise InputError(f"{path}: expected a CSV file of at most {MAX_TABLE_CELLS} cells, got {cells_and_lines}.")
     try:
         reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-        lines = [(reader.line_num, [cell.strip() for cell in cells]) for cells in reader]
+        lines = [(reader.line_num, [as_meant(cell.strip()) for cell in cells]) for cells in reader]
         if any("\0" in cell for _, cells in lines for cell in cells):
             raise csv.Error("a null character")
     except (UnicodeDecodeError, csv.Error) as error:
@@ -82,6 +116,8 @@ def read_table(path: Path, required: Sequence[str], hint: str = "") -> list[tupl
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write the columns of the rows; what a row lacks, or holds as None, is an empty cell. Whole or not there.
 
+    Text that a spreadsheet would take for a formula is written as :func:`harmless` gives it, and read back as it was.
+
     Raises:
         InputError: the folder cannot be made or written to.
     """
@@ -92,5 +128,5 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
         open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows([row.get(name) for name in columns] for row in rows)
+        writer.writerow(map(harmless, columns))
+        writer.writerows([harmless(row.get(name)) for name in columns] for row in rows)

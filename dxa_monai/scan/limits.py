@@ -159,6 +159,9 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
         if len(members) > MAX_ARRAYS:
             raise InputError(f"{path}: expected an archive of at most {MAX_ARRAYS} arrays, got {len(members)}.")
         for member in members:
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                # others inflate a whole piece at once, however little is asked for
+                raise InputError(f"{path}: expected arrays as NumPy writes them, got another compression.")
             # the directory may lie about sizes, too: no more is inflated than fits
             with archive.open(member) as stream:
                 array = stream.read(left + 1)

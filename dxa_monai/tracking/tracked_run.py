@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import logging
 import secrets
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from dxa_monai.errors import InputError
+from dxa_monai.runs.interruption import ending_as_exit
 from dxa_monai.tracking.database import open_database
+from dxa_monai.tracking.run_note import RunNote, digest_of, read_note, write_note
 from dxa_monai.tracking.server import (
     UPLOAD_SECONDS,
     database_file,
@@ -36,6 +37,7 @@ QUICK_SECONDS = 2.0
 """A failure that came sooner is tried once more after a second; one that took longer has cost enough."""
 
 PARENT_TAG = "mlflow.parentRunId"
+_OPEN = ("RUNNING", "SCHEDULED")
 
 
 class TrackedRun:
@@ -54,8 +56,11 @@ class TrackedRun:
         tags: notes that may change later.
         enabled: False does nothing at all.
         local_log: file or folder that holds the same without MLflow, for the warning.
-        run_id: of an earlier run to go on with, under its own name and with its parameters; steps that a metric has
-            already are not added again. If the run is gone, a new one begins, with a warning.
+        note: file that names the run (:mod:`dxa_monai.tracking.run_note`), written before the run begins, so that it is
+            found again however this process ends. One that is still open there is closed as KILLED, or gone on with.
+        go_on: go on with the run that ``note`` names, under its own name and with its parameters; steps that a metric
+            has already are not added again. Runs below it that are open are closed: their processes are gone. If the
+            run is gone, a new one begins, with a warning.
 
     Raises:
         InputError: see :func:`dxa_monai.tracking.server.resolve_tracking_uri`.
@@ -70,7 +75,8 @@ class TrackedRun:
         tags: Mapping[str, Any] | None = None,
         enabled: bool = True,
         local_log: str | Path = "",
-        run_id: str | None = None,
+        note: str | Path | None = None,
+        go_on: bool = False,
     ) -> None:
         self.tracking_uri = tracking_uri
         self.experiment = experiment
@@ -93,9 +99,17 @@ class TrackedRun:
             try:
                 with little_patience():
                     client = self._connect(artifact_location)
-                    if run_id is None or not self._go_on(client, run_id):
+                    chosen = flatten(params or {})
+                    earlier = None if note is None else read_note(note)
+                    if earlier is None or not self._take_up(client, earlier, go_on):
+                        if note is not None:
+                            write_note(note, RunNote(self.tracking_uri, self.name, None, digest_of(chosen)))
                         self._start(client, tags or {})
-                        self._unsent_params = [(key, str(value)) for key, value in flatten(params or {}).items()]
+                        self._unsent_params = [(key, str(value)) for key, value in chosen.items()]
+                    if note is not None:
+                        write_note(note, RunNote(self.tracking_uri, self.name, self.run_id, digest_of(chosen)))
+            except InputError:
+                raise  # the note cannot be written: nor could anything else be
             except Exception as error:
                 self._tell_lost(error)
             self._try(self._send)
@@ -179,15 +193,32 @@ class TrackedRun:
         )
         self.run_id, self._client = run.info.run_id, client
 
-    def _go_on(self, client: Any, run_id: str) -> bool:
+    def _take_up(self, client: Any, earlier: RunNote, go_on: bool) -> bool:
+        """Go on with a run that was noted, or close it if it is open; whether it is gone on with."""
         from mlflow.exceptions import MlflowException
 
+        run = None
+        if earlier.tracking_uri != without_password(self.tracking_uri):
+            return False  # kept elsewhere, where this command has no business
         try:
-            run = client.get_run(run_id)
+            if earlier.run_id is not None:
+                run = client.get_run(earlier.run_id)
+            else:  # its process ended before it knew the id
+                mark = "-".join(earlier.name.split("-")[-3:])  # time and random digits, which need no quoting
+                found = client.search_runs([self._experiment_id], f"tags.`mlflow.runName` LIKE '%-{mark}'")
+                run = found[0] if found else None
         except MlflowException:
-            run = None
+            pass
         if run is None or run.info.lifecycle_stage != "active":
-            logger.warning("MLflow run %s is gone; a new one begins", run_id)
+            if go_on and earlier.run_id is not None:
+                logger.warning("MLflow run %s is gone; a new one begins", earlier.run_id)
+            return False
+        run_id = run.info.run_id
+        if earlier.here or go_on:
+            self._close(client, self._open_below(client, run_id), "KILLED")
+        if not go_on:
+            if earlier.here and run.info.status in _OPEN:
+                self._close(client, [run_id], "KILLED")
             return False
         client.update_run(run_id, status="RUNNING")
         self.name = run.info.run_name
@@ -195,6 +226,16 @@ class TrackedRun:
         self._last_steps = {name: client.get_metric_history(run_id, name)[-1].step for name in run.data.metrics}
         self.run_id, self._client = run_id, client
         return True
+
+    def _open_below(self, client: Any, run_id: str) -> list[str]:
+        below = client.search_runs(
+            [self._experiment_id], f"tags.`{PARENT_TAG}` = '{run_id}' and attributes.status = 'RUNNING'"
+        )
+        return [each.info.run_id for each in below]
+
+    def _close(self, client: Any, run_ids: Sequence[str], status: str) -> None:
+        for run_id in run_ids:
+            client.set_terminated(run_id, status)
 
     def _send(self) -> None:
         """Send what has not been sent yet; what fails stays for the next time."""
@@ -210,12 +251,8 @@ class TrackedRun:
             del self._unsent[: len(batch)]
 
     def _terminate(self, status: str) -> None:
-        below = self._client.search_runs(
-            [self._experiment_id], f"tags.`{PARENT_TAG}` = '{self.run_id}' and attributes.status = 'RUNNING'"
-        )
         # a child that was killed, or that ran out of memory, could not end its run itself
-        for run_id in [each.info.run_id for each in below] + [self.run_id]:
-            self._client.set_terminated(run_id, status)
+        self._close(self._client, [*self._open_below(self._client, str(self.run_id)), str(self.run_id)], status)
 
     def _try(self, action: Callable[[], Any]) -> bool:
         if self._client is None or self._lost:
@@ -256,24 +293,41 @@ def mlflow_run(
     enabled: bool = True,
     local_log: str | Path = "",
     parent_run: str | None = None,
+    note: str | Path | None = None,
+    go_on: bool = False,
 ) -> Iterator[TrackedRun]:
     """A :class:`TrackedRun` around a block: FINISHED if it ends, FAILED if it raises, KILLED if it is interrupted.
 
     Args:
         tracking_uri: see :class:`TrackedRun`, also for what is not named here.
         parent_run: run id of the run that this one is shown below.
+        note: as there; it is gone when the block has ended, or, with ``go_on``, when it has ended well.
+        go_on: as there, if the run that is noted is about the same.
     """
+    earlier = None if note is None else read_note(note)
+    same = go_on and earlier is not None and earlier.about == digest_of(flatten(params or {}))
     tags = dict(tags or {}) | ({PARENT_TAG: parent_run} if parent_run else {})
-    run = TrackedRun(tracking_uri, experiment, name, params, tags, enabled, local_log)
-    with report_outcome(run):
-        yield run
+    folder = None if note is None else Path(note).parent
+    made = folder is not None and not folder.exists()
+    run = TrackedRun(tracking_uri, experiment, name, params, tags, enabled, local_log, note, same)
+    well = False
+    try:
+        with report_outcome(run):
+            yield run
+        well = True
+    finally:
+        if note is not None and (well or not go_on):
+            Path(note).unlink(missing_ok=True)
+        if folder is not None and made and not well:
+            with suppress(OSError):
+                folder.rmdir()  # a mistake leaves nothing behind
 
 
 @contextmanager
 def report_outcome(run: TrackedRun, artifacts: Sequence[str | Path] = ()) -> Iterator[None]:
     """End ``run`` with the block by the block's own fate, and log what it leaves behind; exceptions pass through."""
     status = "FINISHED"
-    with _termination_as_exit(run.active):
+    with ending_as_exit(run.active):
         try:
             yield
         except Exception:
@@ -284,25 +338,6 @@ def report_outcome(run: TrackedRun, artifacts: Sequence[str | Path] = ()) -> Ite
             raise
         finally:
             run.finish(status, artifacts)
-
-
-@contextmanager
-def _termination_as_exit(enabled: bool) -> Iterator[None]:
-    """While it lasts, SIGTERM (a scheduler's or a container's stop) raises SystemExit, so that the run can be ended."""
-    mine = enabled and threading.current_thread() is threading.main_thread()
-    if not mine or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield
-        return
-
-    def leave(number: int, frame: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # asked once is enough: the end shall not be cut short
-        raise SystemExit(128 + number)
-
-    signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def flatten(params: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

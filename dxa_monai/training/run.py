@@ -12,6 +12,7 @@ from monai.engines import Evaluator
 from monai.handlers import ValidationHandler, stopping_fn_from_metric
 from torch import nn
 
+import dxa_monai
 from dxa_monai.handlers.best_checkpoint import BestNetworkSaver
 from dxa_monai.handlers.csv_log import CsvLog
 from dxa_monai.handlers.early_stop import EarlyStop
@@ -127,6 +128,7 @@ class TrainingRun:
         about["network"] = getattr(self.network, "architecture", dict)()
         about["parameters"] = sum(weight.numel() for weight in self.network.parameters())
         about["device"] = str(next(self.network.parameters()).device)
+        about["version"] = dxa_monai.__version__
         about["git_revision"] = git_revision()
         return about
 

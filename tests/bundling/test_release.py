@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,7 +24,16 @@ from monai.apps.utils import HashCheckError
 from monai.bundle import download, download_large_files
 
 import dxa_monai
-from dxa_monai.bundling.release import REPOSITORY, SUMS_FILE, build_release, bundle_folders, write_large_files
+from dxa_monai.bundling import release
+from dxa_monai.bundling.identity import check_zip, differences
+from dxa_monai.bundling.release import (
+    REPOSITORY,
+    SUMS_FILE,
+    build_release,
+    bundle_folders,
+    refuse_untracked,
+    write_large_files,
+)
 from dxa_monai.errors import InputError
 from dxa_monai.networks.checkpoint import save_network
 from dxa_monai.networks.regressor import AnthropometryRegressor
@@ -42,6 +51,14 @@ NAMES = [bundle.name for bundle in bundle_folders(REPOSITORY / "bundles")]
 
 def _copy_bundles(folder: Path) -> Path:
     return Path(shutil.copytree(REPOSITORY / "bundles", folder, ignore=shutil.ignore_patterns("models", "runs")))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def any_revision() -> Iterator[None]:
+    """Whoever works on the package may have files that git does not track yet."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(release, "refuse_untracked", lambda *_: None)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -176,18 +193,37 @@ def _sources() -> list[Path]:
 
 
 def test_the_documented_check_finds_a_tampered_zip(dist: Path, tmp_path: Path) -> None:
-    def check() -> subprocess.CompletedProcess[str]:
-        command = ["sha256sum", "--check", "--ignore-missing", SUMS_FILE]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-
     victim = tmp_path / f"dxa_vae_v{VERSION}.zip"
     for name in (victim.name, SUMS_FILE):
         shutil.copyfile(dist / name, tmp_path / name)
+
+    def check(name: str = victim.name) -> subprocess.CompletedProcess[str]:
+        command = f'grep -F "  {name}" {SUMS_FILE} | sha256sum --check --strict'
+        return subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert 'grep -F "  dxa_vae_v0.7.0.zip" SHA256SUMS | sha256sum --check --strict' in _page("releases.md")
     assert (check().returncode, check().stdout) == (0, f"{victim.name}: OK\n")
-    with zipfile.ZipFile(victim, "a") as archive:
+    other = Path(shutil.copyfile(victim, tmp_path / f"dxa_vae_v{VERSION} (1).zip"))
+    with zipfile.ZipFile(other, "a") as archive:
         archive.writestr("dxa_vae/dxa_monai/scan/more.py", "print('not ours')\n")
+    assert check(other.name).returncode != 0
+    assert "OK" not in check(other.name).stdout
+    shutil.copyfile(other, victim)
     assert check().returncode != 0
     assert f"{victim.name}: FAILED" in check().stdout
+
+
+def test_a_downloaded_bundle_is_the_release_byte_for_byte(downloaded: Path, dist: Path) -> None:
+    for name in NAMES:
+        zipped = dist / f"{name}_v{VERSION}.zip"
+        check_zip(dist / SUMS_FILE, zipped)
+        kinds = {each.partition(":")[0] for each in differences(downloaded / name, zipped)}
+        assert kinds <= {"extra folder", "extra file"}, kinds  # compiled files, where a test has run it
+        assert not [each for each in differences(downloaded / name, zipped) if "__pycache__" not in each]
+
+
+def _page(name: str) -> str:
+    return (REPOSITORY / "docs" / name).read_text()
 
 
 def test_a_downloaded_bundle_infers_without_the_repository_and_tells_of_another_version(
@@ -281,6 +317,10 @@ def test_every_network_and_measurement_works_as_downloaded(
             rf"metadata.json: expected version {VERSION}, that of the dxa_monai in the zip, got 9.9.9",
         ),
         ({"changelog": {}}, f"expected a changelog entry of version {VERSION}"),
+        ({"changelog": None}, f"expected a changelog entry of version {VERSION}"),
+        ({"changelog": f"{VERSION}: a text"}, f"expected a changelog entry of version {VERSION}"),
+        ({"changelog": [VERSION]}, f"expected a changelog entry of version {VERSION}"),
+        ({"changelog": {VERSION: None}}, f"expected a changelog entry of version {VERSION}"),
         ({"name": "other"}, "expected the name dxa_vae, that of the folder, got other"),
     ],
 )
@@ -307,6 +347,61 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
     (bundles / "dxa_vae" / "models" / "model.pt").symlink_to("/etc/hostname")
     with pytest.raises(InputError, match=r"model\.pt: expected a file, got a link"):
         build_release(tmp_path / "dist", bundles, ["dxa_vae"])
+
+
+SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "pipe": (lambda root: os.mkfifo(root / "docs" / "pipe"), "docs/pipe: expected a file, got a pipe"),
+    "pipe as metadata": (
+        lambda root: (root / "configs/metadata.json").unlink() or os.mkfifo(root / "configs/metadata.json"),
+        "expected folders of bundles|expected a file",
+    ),
+    "page not UTF-8": (lambda root: (root / "docs/README.md").write_bytes(b"caf\xe9"), "expected a page of UTF-8"),
+    "name not UTF-8": (
+        lambda root: (root / os.fsdecode(b"docs/caf\xe9")).touch(),
+        "expected a name of printable UTF-8",
+    ),
+    "name with a line break": (lambda root: (root / "docs/a\nb").touch(), "expected a name of printable UTF-8"),
+    "metadata not UTF-8": (lambda root: (root / "configs/metadata.json").write_bytes(b"\xe9"), "expected JSON"),
+    "deep metadata": (lambda root: (root / "configs/metadata.json").write_text("[" * 100_000), "expected JSON"),
+    "metadata that is null": (lambda root: (root / "configs/metadata.json").write_text("null"), "expected the name"),
+}
+
+
+@pytest.mark.parametrize("name", SPOILED)
+def test_a_bundle_that_cannot_be_released_as_it_is_ends_in_a_sentence(name: str, tmp_path: Path) -> None:
+    bundles = _copy_bundles(tmp_path / "bundles")
+    spoil, told = SPOILED[name]
+    spoil(bundles / "dxa_body_composition")
+    with pytest.raises(InputError, match=told):
+        build_release(tmp_path / "dist", bundles, ["dxa_body_composition"])
+    assert not list((tmp_path / "dist").glob("*")) + list((tmp_path / "dist").glob(".*"))
+
+
+def test_what_git_does_not_track_is_no_part_of_a_release(tmp_path: Path) -> None:
+    bundles = _copy_bundles(tmp_path / "bundles")
+
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", "-C", str(bundles), *arguments], check=True, capture_output=True)
+
+    git("init")
+    git("add", "--all")
+    bundle = bundles / "dxa_body_composition"
+    refuse_untracked(bundle, bundle.rglob("*"))
+    for name in ("docs/patients.csv", "configs/ignored.json"):
+        path = bundles / "dxa_body_composition" / name
+        path.touch()
+        (bundles / ".gitignore").write_text("ignored.json\n")
+        with pytest.raises(InputError, match=rf"{path}: expected files of a release to be tracked by git, got 1"):
+            refuse_untracked(bundle, bundle.rglob("*"))
+        path.unlink()
+
+
+def test_what_a_killed_build_left_is_tidied_up(tmp_path: Path) -> None:
+    left = tmp_path / "dist" / f".dxa_vae_v{VERSION}.abcdefgh.partial.0.zip"
+    left.parent.mkdir()
+    left.touch()
+    build_release(left.parent, names=["dxa_body_composition"])
+    assert not left.exists()
 
 
 def test_large_weights_are_downloaded_by_their_sum_or_not_at_all(tmp_path: Path) -> None:
@@ -336,6 +431,8 @@ def test_large_weights_are_downloaded_by_their_sum_or_not_at_all(tmp_path: Path)
     [
         ("model.pt", "https://example.org/model.pt", "expected a file, got none"),
         ("run.json", "https://example.org/model.pt", "expected a file, got none"),
+        ("preset", "https://example.org/model.pt", "expected the preset that the weights were trained with, got None"),
+        ("JSON", "https://example.org/model.pt", "expected the record of a run"),
         ("", "example.org/model.pt", "expected one that begins with https://"),
     ],
 )
@@ -343,7 +440,9 @@ def test_large_files_mistakes_are_told_and_leave_nothing(tmp_path: Path, missing
     bundle = _copy_bundles(tmp_path / "bundles") / "dxa_vae"
     (tmp_path / "model.pt").write_bytes(b"weights")
     (tmp_path / "run.json").write_text('{"preset": "paper"}')
-    if missing:
+    if missing in ("preset", "JSON"):
+        (tmp_path / "run.json").write_text("{}" if missing == "preset" else "[" * 100_000)
+    elif missing:
         (tmp_path / missing).unlink()
     with pytest.raises(InputError, match=sentence):
         write_large_files(bundle, tmp_path / "model.pt", url)

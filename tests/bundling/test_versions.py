@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,24 @@ def test_a_command_tells_it_on_stderr_and_goes_on(
     begin_command({"name": "scans", "version": "1.1.0"})
     begin_command()
     assert capsys.readouterr().err == ""
+
+
+def test_what_comes_of_another_version_is_a_sentence_with_both(
+    copies: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.excepthook", None)
+    begin_command({"name": "scans", "version": "1.2.0"})
+    capsys.readouterr()
+    error = RuntimeError("Failed to evaluate")
+    error.__cause__ = TypeError("Comparison.__init__() got an unexpected keyword argument 'more'")
+    assert sys.excepthook is not None
+    sys.excepthook(RuntimeError, error, None)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        f"error: {copies}/scans/dxa_monai: expected dxa_monai 1.2.0, the version of this bundle, got 1.1.0"
+    )
+    assert line.endswith("TypeError, Comparison.__init__() got an unexpected keyword argument 'more'")
+    begin_command({"name": "scans", "version": "1.1.0"})
+    sys.excepthook(RuntimeError, error, None)
+    assert "got an unexpected keyword" in capsys.readouterr().err
+    begin_command()

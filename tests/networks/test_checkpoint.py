@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,9 +11,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from dxa_monai.errors import InputError
-from dxa_monai.networks.checkpoint import compact_checkpoint, load_vae, save_network
+from dxa_monai.networks.checkpoint import compact_checkpoint, load_tensors, load_vae, save_network
 from dxa_monai.networks.vae import DXAVAE
 
 MakeVAE = Callable[..., DXAVAE]
@@ -193,3 +195,82 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(
     assert sentence.startswith(f"{path}: expected ")
     assert ", got " in sentence
     assert "\n" not in sentence
+
+
+ARCHITECTURES: dict[str, Any] = {
+    "channels": {"in_channels": 10**9},
+    "negative": {"in_channels": -1},
+    "fraction": {"growth_rate": 2.5},
+    "text": {"growth_rate": "16"},
+    "null": {"spatial_shape": None},
+    "image": {"spatial_shape": [10**9, 10**9]},
+    "layers": {"block_config": [10**9, 1]},
+    "blocks": {"block_config": [1] * 100_000},
+    "codes": {"linear_channels": 10**12},
+    "beyond integers": {"latent_channels": 10**40},
+    "infinite": {"growth_rate": float("inf")},
+    "unknown": {"more": 1},
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_an_architecture_that_its_file_does_not_hold_is_refused_before_it_is_built(
+    name: str, make_vae: MakeVAE, tmp_path: Path
+) -> None:
+    vae, path = make_vae(), tmp_path / "model.pt"
+    architecture = vae.architecture() | ARCHITECTURES[name]
+    torch.save({"architecture": architecture, "state": vae.state_dict(), "extra": {}}, path)
+    built: list[torch.Tensor] = []
+    hook = register_module_parameter_registration_hook(lambda module, name, weight: built.append(weight))
+    try:
+        with pytest.raises(InputError, match=r"model\.pt: expected the (architecture|.* tensors) of a") as refused:
+            load_vae(path)
+    finally:
+        hook.remove()
+    assert "\n" not in str(refused.value)
+    assert all(weight.is_meta for weight in built)
+
+
+ODD: dict[str, Callable[[torch.Tensor], Any]] = {
+    "NaN": lambda weight: torch.full_like(weight, math.nan),
+    "infinity": lambda weight: torch.full_like(weight, math.inf),
+    "whole numbers": lambda weight: weight.long(),
+    "complex": lambda weight: torch.complex(weight, weight),
+    "true and false": lambda weight: weight > 0,
+    "sparse": lambda weight: weight.to_sparse(),
+    "meta": lambda weight: weight.to("meta"),
+    "one number for all": lambda weight: torch.zeros(1).expand(weight.shape),
+    "quantised": lambda weight: torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8),
+    "list": lambda weight: weight.tolist(),
+    "huge": lambda weight: torch.zeros(1).expand(10**12),
+}
+
+
+@pytest.mark.parametrize("part", ["generator.to_image.weight", "linear_path.components"])
+@pytest.mark.parametrize("name", ODD)
+def test_weights_that_are_no_plain_numbers_are_refused_by_name(
+    name: str, part: str, make_vae: MakeVAE, tmp_path: Path
+) -> None:
+    vae, path = make_vae(linear_channels=2), tmp_path / "model.pt"
+    state = dict(vae.state_dict())
+    part = part if part in state else next(key for key in reversed(state) if key.endswith("weight"))
+    content = {"architecture": vae.architecture(), "state": state | {part: ODD[name](state[part])}, "extra": {}}
+    torch.save(content, path)
+    with pytest.raises(InputError, match=rf"model\.pt: expected .*{part}"):
+        load_vae(path)
+
+
+def test_compressed_weights_and_pipes_are_refused(make_vae: MakeVAE, tmp_path: Path) -> None:
+    torch.save({"state": torch.zeros(1_000_000)}, tmp_path / "model.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "model.pt") as source,
+        zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as target,
+    ):
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    assert (tmp_path / "bomb.pt").stat().st_size < 20_000
+    with pytest.raises(InputError, match="as torch writes it, got one that is compressed"):
+        load_tensors(tmp_path / "bomb.pt")
+    os.mkfifo(tmp_path / "pipe.pt")
+    with pytest.raises(InputError, match="got a pipe"):
+        load_tensors(tmp_path / "pipe.pt")

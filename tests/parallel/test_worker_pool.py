@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from dxa_monai.errors import InputError
 from dxa_monai.parallel.worker_pool import run_in_processes
+from dxa_monai.runs.interruption import Interruption
 
 
 def note(item: int, folder: Path) -> None:
@@ -62,6 +64,43 @@ def test_a_process_that_died_is_told() -> None:
 
 def work_for_long(item: int) -> None:
     time.sleep(60)
+
+
+def train_until_told(item: int, folder: Path) -> None:
+    """As a training does it: a signal is noted, the state saved, and the process asked to leave."""
+    with Interruption() as interruption:
+        (folder / f"begun{item}").touch()
+        while interruption.received is None:
+            time.sleep(0.01)
+        (folder / f"saved{item}").touch()
+        interruption.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_asked_to_stop_it_says_so_trainings_save_and_none_begins(
+    number: signal.Signals, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def ask() -> None:
+        while not (tmp_path / "begun0").exists():
+            time.sleep(0.01)
+        os.kill(os.getpid(), number)
+
+    reaction = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+    before = signal.signal(number, reaction)  # ignored where the tests run in the background, or after nohup
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else SystemExit) as stopped:
+            list(run_in_processes(train_until_told, range(5), (tmp_path,), workers=1))
+    finally:
+        signal.signal(number, before)
+        asking.join()
+    assert {path.name for path in tmp_path.iterdir()} == {"begun0", "saved0"}
+    assert capfd.readouterr().err.count("stopping: 1 processes are told") == 1
+    assert not multiprocessing.active_children()
+    if number != signal.SIGINT:
+        assert stopped.value.code == 128 + number
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def test_asked_to_end_it_does_not_wait_for_what_is_in_hand() -> None:

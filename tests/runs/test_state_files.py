@@ -53,6 +53,31 @@ def test_a_damaged_state_is_passed_over_with_a_warning(
     assert newest.name in caplog.text
 
 
+def test_whatever_byte_is_damaged_the_state_before_is_taken(tmp_path: Path) -> None:
+    write_state(tmp_path, 1, {"weights": torch.ones(3)})
+    newest = write_state(tmp_path, 2, {"weights": torch.full((3,), 2.0)})
+    whole = newest.read_bytes()
+    for place in range(len(whole)):
+        content = bytearray(whole)
+        content[place] ^= 1 + place % 255
+        newest.write_bytes(content)
+        state = newest_state(tmp_path)
+        assert state is not None
+        assert torch.equal(state["weights"], torch.ones(3)), place
+    newest.unlink()
+    newest.mkdir()
+    state = newest_state(tmp_path)
+    assert state is not None
+    assert torch.equal(state["weights"], torch.ones(3))
+
+
+def test_a_state_of_an_earlier_version_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_state(tmp_path, 1, _state(1))
+    torch.save(_state(2), tmp_path / FOLDER / "iteration_000000002.pt")
+    newest_state(tmp_path)
+    assert "got one of 0.7.0 or before" in caplog.text
+
+
 def test_without_a_whole_state_there_is_no_silent_new_start(tmp_path: Path) -> None:
     write_state(tmp_path, 1, _state(1)).write_bytes(b"")
     with pytest.raises(InputError, match="resume: expected a whole state of the interrupted training, got 1 damaged"):
@@ -76,7 +101,7 @@ def _not_yet_renamed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _older_not_yet_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state_files, "_flush_folder", lambda folder: _kill_self())
+    monkeypatch.setattr(state_files, "flush_to_disk", lambda folder: _kill_self())
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,14 @@
+import csv
 import os
+from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dxa_monai.errors import InputError
-from dxa_monai.scan.csv_table import read_lines, read_table, write_table
+from dxa_monai.scan.csv_table import harmless_table, read_lines, read_table, write_table
 
 
 def test_lines_are_numbered_as_in_an_editor_and_blank_ones_skipped(tmp_path):
@@ -65,3 +68,38 @@ def test_a_failed_write_leaves_nothing(tmp_path):
     with pytest.raises(RuntimeError, match="interrupted"):
         write_table(tmp_path / "table.csv", ["a"], rows())
     assert os.listdir(tmp_path) == []
+
+
+CELLS = [
+    "=1+1",
+    "+1+1",
+    "-a",
+    "@SUM(1)",
+    "\tx",
+    "\rx",
+    "'=1",
+    "''=1",
+    "'",
+    "'a",
+    "-",
+    "=",
+    "plain",
+    "-1.5",
+    "+3",
+    "1e-3",
+]
+
+
+def test_cells_that_a_spreadsheet_would_run_are_harmless_and_come_back_as_they_were(tmp_path: Path) -> None:
+    columns = ["=name", "number"]
+    write_table(tmp_path / "a.csv", columns, [{"=name": cell, "number": -2.5} for cell in CELLS])
+    table = pd.DataFrame({"=name": CELLS, "number": -2.5})
+    harmless_table(table).to_csv(tmp_path / "b.csv", index=False)
+    for path in (tmp_path / "a.csv", tmp_path / "b.csv"):
+        with open(path, newline="") as file:
+            raw = list(csv.reader(file))
+        assert all(not cell or cell[0] not in "=+@\t\r" or cell == "+3" for row in raw for cell in row)
+        assert all(not cell.startswith("-") or float(cell) < 0 for row in raw for cell in row)
+        (_, header), *lines = read_lines(path)
+        assert header == columns
+        assert [cells for _, cells in lines] == [[cell, "-2.5"] for cell in CELLS]

@@ -22,7 +22,7 @@ from dxa_monai.errors import InputError
 from dxa_monai.networks.checkpoint import load_pseudo_dxa, load_regressor, load_tensors, load_vae
 from dxa_monai.runs.state_files import newest_state
 from dxa_monai.scan.io import FILE_ENDINGS, RawScan, load_scan, save_scan
-from dxa_monai.scan.limits import MAX_SCAN_BYTES
+from dxa_monai.scan.limits import MAX_SCAN_BYTES, read_npz
 from dxa_monai.scan.truth import load_truth
 from tests.damage import FUZZING, damaged_bytes
 from tests.scan.examples import body_counts
@@ -231,3 +231,19 @@ def _whole(ending: str, folder: Path) -> bytes:
     if ending not in _WHOLE:
         _WHOLE[ending] = _scan_bytes(ending, folder)
     return _WHOLE[ending]
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_archive_that_inflates_at_once_is_refused_in_little_memory(compression: int, tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("counts.npy", bytes(300_000_000))
+    assert path.stat().st_size < 100_000
+    tracemalloc.start()
+    try:
+        for read in (load_scan, read_npz):
+            with pytest.raises(InputError, match="expected arrays as NumPy writes them, got another compression"):
+                read(path)
+        assert tracemalloc.get_traced_memory()[1] < MEMORY_BYTES
+    finally:
+        tracemalloc.stop()

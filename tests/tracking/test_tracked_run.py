@@ -1,8 +1,11 @@
 import logging
+import multiprocessing
 import os
+import shutil
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from dxa_monai.handlers.epoch_metrics import LogEpochMetrics
 from dxa_monai.handlers.finite_loss import StopOnNonFinite
 from dxa_monai.handlers.loss_terms import LossTerms
 from dxa_monai.handlers.mlflow_run import MLflowRun
+from dxa_monai.tracking.run_note import NOTE_NAME, RunNote, read_note, write_note
 from dxa_monai.tracking.tracked_run import PARENT_TAG, TrackedRun, mlflow_run
 from tests.handlers.toy import ToyNetwork, toy_evaluator, toy_trainer
 
@@ -298,11 +302,12 @@ def test_a_relative_database_is_made_absolute(tmp_path: Path, monkeypatch: pytes
 
 def test_a_resumed_run_is_one_run_with_each_step_once(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
-    first = TrackedRun(uri, "vae", "a", {"seed": 0})
+    note = tmp_path / "run" / NOTE_NAME
+    first = TrackedRun(uri, "vae", "a", {"seed": 0}, note=note)
     for step in (1, 2, 3):
         first.log_metrics({"loss": 1.0 / step, "best": float(step)}, step)
     first.finish("KILLED")
-    resumed = TrackedRun(uri, "vae", "a", {"seed": 0, "git_revision": "new"}, run_id=first.run_id)
+    resumed = TrackedRun(uri, "vae", "a", {"seed": 0, "git_revision": "new"}, note=note, go_on=True)
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
@@ -319,8 +324,105 @@ def test_a_resumed_run_is_one_run_with_each_step_once(tmp_path: Path) -> None:
 
 
 def test_a_run_that_is_gone_begins_anew_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    run = TrackedRun(f"sqlite:///{tmp_path}/mlflow.db", "vae", "a", {"seed": 0}, run_id="f" * 32)
+    uri, note = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / NOTE_NAME
+    write_note(note, RunNote(uri, "a-20260101-000000-abcd", "f" * 32))
+    run = TrackedRun(uri, "vae", "a", {"seed": 0}, note=note, go_on=True)
     assert run.active
     assert run.run_id != "f" * 32
     assert "is gone; a new one begins" in caplog.text
     run.finish()
+
+
+def _statuses(uri: str, experiment: str) -> dict[str, str]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    runs = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    return {run.info.run_name.split("-")[0]: run.info.status for run in runs}
+
+
+def _in_a_process_that_is_killed(work: Callable[[], object]) -> None:
+    process = multiprocessing.get_context("fork").Process(target=work)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def _kill_self(*_: object, **__: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _parent_and_child(uri: str, name: str, folder: Path) -> None:
+    note = folder / NOTE_NAME
+    with (
+        mlflow_run(uri, name, "parent", {"seeds": 1}, note=note, go_on=True) as parent,
+        mlflow_run(uri, name, "child", parent_run=parent.run_id),
+    ):
+        _kill_self()
+
+
+def test_after_a_kill_the_next_call_goes_on_with_the_run_and_closes_what_was_below_it(uri: str, tmp_path: Path) -> None:
+    name, note = tmp_path.name, tmp_path / "out" / NOTE_NAME
+    _in_a_process_that_is_killed(partial(_parent_and_child, uri, name, note.parent))
+    assert _statuses(uri, name) == {"parent": "RUNNING", "child": "RUNNING"}
+    with mlflow_run(uri, name, "parent", {"seeds": 1}, note=note, go_on=True):
+        assert _statuses(uri, name) == {"parent": "RUNNING", "child": "KILLED"}
+    assert _statuses(uri, name) == {"parent": "FINISHED", "child": "KILLED"}
+    assert not note.exists()
+
+
+def test_a_run_about_something_else_is_closed_and_another_begins(uri: str, tmp_path: Path) -> None:
+    name, note = tmp_path.name, tmp_path / "out" / NOTE_NAME
+    _in_a_process_that_is_killed(partial(_parent_and_child, uri, name, note.parent))
+    with mlflow_run(uri, name, "other", {"seeds": 2}, note=note, go_on=True):
+        assert _statuses(uri, name) == {"parent": "KILLED", "child": "KILLED", "other": "RUNNING"}
+
+
+@pytest.mark.parametrize("moment", ["create_run", "after create_run"])
+def test_killed_between_the_start_of_a_run_and_its_id_the_run_is_found_again(
+    moment: str, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, note = tmp_path.name, tmp_path / "it's out" / NOTE_NAME
+    from mlflow import MlflowClient
+
+    create = MlflowClient.create_run
+
+    def killed(self: object, *args: object, **kwargs: object) -> None:
+        if moment == "after create_run":
+            create(self, *args, **kwargs)  # type: ignore[arg-type]
+        _kill_self()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "create_run", killed)
+        _in_a_process_that_is_killed(partial(TrackedRun, uri, name, "it's", note=note))
+    earlier = read_note(note)
+    assert earlier is not None
+    assert earlier.run_id is None
+    with mlflow_run(uri, name, "it's", note=note, go_on=True):
+        pass
+    assert _statuses(uri, name) == {"it's": "FINISHED"}
+
+
+def test_a_copied_folder_s_note_closes_nobody_s_run(uri: str, tmp_path: Path) -> None:
+    name, note = tmp_path.name, tmp_path / "out" / NOTE_NAME
+    first = TrackedRun(uri, name, "first", note=note)
+    shutil.copytree(note.parent, tmp_path / "copy")
+    TrackedRun(uri, name, "second", note=tmp_path / "copy" / NOTE_NAME)
+    assert _statuses(uri, name) == {"first": "RUNNING", "second": "RUNNING"}
+    TrackedRun(uri, name, "third", note=note)
+    assert _statuses(uri, name) == {"first": "KILLED", "second": "RUNNING", "third": "RUNNING"}
+    first.finish()
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{}", "[" * 100_000, '{"run_id": 1}'])
+def test_a_damaged_note_is_no_note(text: str, tmp_path: Path) -> None:
+    (tmp_path / NOTE_NAME).write_text(text)
+    assert read_note(tmp_path / NOTE_NAME) is None
+
+
+def test_an_evaluation_that_fails_leaves_neither_note_nor_folder(uri: str, tmp_path: Path) -> None:
+    note = tmp_path / "out" / NOTE_NAME
+    there = []
+    with pytest.raises(ZeroDivisionError), mlflow_run(uri, tmp_path.name, "n", note=note):
+        there.append(note.exists() and 1 / 0)
+    assert not note.parent.exists()

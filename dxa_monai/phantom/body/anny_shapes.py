@@ -9,7 +9,9 @@ person is a weighted sum of them. Only this module imports anny and torch.
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -90,6 +92,23 @@ def anny_age(age_years: float) -> float:
     return float(np.interp(age_years, _AGE_YEARS, _ANNY_AGE))
 
 
+def _model(anny: Any) -> Any:
+    """anny's model; what it keeps below the home it keeps in a folder for now where there is no home (a container)."""
+    from anny.paths import get_anny_cache_path, set_anny_cache_path
+
+    settings = {"local_changes": list(LOCAL_CHANGES), "skinning_method": "lbs"}
+    try:
+        return anny.Anny(**settings)
+    except OSError:
+        home = get_anny_cache_path()
+        with tempfile.TemporaryDirectory() as place:
+            set_anny_cache_path(place)
+            try:
+                return anny.Anny(**settings)
+            finally:
+                set_anny_cache_path(home)
+
+
 class AnnyShapes:
     """anny's data and the rest shapes of one person at a time, the same bytes for the same parameters.
 
@@ -107,7 +126,7 @@ class AnnyShapes:
         import torch
         from anny.face_segmentation import get_face_segmentation_mask
 
-        source = anny.Anny(local_changes=list(LOCAL_CHANGES), skinning_method="lbs")
+        source = _model(anny)
         self._anny = source
         self.faces = source.faces.numpy().astype(np.int64)
         self.inner = get_face_segmentation_mask(source, list(_CAVITIES)).numpy()

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
+from dxa_monai.compiled import compiled
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
 from dxa_monai.mesh.geometry import face_areas
@@ -105,7 +105,7 @@ def smoothing_matrix(faces: IntArray, vertex_count: int) -> scipy.sparse.csr_mat
     )
 
 
-@numba.njit(cache=True)
+@compiled
 def _signed_volume(vertices, faces):  # type: ignore[no-untyped-def]
     """Sum of the tetrahedra between the faces and one vertex (near the surface, so that offsets cancel no digits)."""
     total = 0.0

@@ -6,9 +6,9 @@ blend skinning: each bone turns about its head, together with everything below i
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from dxa_monai.compiled import compiled
 from dxa_monai.phantom.body.mesh import FloatArray, IntArray
 from dxa_monai.phantom.body.positioning import Positioning
 
@@ -196,7 +196,7 @@ def _pose_leg(posing: Posing, side: str, sign: float, abduction_deg: float, rota
     posing.aim(f"lowerleg01.{side}", f"foot.{side}", direction)
 
 
-@numba.njit(cache=True)
+@compiled
 def skin(rest, weights, bones, rotations, offsets, vertices, out):  # type: ignore[no-untyped-def]
     """Linear blend skinning of the chosen vertices: ``out[v] = sum_b w (R_b rest + t_b)``, sums in a fixed order.
 

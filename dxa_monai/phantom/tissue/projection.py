@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
+from dxa_monai.compiled import compiled
 from dxa_monai.phantom.body.mesh import FloatArray, IntArray
 from dxa_monai.scan.format import PIXEL_SPACING_MM, SCAN_SHAPE
 
@@ -143,7 +143,7 @@ def surface_area_map(vertices_m: FloatArray, faces: IntArray, frame: Frame) -> F
     return maps[0] / frame.pixel_area_cm2
 
 
-@numba.njit(cache=True)
+@compiled
 def _clip(polygon, count, axis, value, sign, out):  # type: ignore[no-untyped-def]
     """Keep the side ``sign * (coordinate - value) >= 0`` of a convex polygon (Sutherland-Hodgman); new corner count."""
     kept = 0
@@ -164,7 +164,7 @@ def _clip(polygon, count, axis, value, sign, out):  # type: ignore[no-untyped-de
     return kept
 
 
-@numba.njit(cache=True)
+@compiled
 def _polygon_value(polygon, count, area, column_cm, row_cm):  # type: ignore[no-untyped-def]
     """Signed prism volume under a polygon in pixel areas x cm, or its area in cm2 (``area``)."""
     total = 0.0
@@ -185,7 +185,7 @@ def _polygon_value(polygon, count, area, column_cm, row_cm):  # type: ignore[no-
     return total
 
 
-@numba.njit(cache=True)
+@compiled
 def _splat(pixels, faces, group, area, column_cm, row_cm, maps):  # type: ignore[no-untyped-def]
     """Clip every triangle to the pixel cells and add each piece's value to its pixel.
 
