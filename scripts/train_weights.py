@@ -1,7 +1,7 @@
 """Trains the weights that lie in ``bundles/NAME/models``, from nothing: ``python -m scripts.train_weights``.
 
-Two virtual cohorts; on the first the DXA-VAE, and a second one without a linear path, whose encoder has to learn all by
-itself; on the second the body measures from that encoder, and the mesh-to-scan network from the DXA-VAE's generator.
+Two virtual cohorts; on the first the DXA-VAE, on the second the body measures from its codes and the mesh-to-scan network
+from its generator.
 What is finished is kept: an interrupted command goes on. Then the weights are rounded, compared with the unrounded ones
 on the people held out, and copied with what inference and evaluation read beside them. Run it in the repository's root:
 the paths it records are relative. See docs/releases.md.
@@ -58,27 +58,23 @@ class Recipe:
         bundle: whose config is run.
         cohort: name of the people.
         settings: what the config is told besides; values that are names of earlier recipes stand for their weights.
-        overlays: config files of the bundle between that of the training and the preset's, and after it.
-        released: whether the weights are what the bundle's inference starts from.
+        overlays: config files of the bundle between that of the training and the preset's.
     """
 
     bundle: str
     cohort: str
     settings: Mapping[str, Any]
-    overlays: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
-    released: bool = True
+    overlays: tuple[str, ...] = ()
 
 
-_ARM_FILES = (f"arm_{ARM}.json",)
 COHORTS = {
     "small": {"cohort": Cohort(300, 0), "pairs": Cohort(960, 1)},
     "paper": {"cohort": Cohort(16000, 0), "pairs": Cohort(960, 1)},
 }
 RECIPES = {
-    "dxa_vae": Recipe("dxa_vae", "cohort", {}, (_ARM_FILES, ())),
-    "encoder": Recipe("dxa_vae", "cohort", {}, (_ARM_FILES, ("decoder_dense.json",)), released=False),
+    "dxa_vae": Recipe("dxa_vae", "cohort", {}, (f"arm_{ARM}.json",)),
     "dxa_anthropometry": Recipe(
-        "dxa_anthropometry", "pairs", {"arm": ARM, "initial_weights": "encoder", "pairs": 1107}
+        "dxa_anthropometry", "pairs", {"arm": ARM, "initial_weights": "dxa_vae", "pairs": 1107}
     ),
     "pseudo_dxa": Recipe("pseudo_dxa", "pairs", {"arm": ARM, "generator": "dxa_vae", "pairs": 1107}),
 }
@@ -111,9 +107,6 @@ def train_weights(
     weights: dict[str, str] = {}
     released = []
     for name, recipe in RECIPES.items():
-        if name == "encoder" and preset == "paper":
-            weights[name] = weights["dxa_vae"]  # the published generator has no linear path: one network is both
-            continue
         cohort, bundle = COHORTS[preset][recipe.cohort], recipe.bundle
         people = DRY_PEOPLE if dry_run else cohort.people
         dataset = data_dir / recipe.cohort
@@ -128,12 +121,9 @@ def train_weights(
             settings |= {key: value for key, value in DRY_SETTINGS.items() if key in known}
             # so few people have no more components than that
             settings |= {"network_def#linear_channels": 0} if bundle == "dxa_vae" else {}
-        before, after = recipe.overlays
-        files = ["train.json", *before, f"preset_{preset}.json", *after]
+        files = ["train.json", *recipe.overlays, f"preset_{preset}.json"]
         run_trainings([Training(tuple(str(_configs(bundle) / file) for file in files), settings)], 0)
         weights[name] = str(folder / "best.pt")
-        if not recipe.released:
-            continue
         if not dry_run:
             _evaluate(bundle, preset, folder, dataset)
         released.append(_release(folder, output_folder(models_dir / bundle / "models")))
