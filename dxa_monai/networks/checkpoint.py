@@ -28,8 +28,8 @@ CHECKPOINT_KEYS = {"architecture", "state", "extra"}
 _NAMED_TENSORS = 3
 _COMPONENTS, _SCALES, _FINE = (f"linear_path.component{kind}" for kind in ("s", "_scales", "_second_bytes"))
 """Components, as bytes in compact files; and what only those have."""
-_HALVED = ("readout.centres", "readout.dual", "readout.linear", "shape_path.components")
-"""Read-outs and components of shape, which are rounded as weights are."""
+_HALVED = ("shape_path.components",)
+"""Components of shape, which are rounded as weights are. Bumps of a read-out are not: large weights cancel in them."""
 _LARGEST_BYTE, _FINE_STEPS = 127, 254
 _FINE_COMPONENTS = 8
 """The first, which hold most of how scans differ, have two bytes."""
