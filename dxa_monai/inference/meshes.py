@@ -199,11 +199,17 @@ def predict_body(
         device: where to compute.
         draws: of points, whose scans are averaged.
     """
-    images, unlike = [], []
+    if draws < 1:
+        raise InputError(f"draws: expected at least one, got {draws}.")
+    images: list[Image] = []
+    unlike = [] if network.shape_path is not None else [math.nan]
     for draw in range(draws):
         cloud = point_cloud(body, points, torch.Generator().manual_seed(seed + draw))[None].to(device)
         images.append(network.predict(cloud)[0].cpu().numpy())
-        unlike.append(math.nan if network.shape_path is None else float(network.shape_path.unlikeness(cloud)))
+    if network.shape_path is not None:
+        # what is unlike was told apart at so many points; with fewer, every body is unlike all others
+        whole = point_cloud(body, CLOUD_POINTS, torch.Generator().manual_seed(seed))[None].to(device)
+        unlike.append(float(network.shape_path.unlikeness(whole)))
     return PredictedBody(np.mean(images, axis=0), np.stack(images), float(np.mean(unlike)))
 
 

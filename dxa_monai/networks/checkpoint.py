@@ -159,6 +159,16 @@ def load_tensors(path: str | Path, map_location: str | torch.device = "cpu", con
         raise InputError(f"{path}: expected a whole file of network weights, got '{reason}'.") from error
 
 
+def is_checkpoint(path: str | Path) -> bool:
+    """Whether a file of weights is one by :func:`save_network`, and not a state dict of something else.
+
+    Raises:
+        InputError: as :func:`load_tensors`.
+    """
+    content = load_tensors(path)
+    return isinstance(content, dict) and set(content) == CHECKPOINT_KEYS
+
+
 def trained_mean_image(path: str | Path) -> torch.Tensor | None:
     """The mean image ``(C, H, W)`` that a network of :func:`save_network` was trained about; None if it has none.
 

@@ -18,6 +18,8 @@ class KernelReadout(nn.Module):
     (:func:`dxa_monai.training.kernel_fit.fit_readout`): W and a follow from one set of dual weights. Without training
     scans it is ridge regression. Nothing here is trained; until it is fitted, outputs are zero.
 
+    Thousands of large terms cancel in the sum, so it is taken in double precision, also under autocast.
+
     Args:
         inputs: numbers of a code, K.
         outputs: numbers that are predicted, T.
@@ -50,10 +52,11 @@ class KernelReadout(nn.Module):
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
         """Outputs ``(B, T)`` of codes ``(B, K)``."""
-        x = (codes - self.mean) / self.scale
-        outputs = self.bias + x @ self.linear
+        x = (codes.double() - self.mean) / self.scale
+        outputs = self.bias + x @ self.linear.double()
         if self.centres.shape[0] > 0:
-            squares = x.square().sum(dim=1, keepdim=True) + self.centres.square().sum(dim=1)
-            distances = (squares - 2.0 * x @ self.centres.T).clamp_min(0.0)
-            outputs = outputs + torch.exp(-distances / (2.0 * self.length.square())) @ self.dual
-        return outputs
+            centres = self.centres.double()
+            squares = x.square().sum(dim=1, keepdim=True) + centres.square().sum(dim=1)
+            distances = (squares - 2.0 * x @ centres.T).clamp_min(0.0)
+            outputs = outputs + torch.exp(-distances / (2.0 * self.length.double().square())) @ self.dual.double()
+        return outputs.to(self.bias.dtype)

@@ -110,7 +110,7 @@ class AnthropometryRegressor(Rebuildable, NormalisesScans):
         return self.readout
 
     def codes(self, x: torch.Tensor) -> torch.Tensor:
-        """What is read out, ``(B, code_components)``: deviations along the components, in the unit of the scan."""
+        """What is read out, ``(B, code_components)``: along the components of the normalised scan."""
         return self.linear_path.encode(self.normalised(x)) * self.linear_path.deviations
 
     @torch.jit.unused

@@ -40,6 +40,12 @@ MAY_CHANGE = {
         "network",
         "version",
         "git_revision",
+        # what was fitted before training, which rounding changes from one processor to the next
+        "r2",
+        "r2_left_out",
+        "moved_sd",
+        "missing_before",
+        "missing_after",
     ),
     *("bundle_root", "output_dir", "clouds_dir", "dataset_dir", "manifest", "data"),
     *("tracking_uri", "experiment", "parent_run", "mlflow_run"),

@@ -11,6 +11,7 @@ from sklearn.linear_model import RidgeCV
 from tqdm import tqdm
 
 from dxa_monai.analysis.analysed_scan import AnalysedScan
+from dxa_monai.errors import InputError
 from dxa_monai.metrics.rigid_alignment import moved_rigidly
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.physics.scanner_model import ScannerModel
@@ -23,6 +24,7 @@ MATCHED = ("total_fat_g", "total_lean_g", "total_bmc_g")
 MOST_SCANS = 300
 """Analysed in each round; of more training scans some spread evenly are taken."""
 ROUNDS = 3
+_FEWEST_SCANS = 3
 _PENALTIES = np.logspace(-3.0, 5.0, 17)
 
 
@@ -59,6 +61,9 @@ def match_composition(
         inputs: ``(N, components)`` of the training bodies, as the read-out takes them.
         rounds: of analysis and change; the analysis is not linear.
 
+    Raises:
+        InputError: hardly a training scan shows a whole body.
+
     Returns:
         Mean of t - M over the mean of t, before and after, by measure, for the record of a run.
     """
@@ -72,6 +77,11 @@ def match_composition(
         found = AnalysedScan(scan, scanner)
         analysed.append((found, found.totals()))
     kept = np.array([bool(totals) for _, totals in analysed])
+    if kept.sum() < _FEWEST_SCANS:
+        raise InputError(
+            f"match_composition: expected at least {_FEWEST_SCANS} training scans that show a whole body, got "
+            f"{int(kept.sum())} of {len(kept)}; set it to False."
+        )
     wanted = np.array([[totals[name] for name in MATCHED] for _, totals in analysed if totals])
     sensitivity = _sensitivity(codes[::step][kept], wanted)
     spread = np.cov((codes - left_out).T)

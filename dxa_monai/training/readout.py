@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from dxa_monai.errors import InputError
-from dxa_monai.networks.checkpoint import load_vae
-from dxa_monai.networks.linear_path import LinearPath
+from dxa_monai.networks.checkpoint import is_checkpoint, load_vae
 from dxa_monai.networks.regressor import AnthropometryRegressor
 from dxa_monai.networks.trunk_weights import IMAGENET, RANDOM
 from dxa_monai.scan.measures import has_both_sides, measure_table, mirrored_measures
@@ -38,16 +37,16 @@ def start_at_readout(
         mirrored: whether mirror images count, too; None: if each measure of one side has its twin.
 
     Raises:
-        InputError: the linear path lies in other directions, there are fewer scans than components, or a measure of one
-            side lacks that of the other.
+        InputError: the linear path lies in other directions or has too few components, or a measure of one side lacks
+            that of the other.
     """
     if mirrored is None:
         mirrored = has_both_sides(network.measures)
     source = "training scans"
-    path = _pretrained_path(weights)
-    if path is not None:
+    found = pretrained_components(network, weights)
+    if found is not None:
         source = str(weights)
-        network.linear_path.set_components(*_first_components(path, network, source))
+        network.linear_path.set_components(*found)
     else:
         fit_components(network, data, mirrored)
     rows = data.training_rows
@@ -70,25 +69,25 @@ def start_at_readout(
     return {"components": source, "mirrored": mirrored} | fit.as_dict()
 
 
-def _pretrained_path(weights: str | Path) -> LinearPath | None:
-    if str(weights) in (RANDOM, IMAGENET):
+def pretrained_components(network: AnthropometryRegressor, weights: str | Path) -> tuple[Any, Any, Any] | None:
+    """Components, deviations and basis that weights bring for a regressor's codes; None where they bring none.
+
+    Raises:
+        InputError: a DXA-VAE's linear path lies in other directions or has too few components, or its file is damaged.
+    """
+    if str(weights) in (RANDOM, IMAGENET) or not is_checkpoint(weights):
         return None
-    try:
-        vae = load_vae(weights)
-    except InputError:
-        return None  # a state dict of torchvision's, which the trunk has taken
-    return vae.linear_path if vae.linear_codes else None
-
-
-def _first_components(path: LinearPath, network: AnthropometryRegressor, source: str) -> tuple[Any, Any, Any]:
-    own, count = network.linear_path, network.code_components
+    vae = load_vae(weights)
+    if not vae.linear_codes:
+        return None
+    path, own, count = vae.linear_path, network.linear_path, network.code_components
     if (
         path.in_basis != own.in_basis
         or path.components.shape[1:] != own.components.shape[1:]
         or len(path.components) < count
     ):
         raise InputError(
-            f"{source}: expected a linear path with at least {count} components of shape "
+            f"{weights}: expected a linear path with at least {count} components of shape "
             f"{tuple(own.components.shape[1:])}, got {len(path.components)} of {tuple(path.components.shape[1:])}; "
             "set network_def#code_components and network_def#code_directions."
         )

@@ -17,6 +17,8 @@ from dxa_monai.training.kernel_fit import FOLDS, Fit, fit_readout
 FloatArray = npt.NDArray[np.float64]
 PENALTIES = tuple(np.logspace(-6.0, 1.0, 15))
 """Of the regression, tried."""
+_ROUNDING = 1e-6
+"""Of the largest variance."""
 
 
 def shape_vectors(path: ShapePath, clouds: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -74,7 +76,11 @@ def _components(scaled: torch.Tensor, count: int) -> torch.Tensor:
     """Orthonormal components ``(count, size)`` of deviations ``(N, size)``."""
     values, vectors = torch.linalg.eigh((scaled @ scaled.T).double())
     order = torch.argsort(values, descending=True)[:count]
-    weights = vectors[:, order] / values[order].clamp_min(torch.finfo(torch.float32).tiny).sqrt()
+    # scans of one body say no more than one: what is left are no directions, and stay empty
+    real = values[order] > _ROUNDING * values.max()
+    weights = torch.where(
+        real, vectors[:, order] / values[order].clamp_min(torch.finfo(torch.float32).tiny).sqrt(), 0.0
+    )
     return weights.float().T @ scaled
 
 

@@ -20,7 +20,7 @@ from dxa_monai.scan.energy_basis import energy_basis
 from dxa_monai.scan.splits import check_new_people
 from dxa_monai.scan.statistics import mirrored_mean, principal_components
 from dxa_monai.training.data import BodyData, MeasuredData, TrainingData
-from dxa_monai.training.readout import start_at_readout
+from dxa_monai.training.readout import pretrained_components, start_at_readout
 from dxa_monai.training.shape_start import start_at_shape
 
 
@@ -167,6 +167,16 @@ class TrunkStart(PretrainedStart):
         self.frozen = frozen
         self.mirrored = mirrored
         self._readout: dict[str, Any] | None = None
+
+    def check(self) -> None:
+        """As of :class:`PretrainedStart`, and whether the components fit.
+
+        Raises:
+            InputError: they do not.
+        """
+        super().check()
+        if self.network.code_components:
+            pretrained_components(self.network, self.weights)
 
     def prepare(self) -> None:
         """Set weights, normalisation, statistics of the measures and read-out; freeze what is not trained.

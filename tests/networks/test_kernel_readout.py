@@ -83,3 +83,16 @@ def test_other_sizes_and_a_single_person_are_refused() -> None:
         fit_readout(KernelReadout(4, 2), codes, wanted, ["p0"] * 60)
     with pytest.raises(InputError, match="inputs: expected a number from 1, got 0"):
         KernelReadout(0, 2)
+
+
+def test_autocast_does_not_round_what_cancels() -> None:
+    """Large weights of neighbouring bumps: in sixteen bits nothing would be left of their difference."""
+    codes, wanted, people = data()
+    readout = KernelReadout(4, 2, len(codes))
+    fit_readout(readout, codes, wanted, people, lengths=[4.0], shares=[100.0], penalties=[1e-5])
+    assert readout.dual.abs().max() > 100.0
+    given = torch.from_numpy(codes).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        got = readout(given)
+    torch.testing.assert_close(got, readout(given))
+    assert got.dtype == torch.float32
