@@ -23,6 +23,7 @@ from dxa_monai.inference.body_composition import analyse_scans, collect_rows
 from dxa_monai.inference.meshes import collect_meshes, predict_meshes
 from dxa_monai.networks.vae import VAEOutput
 from dxa_monai.runs.check_scans import check_scans
+from dxa_monai.runs.ownership import LOCK_NAME
 from dxa_monai.scan.source import ScanSource
 from tests.analysis.cohort import cohort_manifest, cohort_rows
 
@@ -104,7 +105,11 @@ def _killed_at(moment: int, command: Callable[[Path, Path], None], data: Path, o
 
 
 def _files(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != LOCK_NAME
+    }
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -127,8 +127,8 @@ def analyse_scan(
         polygons: the user's own regions, points (row, column) in pixels by name.
         settings: how bone is told from soft tissue.
         zero_counts: what each channel reads in open air, if the user declares it; None: found in the scan.
-        predicted: a network made the scan: that its channels disagree tells of the network, and not of another scanner,
-            and is not flagged.
+        predicted: a network made the scan: that its channels disagree, or what its air reads, tells of the network, and
+            not of another scanner, and is not flagged.
         method: of ``METHODS``, which makes the maps. Bone and landmarks are found by the first in any case.
 
     Returns:
@@ -156,7 +156,7 @@ def analyse_scan(
     flags += [] if any(flag.fatal for flag in flags) else field_flags(raw, body, correction, area_cm2)
     if any(flag.fatal for flag in flags):
         return _refused(areal, body, [flag for flag in flags if flag.fatal], correction)
-    flags += scanner_flags(correction)
+    flags += [flag for flag in scanner_flags(correction) if not (predicted and flag.name == "zero_mismatch")]
     flags += tissue_flags(raw, newton, body, masks.bone[0, 0].cpu().numpy(), model, predicted)
     given = landmarks is not None
     if landmarks is None:

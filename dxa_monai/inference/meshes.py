@@ -33,12 +33,14 @@ from dxa_monai.mesh.io import MESH_ENDINGS, BodyMesh, load_mesh
 from dxa_monai.mesh.points import centred, point_cloud
 from dxa_monai.networks.checkpoint import load_pseudo_dxa
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
+from dxa_monai.physics.zero import find_zero
 from dxa_monai.runs.ownership import letting_go
 from dxa_monai.scan.collect import check_scan_ids
 from dxa_monai.scan.csv_table import write_table
 from dxa_monai.scan.format import unit_to_counts
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.quarantine import BadScan, BadScanPolicy
+from dxa_monai.scan.source import ScanSource
 from dxa_monai.transforms.point_clouds import CLOUD_POINTS
 
 Image = np.ndarray[Any, np.dtype[np.float32]]
@@ -160,8 +162,20 @@ def predict_meshes(
     if not done:
         raise InputError(f"{folder}: expected scans of all {len(rows)} meshes, got none, first {failed[0]}")
     draw = composition_figure if pictures else None
+    # what a network makes of open air is no measurement: its zero is that of the scans it was trained on
+    zero = find_zero(network.mean_image.cpu().numpy())
+    source = ScanSource(zero_counts=zero.level_counts() if zero.enough_air else None)
     table = analyse_scans(
-        done, folder, scanner_model, calibration, draw=draw, device=device, policy=policy, set_aside=bad, predicted=True
+        done,
+        folder,
+        scanner_model,
+        calibration,
+        draw=draw,
+        device=device,
+        policy=policy,
+        set_aside=bad,
+        predicted=True,
+        source=source,
     )
     if failed and not (policy is not None and policy.quarantines):
         raise InputError(

@@ -173,9 +173,12 @@ def trained_mean_image(path: str | Path) -> torch.Tensor | None:
     """The mean image ``(C, H, W)`` that a network of :func:`save_network` was trained about; None if it has none.
 
     Raises:
-        InputError: as :func:`load_vae`.
+        InputError: as :func:`load_tensors`.
     """
-    mean_image = _read(path, "cpu")["state"].get("mean_image")
+    content = load_tensors(path)
+    state = content.get("state") if isinstance(content, dict) else None
+    # what is no checkpoint of this project is told when the network is made of it
+    mean_image = state.get("mean_image") if isinstance(state, dict) else None
     if not isinstance(mean_image, torch.Tensor):
         return None
     refuse_odd_numbers({"mean_image": mean_image}, path)

@@ -317,7 +317,8 @@ def mlflow_run(
         well = True
     finally:
         if note is not None and (well or not go_on):
-            Path(note).unlink(missing_ok=True)
+            with suppress(OSError):  # where nothing could be written, nothing is there
+                Path(note).unlink()
         if folder is not None and made and not well:
             with suppress(OSError):
                 folder.rmdir()  # a mistake leaves nothing behind

@@ -13,8 +13,8 @@ import trimesh
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.arms import ArmEvaluation
 from dxa_monai.evaluation.generation import GenerationTask
-from dxa_monai.evaluation.predictors import IMAGE_RIDGE_ARM, MEAN_ARM
-from dxa_monai.evaluation.scans import ANOTHER_VISIT, COMPOSITION_RIDGE_ARM, ORIGINAL
+from dxa_monai.evaluation.predictors import IMAGE_PROCESS_ARM, IMAGE_RIDGE_ARM, MEAN_ARM
+from dxa_monai.evaluation.scans import ANOTHER_VISIT, COMPOSITION_PROCESS_ARM, COMPOSITION_RIDGE_ARM, ORIGINAL
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from tests.evaluation.run_folders import manifest_in, run_folder, split_in_order
 
@@ -43,11 +43,13 @@ def test_evaluation_writes_both_tables_with_all_baselines(
     assert list(dict.fromkeys(table[table["reference"] == "scan"]["arm"])) == [
         MEAN_ARM,
         COMPOSITION_RIDGE_ARM,
+        COMPOSITION_PROCESS_ARM,
         IMAGE_RIDGE_ARM,
+        IMAGE_PROCESS_ARM,
         "net",
     ]
     assert ORIGINAL in set(table[table["reference"] == "truth"]["arm"])
-    assert list(pd.read_csv(files["image_quality"])["arm"]) == [MEAN_ARM, IMAGE_RIDGE_ARM, "net"]
+    assert list(pd.read_csv(files["image_quality"])["arm"]) == [MEAN_ARM, IMAGE_RIDGE_ARM, IMAGE_PROCESS_ARM, "net"]
     told = capsys.readouterr().out
     assert "Body composition against the truth" in told
     assert "Rigid alignment of" in told
@@ -82,7 +84,7 @@ def test_another_visit_stands_beside_the_arms_for_people_who_have_one(
     rows = [*people[:5], people[5] | {"subject_id": "B4"}, people[6]]
     files = _evaluate(rows, 3, first_scan_of_everybody, tmp_path, composition=False)
     table = pd.read_csv(files["repeated_scans"]).set_index("arm")
-    assert list(table.index) == [MEAN_ARM, IMAGE_RIDGE_ARM, "net", ANOTHER_VISIT]
+    assert list(table.index) == [MEAN_ARM, IMAGE_RIDGE_ARM, IMAGE_PROCESS_ARM, "net", ANOTHER_VISIT]
     assert set(table["scans"]) == {2}
     assert set(table["people"]) == {1}
     assert ANOTHER_VISIT not in set(pd.read_csv(files["image_quality"])["arm"])

@@ -130,8 +130,9 @@ def _regressor(measures: tuple[str, ...], like: AnthropometryRegressor) -> Anthr
     network = AnthropometryRegressor(measures, pooled_shape=[5, 4], **TRUNK)
     order = [like.measures.index(name) for name in measures]
     of_measures = ("head.weight", "head.bias", "measure_mean", "measure_standard_deviation")
+    state = {name: value for name, value in like.state_dict().items() if not name.startswith("readout.")}
     network.load_state_dict(
-        {name: value[order] if name in of_measures else value for name, value in like.state_dict().items()}
+        {name: value[order] if name in of_measures else value for name, value in state.items()}, strict=False
     )
     return network.eval()
 

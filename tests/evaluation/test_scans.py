@@ -21,6 +21,7 @@ from dxa_monai.evaluation.composition_tables import (
 from dxa_monai.evaluation.predictors import MEAN_ARM, Batch, MeanScan, Reconstruction, load_shapes
 from dxa_monai.evaluation.scans import (
     ALIGNED,
+    COMPOSITION_PROCESS_ARM,
     COMPOSITION_RIDGE_ARM,
     MEASURES,
     ORIGINAL,
@@ -217,6 +218,7 @@ def test_composition_follows_from_shape_without_an_image(people: list[dict[str, 
     assert {name: values.shape for name, values in composition.items()} == {
         MEAN_ARM: (1, len(MEASURES)),
         COMPOSITION_RIDGE_ARM: (1, len(MEASURES)),
+        COMPOSITION_PROCESS_ARM: (1, len(MEASURES)),
     }
     assert list(composition_from_shape(training[:1], held_out, SOURCE, ScannerModel(), None)) == [MEAN_ARM]
 

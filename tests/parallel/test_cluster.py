@@ -21,6 +21,7 @@ from dxa_monai.inference.body_composition import analyse_scans, collect_rows
 from dxa_monai.parallel import cluster
 from dxa_monai.parallel.cluster import ADDRESS_VARIABLE, run_on_cluster
 from dxa_monai.phantom.cohort import generate_cohort
+from dxa_monai.runs.ownership import LOCK_NAME
 from tests.analysis.cohort import cohort_manifest
 
 PEOPLE = 8
@@ -35,7 +36,7 @@ def two_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[distributed.LocalCl
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".png"]
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".png" and path.name != LOCK_NAME]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

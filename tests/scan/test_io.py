@@ -188,7 +188,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing_else(tmp_path, end
 
     for module, name in ((np, "save"), (np, "savez_compressed"), (io, "write_nifti"), (io, "write_itk")):
         monkeypatch.setattr(module, name, full_disk)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(InputError, match=r"expected room to write it, got 'No space left on device'"):
         save_scan(RawScan(body_counts(seed=2), SPACING_MM), path)
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == [path.name]
