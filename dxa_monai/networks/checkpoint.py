@@ -13,6 +13,7 @@ from torch import nn
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
 from dxa_monai.input_files import open_input
+from dxa_monai.networks.compact_components import compact_components, restore_components
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.regressor import AnthropometryRegressor
 from dxa_monai.networks.tensor_checks import (
@@ -26,13 +27,6 @@ from dxa_monai.networks.vae import DXAVAE
 CHECKPOINT_KEYS = {"architecture", "state", "extra"}
 """What a file by :func:`save_network` holds."""
 _NAMED_TENSORS = 3
-_COMPONENTS, _SCALES, _FINE = (f"linear_path.component{kind}" for kind in ("s", "_scales", "_second_bytes"))
-"""Components, as bytes in compact files; and what only those have."""
-_HALVED = ("shape_path.components",)
-"""Components of shape, which are rounded as weights are. Bumps of a read-out are not: large weights cancel in them."""
-_LARGEST_BYTE, _FINE_STEPS = 127, 254
-_FINE_COMPONENTS = 8
-"""The first, which hold most of how scans differ, have two bytes."""
 _Network = TypeVar("_Network", bound=nn.Module)
 
 
@@ -80,10 +74,10 @@ def write_tensors(content: Any, path: str | Path) -> None:
 def compact_checkpoint(source: str | Path, path: str | Path) -> None:
     """Copy a file by :func:`save_network` with fewer bits: half as large, a quarter where components are most of it.
 
-    Weights of convolutions and linear layers are rounded to 11 bits; principal components to 8 with scales of their
-    own, the first of them to 16: the images that they stand for change by less than a ten-thousandth of how far scans
-    lie apart (squares), which is less than they leave out. Everything else (biases, normalisation, the mean image,
-    statistics of targets) is small, or a measurement, and is kept. What loads the file gets single precision again.
+    Weights of convolutions and linear layers are rounded to 11 bits, principal components to bytes
+    (:mod:`dxa_monai.networks.compact_components`). Everything else (biases, normalisation, the mean image, statistics
+    of targets, the bumps of a read-out, in which large weights cancel) is small, or a measurement, and is kept. What
+    loads the file gets single precision again.
 
     Args:
         source: checkpoint to read.
@@ -93,10 +87,9 @@ def compact_checkpoint(source: str | Path, path: str | Path) -> None:
         InputError: ``source`` is not a checkpoint of this project, or a weight is too large for half precision.
     """
     content = _read(source, "cpu")
+    compact_components(content["state"])
     for name, tensor in list(content["state"].items()):
-        if name == _COMPONENTS and tensor.numel() > 0:
-            content["state"] |= _as_bytes(tensor)
-        elif name.endswith(("weight", *_HALVED)) and tensor.ndim > 1 and tensor.dtype == torch.float32:
+        if name.endswith("weight") and tensor.ndim > 1 and tensor.dtype == torch.float32:
             content["state"][name] = tensor.half()
             if not bool(torch.isfinite(content["state"][name]).all()):
                 raise InputError(f"{source}: expected weights that half precision can hold, got others in {name}.")
@@ -222,35 +215,8 @@ def _read(path: str | Path, map_location: str | torch.device) -> dict[str, Any]:
         )
         raise InputError(f"{path}: expected a checkpoint with {', '.join(sorted(CHECKPOINT_KEYS))}, got {got}.")
     refuse_odd_tensors(content["state"], path)
-    _restore_components(content["state"])
+    restore_components(content["state"])
     return content
-
-
-def _as_bytes(components: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Components ``(K, D, H, W)`` as bytes, what a byte of each direction is worth, a second byte of the first ones."""
-    scales = components.flatten(2).abs().amax(dim=2).clamp_min(torch.finfo(torch.float32).tiny) / _LARGEST_BYTE
-    coarse = torch.round(components / scales[:, :, None, None])
-    rest = (components / scales[:, :, None, None] - coarse)[:_FINE_COMPONENTS]
-    fine = torch.round(rest * _FINE_STEPS)
-    return {_COMPONENTS: coarse.to(torch.int8), _SCALES: scales, _FINE: fine.to(torch.int8)}
-
-
-def _restore_components(state: dict[str, Any]) -> None:
-    """Components of a compact file in single precision; anything else is left for whoever checks names and shapes."""
-    coarse, scales, fine = state.get(_COMPONENTS), state.get(_SCALES), state.get(_FINE)
-    if not (
-        isinstance(coarse, torch.Tensor)
-        and isinstance(scales, torch.Tensor)
-        and isinstance(fine, torch.Tensor)
-        and coarse.ndim == fine.ndim == 4
-        and scales.shape == coarse.shape[:2]
-        and fine.shape[1:] == coarse.shape[1:]
-    ):
-        return
-    components = coarse.float()
-    components[: len(fine)] += fine.float() / _FINE_STEPS
-    state[_COMPONENTS] = components * scales[:, :, None, None]
-    del state[_SCALES], state[_FINE]
 
 
 def _refuse_other_tensors(network: nn.Module, state: dict[str, Any], path: str | Path) -> None:

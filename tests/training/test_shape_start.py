@@ -12,7 +12,7 @@ import torch
 from dxa_monai.errors import InputError
 from dxa_monai.inference.run_scanner import scanner_of_rows
 from dxa_monai.metrics.rigid_alignment import align_rigidly, inverse_move, moved_rigidly
-from dxa_monai.networks.checkpoint import save_network
+from dxa_monai.networks.checkpoint import compact_checkpoint, load_pseudo_dxa, save_network
 from dxa_monai.networks.generator_weights import network_like
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.training.composition_start import match_composition
@@ -116,3 +116,21 @@ def test_images_come_to_hold_what_the_scans_hold(tmp_path: Path) -> None:
     told = match_composition(made, data, scanner, torch.zeros(12, 3), codes, fit.left_out[:12], inputs)
     before, after = (np.abs(list(told[f"missing_{when}"].values())).sum() for when in ("before", "after"))
     assert after < before
+
+
+def test_a_compact_checkpoint_makes_the_same_images(data: BodyData, tmp_path: Path) -> None:
+    made = network(latent_channels=2, linear_channels=1)
+    GeneratorStart(made, data).prepare()
+    save_network(made, tmp_path / "whole.pt")
+    compact_checkpoint(tmp_path / "whole.pt", tmp_path / "compact.pt")
+    whole, compact = (load_pseudo_dxa(tmp_path / f"{name}.pt") for name in ("whole", "compact"))
+    cloud = torch.from_numpy(np.load(data.training[0]["image"]))[None]
+    assert whole.shape_path is not None and compact.shape_path is not None
+    torch.testing.assert_close(compact.shape_path(cloud), whole.shape_path(cloud), rtol=0.05, atol=0.05)
+    torch.testing.assert_close(
+        compact.shape_path.unlikeness(cloud), whole.shape_path.unlikeness(cloud), rtol=0.05, atol=0
+    )
+    # the last fifth of twenty components of scans is left out
+    assert not compact.linear_path.components[16:].any()
+    assert compact.linear_path.components[:16].flatten(1).any(dim=1).all()
+    assert (tmp_path / "compact.pt").stat().st_size < 0.5 * (tmp_path / "whole.pt").stat().st_size

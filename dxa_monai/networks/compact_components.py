@@ -1,0 +1,93 @@
+"""Principal components as bytes, in files of weights that are to be small.
+
+Those of scans have a scale for each direction, and the first of them a second byte: the images that they stand for
+change by less than a ten-thousandth of how far scans lie apart (squares), which is less than they leave out. In a
+network with a shape path the last fifth is left out: what shape tells of these is worth 0.03 dB. Components of shape
+have a scale each, and only the cells that any body reaches.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+SCANS, SHAPES = "linear_path.components", "shape_path.components"
+_SCALES, _FINE, _DEVIATIONS = (
+    "linear_path.component_scales",
+    "linear_path.component_second_bytes",
+    "linear_path.deviations",
+)
+_SHAPE_SCALES, _CELLS, _SHAPE_MEAN = "shape_path.component_scales", "shape_path.component_cells", "shape_path.mean"
+_LARGEST_BYTE, _FINE_STEPS = 127, 254
+_FINE_COMPONENTS = 8
+"""The first, which hold most of how scans differ, have two bytes."""
+_KEPT_SHARE = 0.8
+"""Of the components of scans, beside a shape path."""
+_MOST_NUMBERS = 50_000_000
+"""Of restored components of shape: a small file cannot ask for more memory than that."""
+
+
+def compact_components(state: dict[str, Any]) -> None:
+    """Put bytes in the place of the components of a network's state."""
+    scans, shapes = state.get(SCANS), state.get(SHAPES)
+    if isinstance(scans, torch.Tensor) and scans.numel() > 0:
+        state |= _scans_as_bytes(scans if shapes is None else scans[: round(_KEPT_SHARE * len(scans))])
+    if isinstance(shapes, torch.Tensor):
+        cells = shapes.any(dim=0).nonzero()[:, 0]
+        scales = _scales(shapes[:, None])[:, 0]
+        state[SHAPES] = torch.round(shapes[:, cells] / scales[:, None]).to(torch.int8)
+        state |= {_SHAPE_SCALES: scales, _CELLS: cells.to(torch.int32)}
+
+
+def restore_components(state: dict[str, Any]) -> None:
+    """Components of a compact file in single precision; anything else is left for whoever checks names and shapes."""
+    coarse, scales, fine, deviations = (state.get(name) for name in (SCANS, _SCALES, _FINE, _DEVIATIONS))
+    if (
+        isinstance(coarse, torch.Tensor)
+        and isinstance(scales, torch.Tensor)
+        and isinstance(fine, torch.Tensor)
+        and isinstance(deviations, torch.Tensor)
+        and coarse.ndim == fine.ndim == 4
+        and scales.shape == coarse.shape[:2]
+        and fine.shape[1:] == coarse.shape[1:]
+        and deviations.ndim == 1
+        and len(fine) <= len(coarse) <= len(deviations) <= round(len(coarse) / _KEPT_SHARE)
+    ):
+        kept = coarse.float()
+        kept[: len(fine)] += fine.float() / _FINE_STEPS
+        components = kept.new_zeros(len(deviations), *kept.shape[1:])
+        components[: len(kept)] = kept * scales[:, :, None, None]
+        state[SCANS] = components
+        del state[_SCALES], state[_FINE]
+    shapes, scales, cells, mean = (state.get(name) for name in (SHAPES, _SHAPE_SCALES, _CELLS, _SHAPE_MEAN))
+    if (
+        isinstance(shapes, torch.Tensor)
+        and isinstance(scales, torch.Tensor)
+        and isinstance(cells, torch.Tensor)
+        and isinstance(mean, torch.Tensor)
+        and shapes.ndim == 2
+        and scales.shape == shapes.shape[:1]
+        and cells.shape == shapes.shape[1:]
+        and mean.ndim == 1
+        and len(shapes) * len(mean) <= _MOST_NUMBERS
+        and bool(((cells >= 0) & (cells < len(mean))).all())
+    ):
+        whole = torch.zeros(len(shapes), len(mean))
+        whole[:, cells.long()] = shapes.float() * scales[:, None]
+        state[SHAPES] = whole
+        del state[_SHAPE_SCALES], state[_CELLS]
+
+
+def _scans_as_bytes(components: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Components ``(K, D, H, W)`` as bytes, what a byte of each direction is worth, a second byte of the first ones."""
+    scales = _scales(components.flatten(2))
+    coarse = torch.round(components / scales[:, :, None, None])
+    rest = (components / scales[:, :, None, None] - coarse)[:_FINE_COMPONENTS]
+    fine = torch.round(rest * _FINE_STEPS)
+    return {SCANS: coarse.to(torch.int8), _SCALES: scales, _FINE: fine.to(torch.int8)}
+
+
+def _scales(components: torch.Tensor) -> torch.Tensor:
+    """What a byte is worth, ``(K, D)``, of components ``(K, D, N)``."""
+    return components.abs().amax(dim=2).clamp_min(torch.finfo(torch.float32).tiny) / _LARGEST_BYTE
