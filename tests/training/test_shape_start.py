@@ -125,7 +125,8 @@ def test_a_compact_checkpoint_makes_the_same_images(data: BodyData, tmp_path: Pa
     compact_checkpoint(tmp_path / "whole.pt", tmp_path / "compact.pt")
     whole, compact = (load_pseudo_dxa(tmp_path / f"{name}.pt") for name in ("whole", "compact"))
     cloud = torch.from_numpy(np.load(data.training[0]["image"]))[None]
-    assert whole.shape_path is not None and compact.shape_path is not None
+    assert whole.shape_path is not None
+    assert compact.shape_path is not None
     torch.testing.assert_close(compact.shape_path(cloud), whole.shape_path(cloud), rtol=0.05, atol=0.05)
     torch.testing.assert_close(
         compact.shape_path.unlikeness(cloud), whole.shape_path.unlikeness(cloud), rtol=0.05, atol=0
