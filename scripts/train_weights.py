@@ -1,9 +1,9 @@
 """Trains the weights that lie in ``bundles/NAME/models``, from nothing: ``python -m scripts.train_weights``.
 
 Two virtual cohorts; on the first the DXA-VAE, on the second the body measures from its codes and the mesh-to-scan
-network from its generator. What is finished is kept: an interrupted command goes on. Then the weights are rounded, compared with the unrounded ones
-on the people held out, and copied with what inference and evaluation read beside them. Run it in the repository's root:
-the paths it records are relative. See docs/releases.md.
+network from its generator. What is finished is kept: an interrupted command goes on. Then the weights are rounded,
+compared with the unrounded ones on the people held out, and copied with what inference and evaluation read beside
+them. Run it in the repository's root: the paths it records are relative. See docs/releases.md.
 """
 
 from __future__ import annotations
