@@ -135,6 +135,7 @@ class TrainingRun:
     def attach(self, trainer: Any) -> None:
         """Begin the run in its folder and attach its handlers to a MONAI trainer and to the evaluator."""
         record = self.record()
+        self._tell_terms_that_are_never_on(int(trainer.state.max_epochs))
         begin_run(self.folder, record, self.data.split, self.resume)
         prepare = getattr(self.loss, "prepare", None)
         if prepare is not None and not self._state.found:
@@ -154,6 +155,15 @@ class TrainingRun:
             if hasattr(log, "describe"):
                 log.describe(self.name, record, self.folder, self.metric, self.resume)
                 log.attach(trainer)
+
+    def _tell_terms_that_are_never_on(self, max_epochs: int) -> None:
+        """Two arms that differ in such a term alone end byte for byte alike, and nobody should have to find out."""
+        for name, term in getattr(self.loss, "schedule", {}).items():
+            if term.weight > 0.0 and term.weight_in(max_epochs) == 0.0 and idist.get_rank() == 0:
+                print(
+                    f"WARNING: {name}: its warm-up of {term.warm_up_epochs} epochs is as long as this training of "
+                    f"{max_epochs}, so the term is never on; give more --max_epochs or fewer --warm_up_epochs."
+                )
 
     def finish(self) -> None:
         """Write ``finished.json`` and say where the best network lies, or that there is none."""
