@@ -152,11 +152,11 @@ def analyse_scan(
         reading = read_q(raw[None], model, masks, settings, pixel_spacing_mm) if method == "q_scan" else None
     newton = maps[0].cpu().numpy()
     areal = newton if reading is None else reading.areal_density_g_cm2[0].cpu().numpy()
-    flags = zero_flags(correction)
+    flags = [flag for flag in zero_flags(correction) if not (predicted and flag.name == "zero_mismatch")]
     flags += [] if any(flag.fatal for flag in flags) else field_flags(raw, body, correction, area_cm2)
     if any(flag.fatal for flag in flags):
         return _refused(areal, body, [flag for flag in flags if flag.fatal], correction)
-    flags += [flag for flag in scanner_flags(correction) if not (predicted and flag.name == "zero_mismatch")]
+    flags += scanner_flags(correction)
     flags += tissue_flags(raw, newton, body, masks.bone[0, 0].cpu().numpy(), model, predicted)
     given = landmarks is not None
     if landmarks is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -85,3 +86,17 @@ def test_a_measured_scan_is_not_replaced_by_a_predicted_one(
         predict_meshes(rows, checkpoint, tmp_path / "pairs", points=64, pictures=False)
     assert [path.name for path in (tmp_path / "pairs").rglob("*") if path.is_file()] == ["1.npy"]
     assert measured.read_bytes() == b"measured"
+
+
+def test_the_air_of_a_predicted_scan_is_no_sign_of_another_zero(
+    people: list[dict[str, Any]], checkpoint: Path, tmp_path: Path
+) -> None:
+    """It is measured with the zero of the training scans, and what the network makes of air is not held against it."""
+    rows = [{"mesh": people[0]["mesh"], "scan": people[0]["mesh"], "scan_id": "one"}]
+    scanner = scanner_beside(checkpoint)
+    table = predict_meshes(rows, checkpoint, tmp_path / "out", points=64, scanner_model=scanner, pictures=False)
+    flags = str(pd.read_csv(table)["flags"].iloc[0])
+    assert "zero_mismatch" not in flags
+    assert "scanner_mismatch" not in flags
+    report = json.loads((tmp_path / "out" / "one.json").read_text())
+    assert report["zero"]["source"] == "declared"
