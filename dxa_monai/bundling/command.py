@@ -13,7 +13,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 import dxa_monai
 from dxa_monai.bundling.callers import caller_of_type
 from dxa_monai.bundling.command_line import settle_options
-from dxa_monai.bundling.known_ids import refuse_renamed_ids
+from dxa_monai.bundling.known_ids import refuse_renamed_ids, value_at
 from dxa_monai.bundling.versions import version_remark
 from dxa_monai.errors import InputError, describe_user_error
 from dxa_monai.runs.finished import leave_if_finished
@@ -83,7 +83,7 @@ def refuse_arm_without_its_parts(config: Mapping[str, Any], folder: Path) -> Non
     if config.get("overlay") != arm or not path.is_file():
         return
     for name, wanted in ConfigParser.load_config_file(path).items():
-        got = _at(config, name)
+        got = value_at(config, name)
         if not isinstance(wanted, (str, float, int)) and _kinds(got) != _kinds(wanted):
             raise InputError(
                 f"{name}: expected {_kinds(wanted)} as {path} has it, which makes the arm '{arm}', got {_kinds(got)}; "
@@ -95,15 +95,6 @@ def running_config() -> dict[str, Any] | None:
     """The config one of whose expressions calls this, directly or not; None if none does."""
     parser = caller_of_type(ConfigParser)
     return dict(parser.config) if parser is not None and isinstance(parser.config, dict) else None
-
-
-def _at(config: Any, name: str) -> Any:
-    """What a config has at a nested id; None where it has nothing."""
-    for part in name.split("#"):
-        if not isinstance(config, Mapping) or part not in config:
-            return None
-        config = config[part]
-    return config
 
 
 def _kinds(part: Any) -> str:

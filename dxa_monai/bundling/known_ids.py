@@ -128,12 +128,20 @@ def arguments_of(called: Mapping[str, Any]) -> list[inspect.Parameter] | None:
         return None
 
 
-def _has(config: Any, name: str) -> bool:
+def value_at(config: Any, name: str, default: Any = None) -> Any:
+    """What a config has at a nested id; ``default`` where it has nothing."""
     for part in name.split("#"):
         if not isinstance(config, Mapping) or part not in config:
-            return False
+            return default
         config = config[part]
-    return True
+    return config
+
+
+_NOTHING = object()
+
+
+def _has(config: Any, name: str) -> bool:
+    return value_at(config, name, _NOTHING) is not _NOTHING
 
 
 def _nested(name: str) -> dict[str, Any]:

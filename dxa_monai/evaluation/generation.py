@@ -23,6 +23,7 @@ from dxa_monai.evaluation.predictors import (
     IMAGE_RIDGE_ARM,
     MEAN_ARM,
     Batch,
+    ImageCodes,
     MeanScan,
     ProcessFromShape,
     RidgeFromShape,
@@ -140,8 +141,9 @@ class GenerationTask(Task):
         mean_image = mean_of_training(training, source)
         predictors: dict[tuple[str, int], ScanPredictor] = {(MEAN_ARM, 0): MeanScan(mean_image)}
         if shapes is not None:
-            predictors[IMAGE_RIDGE_ARM, 0] = RidgeFromShape(training, source, mean_image, shapes)
-            predictors[IMAGE_PROCESS_ARM, 0] = ProcessFromShape(training, source, mean_image, shapes)
+            images = ImageCodes(training, source, mean_image)
+            predictors[IMAGE_RIDGE_ARM, 0] = RidgeFromShape(training, source, mean_image, shapes, images)
+            predictors[IMAGE_PROCESS_ARM, 0] = ProcessFromShape(training, source, mean_image, shapes, images)
         predictors |= networks
         scanner = scanner_of_rows(training, source, self.scanner_model) if self.composition else None
         quality, measured = evaluate_scans(rows, source, predictors, scanner, aligned=True)

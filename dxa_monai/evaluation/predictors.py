@@ -144,6 +144,23 @@ Shapes = Mapping[str, npt.NDArray[np.float32]]
 """Vertices ``(3 V,)`` in metres by the file of the mesh, all of one topology."""
 
 
+class ImageCodes:
+    """Principal components of the training people's images, and their codes ``(N, K)``.
+
+    Args:
+        rows: manifest rows of the training people.
+        source: how their scans are read.
+        mean_image: ``(6, H, W)`` of them.
+    """
+
+    def __init__(self, rows: Rows, source: ScanSource, mean_image: torch.Tensor) -> None:
+        count = min(MOST_IMAGE_COMPONENTS, len(rows) - 1)
+        self.components, _ = principal_components(rows, mean_image, count, source)
+        flat = self.components.flatten(1)
+        codes = np.stack([(flat @ (source.image(row["scan"]) - mean_image).flatten()).numpy() for row in rows])
+        self.codes = codes.astype(np.float64)
+
+
 class RegressionFromShape:
     """Regression from principal components of shape to principal components of the images.
 
@@ -152,16 +169,22 @@ class RegressionFromShape:
         source: how their scans are read.
         mean_image: ``(6, H, W)`` of them.
         shapes: of everybody.
+        images: their codes, where another regression has them already.
     """
 
-    def __init__(self, rows: Rows, source: ScanSource, mean_image: torch.Tensor, shapes: Shapes) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        source: ScanSource,
+        mean_image: torch.Tensor,
+        shapes: Shapes,
+        images: ImageCodes | None = None,
+    ) -> None:
+        images = ImageCodes(rows, source, mean_image) if images is None else images
         self.mean_image = mean_image
         self.shapes = shapes
-        count = min(MOST_IMAGE_COMPONENTS, len(rows) - 1)
-        self.components, _ = principal_components(rows, mean_image, count, source)
-        flat = self.components.flatten(1)
-        codes = np.stack([(flat @ (source.image(row["scan"]) - mean_image).flatten()).numpy() for row in rows])
-        self.regression = self._fitted(shape_table(rows, shapes), codes.astype(np.float64), rows)
+        self.components = images.components
+        self.regression = self._fitted(shape_table(rows, shapes), images.codes, rows)
 
     def predict(self, batch: Batch) -> torch.Tensor:
         codes = torch.from_numpy(self.regression.predict(shape_table(batch.rows, self.shapes))).float()

@@ -189,13 +189,11 @@ class PredictedBody(NamedTuple):
 
     Attributes:
         image: the scan ``(6, H, W)`` in [0, 1], mean over the draws.
-        images: of each draw, ``(D, 6, H, W)``.
         unlikeness: how unlike the training bodies it is, 1 for the farthest of them
             (:meth:`dxa_monai.networks.shape_path.ShapePath.unlikeness`); NaN for a network without a shape path.
     """
 
     image: Image
-    images: Image
     unlikeness: float
 
 
@@ -224,7 +222,7 @@ def predict_body(
         # what is unlike was told apart at so many points; with fewer, every body is unlike all others
         whole = point_cloud(body, CLOUD_POINTS, torch.Generator().manual_seed(seed))[None].to(device)
         unlike.append(float(network.shape_path.unlikeness(whole)))
-    return PredictedBody(np.mean(images, axis=0), np.stack(images), float(np.mean(unlike)))
+    return PredictedBody(np.mean(images, axis=0), float(np.mean(unlike)))
 
 
 def _read_body(

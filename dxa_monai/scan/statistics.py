@@ -72,7 +72,7 @@ def principal_components(
     halves = [deviations]
     if mirrored:
         halves = [(deviations + deviations.flip(-1)) / 2.0, (deviations - deviations.flip(-1)) / 2.0]
-    found = [_leading(half.flatten(1), count) for half in halves]
+    found = [leading_components(half.flatten(1), count) for half in halves]
     variances = torch.cat([variance for variance, _ in found])
     largest = torch.argsort(variances, descending=True)[:count]
     components = torch.cat([each for _, each in found])[largest]
@@ -80,7 +80,7 @@ def principal_components(
     return (components * signs).reshape(count, *shape), variances[largest].sqrt().float()
 
 
-def _leading(deviations: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def leading_components(deviations: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Variances, decreasing, and orthonormal components ``(K, N)`` of images ``(scans, N)``, at most ``count``."""
     eigenvalues, eigenvectors = torch.linalg.eigh((deviations @ deviations.T).double())
     largest = torch.argsort(eigenvalues, descending=True)[:count]

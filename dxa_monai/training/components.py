@@ -13,26 +13,33 @@ from dxa_monai.training.data import TrainingData
 _SMALLEST_DEVIATION = 1e-6
 
 
-def fit_components(network: NormalisesScans, data: TrainingData, mirrored: bool) -> None:
-    """Set a network's ``linear_path`` to the components of training scans, as many as there can be; others are empty.
+def fit_components(
+    network: NormalisesScans, data: TrainingData, mirrored: bool, contrast_weight: float = 1.0, fewer: bool = True
+) -> None:
+    """Set a network's ``linear_path`` to the components of training scans.
 
     Args:
         network: with normalisation, and a linear path.
         data: of the training.
         mirrored: whether mirror images count as scans, too.
+        contrast_weight: see :func:`dxa_monai.scan.energy_basis.energy_basis`.
+        fewer: where there are fewer scans than components, leave those beyond empty.
 
     Raises:
-        InputError: the scans do not differ.
+        InputError: the scans do not differ, or there are fewer than components where that is not allowed.
     """
     path = network.linear_path
     assert isinstance(path, LinearPath)
     mean_image = mirrored_mean(network.mean_image.cpu()) if mirrored else network.mean_image.cpu()
-    basis = energy_basis(data.moments, mean_image, directions=len(path.analysis)) if path.in_basis else None
+    basis = energy_basis(data.moments, mean_image, contrast_weight, len(path.analysis)) if path.in_basis else None
     rows = data.training_rows
-    count = min(len(path.components), len(rows) * (2 if mirrored else 1) - 1)
+    count = len(path.components)
+    if fewer:
+        count = min(count, len(rows) * (2 if mirrored else 1) - 1)
     found, found_deviations = principal_components(rows, mean_image, count, data.source, basis, mirrored)
     components, deviations = torch.zeros_like(path.components.cpu()), torch.ones_like(path.deviations.cpu())
     components[:count] = found
-    # of mirror images, alike or opposite on both sides, one half may have less to say
-    deviations[:count] = (found_deviations / network.standard_deviation.cpu()).clamp_min(_SMALLEST_DEVIATION)
+    deviations[:count] = found_deviations / network.standard_deviation.cpu()
+    if fewer:  # of mirror images, alike or opposite on both sides, one half may have less to say
+        deviations.clamp_min_(_SMALLEST_DEVIATION)
     path.set_components(components, deviations, basis)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from sklearn.model_selection import GroupKFold
 
 from dxa_monai.errors import InputError
 from dxa_monai.networks.shape_path import ShapePath
+from dxa_monai.scan.statistics import leading_components
 from dxa_monai.training.kernel_fit import FOLDS, Fit, fit_readout
 
 FloatArray = npt.NDArray[np.float64]
@@ -21,7 +22,7 @@ _ROUNDING = 1e-6
 """Of the largest variance."""
 
 
-def shape_vectors(path: ShapePath, clouds: Sequence[torch.Tensor]) -> torch.Tensor:
+def shape_vectors(path: ShapePath, clouds: Iterable[torch.Tensor]) -> torch.Tensor:
     """The maps ``(N, size)`` of clouds ``(7, P)``, one at a time."""
     with torch.no_grad():
         return torch.cat([path.maps(cloud[None]) for cloud in clouds])
@@ -74,14 +75,9 @@ def fit_shape_path(path: ShapePath, vectors: torch.Tensor, codes: FloatArray, pe
 
 def _components(scaled: torch.Tensor, count: int) -> torch.Tensor:
     """Orthonormal components ``(count, size)`` of deviations ``(N, size)``."""
-    values, vectors = torch.linalg.eigh((scaled @ scaled.T).double())
-    order = torch.argsort(values, descending=True)[:count]
+    variances, components = leading_components(scaled, count)
     # scans of one body say no more than one: what is left are no directions, and stay empty
-    real = values[order] > _ROUNDING * values.max()
-    weights = torch.where(
-        real, vectors[:, order] / values[order].clamp_min(torch.finfo(torch.float32).tiny).sqrt(), 0.0
-    )
-    return weights.float().T @ scaled
+    return torch.where((variances > _ROUNDING * variances.max())[:, None], components, 0.0)
 
 
 def _farthest(scaled: torch.Tensor, people: Sequence[str], count: int) -> float:

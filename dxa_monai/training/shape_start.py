@@ -56,7 +56,7 @@ def start_at_shape(
     if own_components:
         fit_components(network, data, mirrored=True)
     people = [str(row["subject_id"]) for row in rows]
-    vectors = shape_vectors(path, [load_cloud(row) for row in data.clouds_of(rows)])
+    vectors = shape_vectors(path, (load_cloud(row) for row in data.clouds_of(rows)))
     moved = torch.zeros(len(rows), 3)
     for _ in tqdm(range(placed), desc="placing training scans", unit="round", disable=not placed):
         fit = fit_shape_path(path, vectors, _codes(network, data, moved), people)

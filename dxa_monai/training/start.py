@@ -16,9 +16,9 @@ from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.regressor import AnthropometryRegressor
 from dxa_monai.networks.trunk_weights import RANDOM, Initialisation, initialise_trunk
 from dxa_monai.networks.vae import DXAVAE
-from dxa_monai.scan.energy_basis import energy_basis
 from dxa_monai.scan.splits import check_new_people
-from dxa_monai.scan.statistics import mirrored_mean, principal_components
+from dxa_monai.scan.statistics import mirrored_mean
+from dxa_monai.training.components import fit_components
 from dxa_monai.training.data import BodyData, MeasuredData, TrainingData
 from dxa_monai.training.readout import pretrained_components, start_at_readout
 from dxa_monai.training.shape_start import start_at_shape
@@ -75,16 +75,8 @@ class VAEStart:
         mean_image, deviation = self.data.statistics
         mean_image = mirrored_mean(mean_image) if self.mirrored else mean_image
         self.network.set_normalisation(mean_image, deviation)
-        count = self.network.linear_codes
-        if count == 0:
-            return
-        rows, source = self.data.training_rows, self.data.source
-        basis = None
-        if self.network.linear_path.in_basis:
-            directions = len(self.network.linear_path.analysis)
-            basis = energy_basis(self.data.moments, mean_image, self.contrast_weight, directions)
-        components = principal_components(rows, mean_image, count, source, basis, self.mirrored)
-        self.network.set_linear_path(*components, basis)
+        if self.network.linear_codes > 0:
+            fit_components(self.network, self.data, self.mirrored, self.contrast_weight, fewer=False)
 
     def as_dict(self) -> dict[str, Any]:
         """What the network's architecture does not tell, in plain types."""
