@@ -16,11 +16,10 @@ from dxa_monai.evaluation.held_out import (
     refuse_baseline_names,
     trained_arms,
 )
-from dxa_monai.files import atomic_path
 from dxa_monai.runs.outputs import claim_outputs
 from dxa_monai.runs.ownership import letting_go
 from dxa_monai.runs.provenance import git_revision, manifest_hash
-from dxa_monai.scan.csv_table import harmless_table
+from dxa_monai.scan.csv_table import write_frame
 from dxa_monai.scan.reader import RawDXAReader
 from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri
@@ -169,8 +168,7 @@ class ArmEvaluation:
             claim_outputs(folder, [*(f"{table}.csv" for table in found.tables), *self.task.figures])
             files = {table: folder / f"{table}.csv" for table in found.tables}
             for table, path in files.items():
-                with atomic_path(path) as temporary:
-                    harmless_table(found.tables[table]).to_csv(temporary, index=False, float_format="%.6g")
+                write_frame(path, found.tables[table])
             files |= found.draw(folder)
             run.log_metrics(found.metrics)
             for path in files.values():

@@ -15,10 +15,9 @@ from dxa_monai.evaluation.agreement import agreement
 from dxa_monai.evaluation.scanner_effects import EFFECTS, cells_of
 from dxa_monai.evaluation.scanner_effects_measured import CALIBRATIONS, MEASURES, measure_effects
 from dxa_monai.figures.effect_map import effect_map_figure
-from dxa_monai.files import atomic_path
 from dxa_monai.runs.outputs import claim_outputs
 from dxa_monai.runs.ownership import letting_go
-from dxa_monai.scan.csv_table import harmless_table
+from dxa_monai.scan.csv_table import write_frame
 from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri
 from dxa_monai.tracking.tracked_run import mlflow_run
@@ -206,8 +205,7 @@ def evaluate_scanner_effects(
         table = effects_table(
             measure_effects(chosen, folder / "measured", cells, scanners, calibrations, seed, workers)
         )
-        with atomic_path(files["scanner_effects"]) as temporary:
-            harmless_table(table).to_csv(temporary, index=False, float_format="%.6g")
+        write_frame(files["scanner_effects"], table)
         effect_map_figure(
             table,
             files["figure"],

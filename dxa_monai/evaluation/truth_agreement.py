@@ -18,10 +18,9 @@ from dxa_monai.evaluation.agreement import STATISTICS, agreement, precision_cv_p
 from dxa_monai.evaluation.flag_agreement import flag_table
 from dxa_monai.evaluation.measured import CALIBRATIONS, measure_cohort
 from dxa_monai.figures.bland_altman import bland_altman_figure
-from dxa_monai.files import atomic_path
 from dxa_monai.runs.outputs import claim_outputs
 from dxa_monai.runs.ownership import letting_go
-from dxa_monai.scan.csv_table import harmless_table
+from dxa_monai.scan.csv_table import write_frame
 from dxa_monai.scan.regions import REGION_GROUPS
 from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri
@@ -216,8 +215,7 @@ def evaluate_composition(
         tables = (measured, agreements, overlaps, precision, bars, flag_table(measured))
         for name, table in zip(TABLES, tables, strict=True):
             files[name] = folder / f"{name}.csv"
-            with atomic_path(files[name]) as temporary:
-                harmless_table(table).to_csv(temporary, index=False, float_format="%.6g")
+            write_frame(files[name], table)
         files["bland_altman"] = _draw(measured, calibrations[0], folder / FIGURE)
         run.log_metrics(_as_metrics(agreements, overlaps, precision))
         for path in files.values():

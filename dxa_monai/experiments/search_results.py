@@ -15,7 +15,7 @@ from dxa_monai.experiments.search_space import Choice, Parameter
 from dxa_monai.experiments.search_study import REASON, RETRY_OF, was_cut_off
 from dxa_monai.figures.search_overview import search_figure
 from dxa_monai.files import atomic_path
-from dxa_monai.scan.csv_table import harmless_table
+from dxa_monai.scan.csv_table import write_frame
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -55,8 +55,7 @@ def trials_table(study: Study, parameters: Sequence[Parameter], metric: str) -> 
 def write_trials(study: Study, parameters: Sequence[Parameter], folder: Path, metric: str) -> Path:
     """Write ``trials.csv``, see :func:`trials_table`."""
     path = folder / TABLE
-    with atomic_path(path) as temporary:
-        harmless_table(trials_table(study, parameters, metric)).to_csv(temporary, index=False, float_format="%.8g")
+    write_frame(path, trials_table(study, parameters, metric), "%.8g")
     return path
 
 

@@ -41,11 +41,6 @@ def as_meant(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
-def harmless_table(table: pd.DataFrame) -> pd.DataFrame:
-    """A table for ``to_csv``, with names of columns and text as :func:`harmless` gives them."""
-    return table.rename(columns=harmless).map(harmless)
-
-
 def _is_number(text: str) -> bool:
     try:
         float(text)
@@ -122,11 +117,35 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
         InputError: the folder cannot be made or written to.
     """
     output_folder(path.parent)
-    # the names of files may have bytes that are no characters: they are written as escapes
-    with (
-        atomic_path(path) as temporary,
-        open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
+    with atomic_path(path) as temporary, _row_file(temporary) as file:
+        writer = csv.writer(file, lineterminator=_ROW_END)
         writer.writerow(map(harmless, columns))
         writer.writerows([harmless(row.get(name)) for name in columns] for row in rows)
+
+
+def write_frame(path: Path, table: pd.DataFrame, float_format: str = "%.6g") -> None:
+    """Write a data frame without its index as :func:`write_table` writes rows, with numbers in the given format.
+
+    Raises:
+        OSError: the folder is missing or cannot be written to.
+    """
+    with atomic_path(path) as temporary, _row_file(temporary) as file:
+        table.rename(columns=harmless).map(harmless).to_csv(
+            file, index=False, float_format=float_format, lineterminator=_ROW_END
+        )
+
+
+_ROW_END = "\r\n"
+"""What ends a row for ``csv``: of the line breaks in a cell, Python before 3.13 quotes only those that are in it."""
+
+
+class _RowFile(io.TextIOWrapper):
+    """A file that is handed row by row, each with :data:`_ROW_END`, and ends its lines with ``\\n``."""
+
+    def write(self, text: str, /) -> int:
+        return super().write(text.removesuffix(_ROW_END) + "\n")
+
+
+def _row_file(path: Path) -> _RowFile:
+    # the names of files may have bytes that are no characters: they are written as escapes
+    return _RowFile(path.open("wb"), encoding="utf-8", errors="backslashreplace", newline="")
