@@ -78,9 +78,11 @@ _CHANNEL = Choice("dxa_monai.scan.format.CHANNELS")
 OPTIONS: dict[str, Option] = {
     # where things are
     "bundle_root": Option(PathTo("a folder"), "folder that the defaults of the other paths lie in"),
+    "bundles_dir": Option(PathTo("a folder"), "folder of the bundles"),
     "config_dir": Option(PathTo("a folder"), "folder with the bundle's configs"),
     "dataset_dir": Option(PathTo("a folder"), "folder of the data"),
     "manifest": Option(PathTo("a CSV file"), "one row a scan: subject_id, scan and what else is known"),
+    "pairs_manifest": Option(PathTo("a CSV file"), "the same of people who have a mesh, too", True),
     "input": Option(PathTo("a file, a folder or a manifest"), "what is read"),
     "output_dir": Option(PathTo("a folder"), "gets the results"),
     "output": Option(PathTo("a file"), "the file that is written"),
@@ -180,6 +182,9 @@ OPTIONS: dict[str, Option] = {
     "measures": Option(ListOf(Text()), "columns of the manifest that are predicted; None: the body's", True),
     # comparison and search
     "seeds": Option(ListOf(Count()), "seeds of training"),
+    "downstream_seeds": Option(
+        ListOf(Count(), may_be_empty=True), "of what starts from pretrained weights; none: all"
+    ),
     "sizes": Option(ListOf(Count(1), may_be_empty=True), "numbers of training pairs of the learning curve"),
     "variants": Option(MappingOf("each variant's name with its settings"), "ways in which each arm is trained"),
     "overrides": Option(MappingOf("settings of all trainings", "{'max_epochs': 10}"), "settings of all trainings"),
@@ -188,6 +193,7 @@ OPTIONS: dict[str, Option] = {
     "direction": Option(Choice("dxa_monai.experiments.search.DIRECTIONS"), "whether more or less of it is better"),
     "trials": Option(Count(1), "trainings of the search"),
     "pruning": Option(MappingOf("when trials end early", "{'from_epoch': 6}"), "when; None: all end late", True),
+    "parts": Option(ListOf(Choice("dxa_monai.paper.plan.PARTS")), "parts of the paper that are run; None: all", True),
     # how it is run
     "device": Option(Device(), "where networks compute"),
     "workers": Option(Count(), "processes that do the work", True),

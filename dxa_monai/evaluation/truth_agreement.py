@@ -168,6 +168,7 @@ def evaluate_composition(
     resamples: int = 2000,
     tracking_uri: str = "",
     experiment: str = "dxa_body_composition",
+    parent_run: str | None = None,
     params: Mapping[str, Any] | None = None,
     method: str = METHODS[0],
 ) -> dict[str, Path]:
@@ -185,6 +186,7 @@ def evaluate_composition(
         resamples: of the bootstrap over people.
         tracking_uri: of MLflow; empty: nothing is tracked.
         experiment: MLflow's name for what belongs together.
+        parent_run: id of the MLflow run that this one is shown below; None: it stands alone.
         params: what MLflow should know of the data and the code.
         method: how channels become materials, of ``dxa_monai.analysis.composition.METHODS``. With another than the
             first, ``composition_per_scan.csv`` has the first's totals beside it.
@@ -204,7 +206,10 @@ def evaluate_composition(
         "method": method,
         "scans": len(rows),
     }
-    with mlflow_run(tracking_uri, experiment, "agreement", about, local_log=folder, note=folder / NOTE_NAME) as run:
+    note = folder / NOTE_NAME
+    with mlflow_run(
+        tracking_uri, experiment, "agreement", about, local_log=folder, parent_run=parent_run, note=note
+    ) as run:
         measured = measure_cohort(rows, folder / "measured", scanners, calibrations, seed, workers, method=method)
         if measured["refused"].all():
             raise InputError(f"{folder}: expected scans with numbers, got fatal flags in all {len(rows)}.")

@@ -61,6 +61,7 @@ class Comparison:
         workers: trainings at a time, of one thread each.
         tracking_uri: of MLflow; empty: not tracked. One run for the comparison, one below it for each training.
         experiment: MLflow's name for what belongs together.
+        parent_run: id of the MLflow run that the comparison's is shown below; None: it stands alone.
         about: what MLflow should know besides.
 
     Raises:
@@ -83,6 +84,7 @@ class Comparison:
         workers: int = 1,
         tracking_uri: str = "",
         experiment: str = "dxa_monai",
+        parent_run: str | None = None,
         about: Mapping[str, Any] | None = None,
     ) -> None:
         if not arms or not seeds:
@@ -104,6 +106,7 @@ class Comparison:
         self.workers = workers
         self.tracking_uri = tracking_uri
         self.experiment = experiment
+        self.parent_run = parent_run
         self.about = dict(about or {})
         self._refuse_own_settings()
 
@@ -134,7 +137,14 @@ class Comparison:
         }
         note = self.folder / NOTE_NAME
         with mlflow_run(
-            self.tracking_uri, self.experiment, "comparison", about, local_log=self.folder, note=note, go_on=True
+            self.tracking_uri,
+            self.experiment,
+            "comparison",
+            about,
+            local_log=self.folder,
+            parent_run=self.parent_run,
+            note=note,
+            go_on=True,
         ) as run:
             tracking = {"tracking_uri": self.tracking_uri, "experiment": self.experiment, "parent_run": run.run_id}
             if not run.active:
