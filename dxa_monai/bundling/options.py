@@ -182,9 +182,7 @@ OPTIONS: dict[str, Option] = {
     "measures": Option(ListOf(Text()), "columns of the manifest that are predicted; None: the body's", True),
     # comparison and search
     "seeds": Option(ListOf(Count()), "seeds of training"),
-    "downstream_seeds": Option(
-        ListOf(Count(), may_be_empty=True), "of what starts from pretrained weights; none: all"
-    ),
+    "downstream_seeds": Option(ListOf(Count(), may_be_empty=True), "of what starts from pretrained weights; none: all"),
     "sizes": Option(ListOf(Count(1), may_be_empty=True), "numbers of training pairs of the learning curve"),
     "variants": Option(MappingOf("each variant's name with its settings"), "ways in which each arm is trained"),
     "overrides": Option(MappingOf("settings of all trainings", "{'max_epochs': 10}"), "settings of all trainings"),
