@@ -1,7 +1,7 @@
 """Whether a downloaded bundle is a release: byte for byte, by sums that you trust.
 
-    python -m dxa_monai.bundling.identity SHA256SUMS dxa_vae_v0.8.0.zip
-    python -m dxa_monai.bundling.identity SHA256SUMS dxa_vae_v0.8.0.zip bundles/dxa_vae
+    python -m dxa_monai.bundling.identity SHA256SUMS dxa_vae_v0.9.0.zip
+    python -m dxa_monai.bundling.identity SHA256SUMS dxa_vae_v0.9.0.zip bundles/dxa_vae
 
 First the zip, under the name that it has: its bytes have to be those that ``SHA256SUMS`` lists for that name. Then the
 folder that it was unpacked to: every file has to be there with the bytes of the zip, and nothing else, hidden files,

@@ -205,7 +205,7 @@ def test_the_documented_check_finds_a_tampered_zip(dist: Path, tmp_path: Path) -
         command = f'grep -F "  {name}" {SUMS_FILE} | sha256sum --check --strict'
         return subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False)
 
-    assert 'grep -F "  dxa_vae_v0.8.0.zip" SHA256SUMS | sha256sum --check --strict' in _page("releases.md")
+    assert 'grep -F "  dxa_vae_v0.9.0.zip" SHA256SUMS | sha256sum --check --strict' in _page("releases.md")
     assert (check().returncode, check().stdout) == (0, f"{victim.name}: OK\n")
     other = Path(shutil.copyfile(victim, tmp_path / f"dxa_vae_v{VERSION} (1).zip"))
     with zipfile.ZipFile(other, "a") as archive:
