@@ -42,6 +42,7 @@ from dxa_monai.inference.report import (
     identity,
     read_report,
     table_row,
+    with_person,
     write_composition_table,
     write_report,
 )
@@ -328,7 +329,10 @@ class _Job:
             as_found = found_then and (given is None or as_points(given) == earlier["landmarks"])
             if as_found or (given is not None and earlier["inputs_sha256"] == inputs_with(given)):
                 # The scan is the same; what a manifest says of the person may have changed.
-                return earlier | identity(row)
+                report = with_person(earlier, row)
+                if report != earlier:
+                    write_report(report, json_path)
+                return report
         composition = analysed_with(None)
         if given is None and composition.landmarks is not None:
             self._write_landmarks(composition.landmarks, scan_id, earlier)

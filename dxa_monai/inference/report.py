@@ -15,6 +15,7 @@ import numpy as np
 
 import dxa_monai
 from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES, BodyComposition
+from dxa_monai.analysis.indices import INDICES, body_indices
 from dxa_monai.analysis.landmarks import LANDMARK_NAMES, Landmarks
 from dxa_monai.analysis.segments import Point
 from dxa_monai.files import atomic_path
@@ -33,6 +34,7 @@ ID_COLUMNS = ("subject_id", "scan_id", "scan", "age_years", "sex", "height_cm", 
 """What a manifest says about a scan and the table repeats."""
 FAILED = "failed"
 """In the column ``flags`` of a scan that could not be read, or whose landmarks cannot be used."""
+_MISSING = "indices_missing"
 _SIGNIFICANT_DIGITS = 6
 _KEYS = ("scan_id", "regions", "flags", "landmarks", "landmarks_given", "scanner", "zero", "inputs_sha256")
 _PACKAGES = ("torch", "numpy", "scipy", "xraydb")
@@ -81,10 +83,9 @@ def as_report(
         )
         regions.setdefault(name.removesuffix(f"_{quantity}"), {})[quantity] = _rounded(value)
     landmarks = composition.landmarks
-    return {
-        **identity(row),
+    report = {
         "regions": regions,
-        "units": UNITS,
+        "units": UNITS | {name: index.unit for name, index in INDICES.items()},
         "flags": [{"name": flag.name, "sentence": flag.sentence, "fatal": flag.fatal} for flag in composition.flags],
         "landmarks_given": composition.landmarks_given,
         "landmarks": None if landmarks is None else as_points(landmarks),
@@ -100,6 +101,21 @@ def as_report(
         "versions": versions(),
         "inputs_sha256": hash_of_inputs,
     }
+    return with_person(report, row)
+
+
+def with_person(report: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+    """A report with what a manifest says of the scan, and the indices that follow from it.
+
+    Args:
+        report: of the same scan, whoever it was said to be of.
+        row: what it has of ``ID_COLUMNS`` is repeated.
+    """
+    about = identity(row)
+    values, reasons = body_indices(report["regions"], about)
+    rounded = {name: _rounded(value) if isinstance(value, float) else value for name, value in values.items()}
+    rest = {name: value for name, value in report.items() if name not in ID_COLUMNS}
+    return {**about, **rest, "indices": rounded, "indices_missing": reasons}
 
 
 def _other_reading(composition: BodyComposition) -> dict[str, Any] | None:
@@ -166,7 +182,10 @@ def read_report(path: Path) -> dict[str, Any] | None:
 
 
 def table_row(report: Mapping[str, Any]) -> dict[str, Any]:
-    """A report as a row of the table: what identifies the scan, ``scanner``, ``flags``, ``{region}_{quantity}``."""
+    """A report as a row of the table.
+
+    What identifies the scan, ``scanner``, ``flags``, ``{region}_{quantity}``, the indices, ``indices_missing``.
+    """
     return {
         **{name: report[name] for name in ID_COLUMNS if name in report},
         "scanner": report["scanner"]["calibration"],
@@ -176,6 +195,8 @@ def table_row(report: Mapping[str, Any]) -> dict[str, Any]:
             for region, quantities in report["regions"].items()
             for quantity, value in quantities.items()
         },
+        **{name: _yes_or_no(value) for name, value in report["indices"].items()},
+        _MISSING: "; ".join(f"{name}: {reason}" for name, reason in report["indices_missing"].items()),
     }
 
 
@@ -190,7 +211,11 @@ def write_composition_table(rows: Iterable[Mapping[str, Any]], path: Path, polyg
     rows = list(rows)
     known = [name for name in ID_COLUMNS if any(name in row for row in rows)]
     regions = [f"{region}_{quantity}" for region in (*REGION_NAMES, *polygons) for quantity in QUANTITIES]
-    write_table(path, [*known, "scanner", "flags", *regions], rows)
+    write_table(path, [*known, "scanner", "flags", *regions, *INDICES, _MISSING], rows)
+
+
+def _yes_or_no(value: Any) -> Any:
+    return ("yes" if value else "no") if isinstance(value, bool) else value
 
 
 def _rounded(value: float) -> float:

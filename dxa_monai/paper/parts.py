@@ -90,8 +90,10 @@ def run_parts(parts: Sequence[Part], chosen: Sequence[str], folder: str | Path) 
     asked = [part for part in parts if part.name in chosen]
     left = [part for part in asked if part.name not in done]
     total = sum(part.minutes for part in asked)
-    with tqdm(total=total, desc="paper", unit="min", bar_format=_BAR, file=sys.stderr) as bar, ending_as_exit():
-        bar.update(total - sum(part.minutes for part in left))
+    begun = total - sum(part.minutes for part in left)
+    # smoothing 0: the time left follows from all that was done so far, not from the last part's pace
+    shown = {"desc": "paper", "bar_format": _BAR, "smoothing": 0, "file": sys.stderr}
+    with tqdm(total=total, initial=begun, **shown) as bar, ending_as_exit():
         for part in left:
             command = f"{Path(sys.executable).name} {_shell(part.arguments())}"
             spent = outcomes[part.name].seconds if part.name in outcomes else 0.0

@@ -10,12 +10,14 @@ import torch
 
 from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES, BodyComposition
 from dxa_monai.analysis.flags import Flag
+from dxa_monai.analysis.indices import INDICES
 from dxa_monai.errors import InputError
 from dxa_monai.inference.report import (
     as_report,
     fingerprint,
     read_report,
     table_row,
+    with_person,
     write_composition_table,
     write_report,
 )
@@ -45,7 +47,7 @@ def test_a_report_comes_back_from_its_file(tmp_path: Path) -> None:
     assert report["regions"]["left_arm"]["bmd_g_cm2"] == TOTALS["left_arm_bmd_g_cm2"]
     assert set(report["regions"]) == {*REGION_NAMES, "left_thigh"}
     assert report["scanner"]["calibration"] == "nominal scanner"
-    assert set(report["units"]) == set(QUANTITIES)
+    assert set(report["units"]) == {*QUANTITIES, *INDICES}
     assert report["versions"]["dxa_monai"]
 
 
@@ -89,3 +91,19 @@ def test_scans_of_one_name_are_refused() -> None:
     rows = [{"scan_id": "A", "scan": "x/A.npy"}, {"scan_id": "A", "scan": "y/A.npy"}]
     with pytest.raises(InputError, match=r"y/A.npy: expected a file name of its own"):
         check_scan_ids(rows)
+
+
+def test_what_a_manifest_says_now_gives_the_indices() -> None:
+    row = {"scan_id": "A", "scan": "a.npy"}
+    unknown = as_report(row, analysis(), ScannerModel(), "abc")
+    assert unknown["indices"]["fat_mass_index_kg_m2"] is None
+    assert unknown["indices_missing"]["fat_mass_index_kg_m2"] == "height_cm is not known"
+    known = with_person(unknown, row | {"height_cm": 200.0, "mass_kg": 80.0, "sex": "f", "age_years": 40.0})
+    fat_kg = TOTALS["total_fat_g"] / 1e3
+    assert known["indices"]["fat_mass_index_kg_m2"] == pytest.approx(fat_kg / 4.0, rel=1e-5)
+    assert known["indices_missing"] == {}
+    cells = table_row(known)
+    assert cells["low_lean_ewgsop2"] == "yes"
+    assert cells["indices_missing"] == ""
+    assert table_row(unknown)["indices_missing"].startswith("fat_mass_index_kg_m2: height_cm is not known; ")
+    assert with_person(known, row) == unknown
