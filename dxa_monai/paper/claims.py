@@ -29,6 +29,9 @@ from dxa_monai.paper.published import published, published_measures
 from dxa_monai.scan.measures import PAPER_MEASURES, measure_label
 
 REPRODUCED, CONTRADICTED, NOT_TOLD_APART, NOT_TESTED = "reproduced", "contradicted", "not told apart", "not tested"
+NEGLIGIBLE = "negligible"
+NEGLIGIBLE_SHARE = 0.1
+"""Of the paper's difference: an interval that lies within so much of it on both sides is of none of that size."""
 IN_PART = "reproduced in part"
 LINE = ("above the line", "below the line")
 
@@ -58,16 +61,21 @@ class Claim:
     source: str
 
 
-def verdict(low: float, high: float, words: tuple[str, str] = (REPRODUCED, CONTRADICTED)) -> str:
+def verdict(
+    low: float, high: float, words: tuple[str, str] = (REPRODUCED, CONTRADICTED), claimed: float | None = None
+) -> str:
     """What an interval of a difference that is claimed to be positive says.
 
     Args:
         low: end of the interval.
         high: likewise.
         words: for an interval above 0 and for one below.
+        claimed: the difference that is claimed; None: only its sign.
     """
     if not (math.isfinite(low) and math.isfinite(high)):
         return NOT_TESTED
+    if claimed is not None and max(abs(low), abs(high)) < NEGLIGIBLE_SHARE * abs(claimed):
+        return NEGLIGIBLE
     if low > 0.0:
         return words[0]
     return words[1] if high < 0.0 else NOT_TOLD_APART
@@ -206,7 +214,8 @@ def _claim(
             digits, unit = compared.digits, compared.unit
             ours = f"{value:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]{unit}"
             theirs = f"{paper}{unit}" if paper else ""
-            return [Claim(compared.part, text, theirs, ours, verdict(low, high, words), compared.source)]
+            word = verdict(low, high, words, float(paper) if paper else None)
+            return [Claim(compared.part, text, theirs, ours, word, compared.source)]
     return []
 
 
@@ -219,7 +228,11 @@ def _of_all_measures(folder: Path, arm: str) -> list[Claim]:
     frame = frame[frame["measure"].isin(measures)] if len(frame) else frame
     if not len(frame):
         return []
-    above, below = int((frame["r2_low"] > 0.0).sum()), int((frame["r2_high"] < 0.0).sum())
+    verdicts = [
+        verdict(row["r2_low"], row["r2_high"], claimed=float(_gain(2, "r2", str(row["measure"]))))
+        for _, row in frame.iterrows()
+    ]
+    above, below = verdicts.count(REPRODUCED), verdicts.count(CONTRADICTED)
     some = IN_PART if above > below else CONTRADICTED if below else NOT_TOLD_APART
     text = f"Reconstructions of `{arm}` hold more than those of `{BASE_ARM}` of each of {len(frame)} measures (R2)"
     theirs = sum(float(_gain(2, "r2", name)) > 0.0 for name in measures)

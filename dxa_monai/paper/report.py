@@ -38,6 +38,7 @@ from dxa_monai.paper.plan import (
 )
 from dxa_monai.paper.published import SOURCE
 from dxa_monai.paper.tables import TABLES, ResultTable, as_markdown
+from dxa_monai.runs.folder import read_record
 from dxa_monai.runs.provenance import git_revision, manifest_hash
 
 MARKDOWN_NAME, HTML_NAME = "report.md", "report.html"
@@ -138,7 +139,7 @@ def build_report(
         tuple(figures),
         tuple(missing),
         {part.name: outcomes[part.name] for part in parts if part.name in outcomes},
-        _about(parts),
+        _about(folder, parts),
     )
 
 
@@ -181,10 +182,12 @@ def _missing(part: Part, outcome: Outcome | None) -> str:
     return f"{part.name} ({part.title}) {'was not run' if outcome.state != 'failed' else 'failed'}: {outcome.reason}"
 
 
-def _about(parts: Sequence[Part]) -> dict[str, str]:
+def _about(folder: Path, parts: Sequence[Part]) -> dict[str, str]:
     """Versions of what ran, and hashes of the data."""
     about = {"dxa_monai": dxa_monai.__version__, "git revision": git_revision(), "Python": platform.python_version()}
     about |= {name: version(name) for name in _VERSIONS}
+    trained = {str(read_record(path).get("version", "unknown")) for path in folder.glob("*/*/best.pt")}
+    about["dxa_monai of the trainings"] = ", ".join(sorted(trained)) or "none"
     about["accelerator"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     manifests = {
         str(part.settings["manifest"]): None

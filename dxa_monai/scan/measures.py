@@ -42,14 +42,26 @@ BODY_MEASURES = (
 )
 """All measures that virtual people have: the paper's and what was added. A name ends in its unit."""
 
-_UNITS = {"cm": "cm", "cm2": "cm²", "l": "litres", "kg": "kg", "g": "g"}
+_UNITS = {
+    "g_cm2": "g/cm²",
+    "kg_m2": "kg/m²",
+    "cm2": "cm²",
+    "cm": "cm",
+    "l": "litres",
+    "kg": "kg",
+    "g": "g",
+    "percent": "%",
+}
+"""How the end of a column's name is written; longer ends first."""
+_ABBREVIATIONS = ("bmc", "bmd")
 
 
 def measure_label(measure: str) -> str:
     """A column name for people: ``waist_circumference_cm`` is "waist circumference (cm)"."""
-    words = measure.split("_")
-    unit = _UNITS.get(words[-1])
-    return " ".join(words) if unit is None else f"{' '.join(words[:-1])} ({unit})"
+    end = next((end for end in _UNITS if measure.endswith(f"_{end}")), None)
+    words = (measure if end is None else measure.removesuffix(f"_{end}")).split("_")
+    name = " ".join(word.upper() if word in _ABBREVIATIONS else word for word in words)
+    return name if end is None else f"{name} ({_UNITS[end]})"
 
 
 def mirrored_measures(measures: Sequence[str]) -> list[int]:

@@ -9,6 +9,7 @@ import pytest
 from dxa_monai.paper.claims import (
     CONTRADICTED,
     LINE,
+    NEGLIGIBLE,
     NOT_TESTED,
     NOT_TOLD_APART,
     REPRODUCED,
@@ -39,6 +40,9 @@ def test_a_verdict_is_what_an_interval_says() -> None:
     assert verdict(0.0, 0.1) == NOT_TOLD_APART
     assert verdict(float("nan"), 0.1) == NOT_TESTED
     assert verdict(0.1, 0.2, LINE) == LINE[0]
+    assert verdict(0.001, 0.003, claimed=1.63) == verdict(-0.004, 0.003, claimed=0.38) == NEGLIGIBLE
+    assert verdict(0.001, 0.2, claimed=1.63) == REPRODUCED
+    assert verdict(-0.3, 0.001, claimed=0.38) == NOT_TOLD_APART
 
 
 def _of(claims: list[Claim], text: str) -> Claim:

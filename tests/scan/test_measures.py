@@ -37,7 +37,9 @@ def test_every_measure_names_its_unit() -> None:
     assert len(set(labels)) == len(BODY_MEASURES)
     assert measure_label("bicep_left_circumference_cm") == "bicep left circumference (cm)"
     assert {label.rpartition("(")[2] for label in labels} == {"cm)", "cm²)", "litres)"}
-    assert measure_label("bmd_ratio") == "bmd ratio"
+    assert measure_label("bmd_ratio") == "BMD ratio"
+    assert measure_label("total_bmd_g_cm2") == "total BMD (g/cm²)"
+    assert measure_label("total_fat_percent") == "total fat (%)"
 
 
 def test_the_papers_measures_come_first() -> None:
