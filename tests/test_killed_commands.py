@@ -14,9 +14,10 @@ import torch
 
 from dxa_monai.bundling import release
 from dxa_monai.bundling.release import REPOSITORY, build_release
-from dxa_monai.evaluation import measured
+from dxa_monai.evaluation import measured, truth_agreement
 from dxa_monai.evaluation.perturbed import draw_scanners
 from dxa_monai.evaluation.truth_agreement import evaluate_composition
+from dxa_monai.files import atomic_path
 from dxa_monai.handlers.reconstruction_writer import ReconstructionWriter
 from dxa_monai.inference.body_composition import analyse_scans, collect_rows
 from dxa_monai.inference.meshes import collect_meshes, predict_meshes
@@ -85,9 +86,16 @@ _scanners = lru_cache(draw_scanners)
 
 
 @pytest.fixture(autouse=True)
-def scanners_that_were_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calibrating a virtual scanner takes longer than all that follows."""
+def quick_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To calibrate virtual scanners and to draw takes longer than all else."""
+
+    def picture(pairs: Any, path: Path, *_: Any) -> Path:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(b"picture")
+        return path
+
     monkeypatch.setattr(measured, "draw_scanners", _scanners)
+    monkeypatch.setattr(truth_agreement, "bland_altman_figure", picture)
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """Commands of many parts, from what a kill at each of their renames leaves: they end as one that was not killed.
 
-Everything they do is done in one process, so that every rename is met; what is slow and writes nothing stands in for
-itself: people who were simulated before, trainings that count.
+Everything they do is done in one process, so that every rename is met. What takes long has a stand-in: people who were
+simulated before, trainings that count, pictures of a few bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dxa_monai.evaluation.arms import ArmEvaluation, Findings
 from dxa_monai.evaluation.held_out import HeldOutPeople, TrainedArm
 from dxa_monai.experiments.comparison import Comparison
 from dxa_monai.experiments.search import SettingsSearch
-from dxa_monai.figures.contact_sheet import write_contact_sheet
+from dxa_monai.files import atomic_path
 from dxa_monai.phantom.cohort import generate_cohort
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.splits import split_by_subject
@@ -36,8 +36,9 @@ from tests.experiments import formula_training, recorded_training
 from tests.killing import files_in, kept_at_every_rename, run_apart
 
 TRACKED = "mlflow.db"
-NOT_THE_SAME_TWICE = ("study.db", "training.log", "search.png")
-"""Times and other trials' numbers are in these."""
+NOT_THE_SAME_TWICE = ("study.db", "training.log")
+"""Times and numbers of trials are in these."""
+_TRIALS = "trials.csv"
 _OF_ONE_RUN = re.compile(rb"[0-9a-f]{32}|-\d{8}-\d{6}-[0-9a-f]{4}")
 """Ids and names of MLflow's runs."""
 
@@ -60,9 +61,15 @@ class _Count:
         return Findings({"counted": table, "again": table}, {"scans": len(people.rows)})
 
 
+def _picture(path: Path) -> Path:
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(b"picture")
+    return path
+
+
 def _make_cohort(manifest: Path, folder: Path) -> None:
     generate_cohort(2, folder, COHORT_SEED, workers=1, progress=False)
-    write_contact_sheet(folder / "manifest.csv", folder / "contact_sheet.png")
+    _picture(folder / "contact_sheet.png")
 
 
 def _evaluate(manifest: Path, folder: Path) -> None:
@@ -105,7 +112,10 @@ def _in_this_process(
 
 
 @pytest.fixture(autouse=True)
-def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def quickly_in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "dxa_monai.experiments.search_results.search_figure", lambda table, path, *_, **__: _picture(path)
+    )
     for module in ("experiments.trainings", "experiments.search", "phantom.cohort"):
         monkeypatch.setattr(f"dxa_monai.{module}.run_in_processes", _in_this_process)
 
@@ -132,12 +142,12 @@ def _lasting(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {
         name: _OF_ONE_RUN.sub(b"", content)
         for name, content in files_in(folder).items()
-        if Path(name).name not in NOT_THE_SAME_TWICE and not name.startswith("trials")
+        if Path(name).name not in NOT_THE_SAME_TWICE and not name.startswith("trials/") and name != _TRIALS
     }
-    if (folder / "trials.csv").exists():
-        with open(folder / "trials.csv", newline="") as file:
+    if (folder / _TRIALS).exists():
+        with open(folder / _TRIALS, newline="") as file:
             rows = list(csv.DictReader(file))
-        found["trials"] = sorted((row["rate"], row["score"]) for row in rows if row["state"] == "complete")
+        found[_TRIALS] = sorted((row["rate"], row["score"]) for row in rows if row["state"] == "complete")
         assert {row["state"] for row in rows} <= {"complete", "cut off"}
     return found
 
