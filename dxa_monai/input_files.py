@@ -22,6 +22,9 @@ MAX_JSON_BYTES = 2_000_000
 MAX_JSON_VALUES = 200_000
 """Python takes up to a hundred bytes for each."""
 
+MAX_RECORD_BYTES = 100_000_000
+"""Of a JSON file that a command writes: what it knows of some hundred thousand scans."""
+
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -92,6 +95,26 @@ def read_json(path: str | os.PathLike[str], expected: str = "a JSON file", uniqu
         InputError: see :func:`read_input` and :func:`parse_json`.
     """
     return parse_json(read_input(path, MAX_JSON_BYTES, expected), path, unique)
+
+
+def read_object(path: str | os.PathLike[str], expected: str) -> dict[str, Any]:
+    """The JSON object that a command has written, in a folder that may since have come from anywhere.
+
+    Args:
+        path: the file, of at most ``MAX_RECORD_BYTES``.
+        expected: what should be there, for the sentence.
+
+    Raises:
+        InputError: see :func:`read_input`; or it is no JSON object in UTF-8.
+    """
+    content = read_input(path, MAX_RECORD_BYTES, expected)
+    try:
+        found = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: expected {expected}, got '{error}'.") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: expected {expected}, got another content.")
+    return found
 
 
 def parse_json(content: bytes, path: str | os.PathLike[str], unique: bool = False) -> Any:

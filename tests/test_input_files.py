@@ -13,7 +13,15 @@ import pytest
 from dxa_monai.analysis.landmarks import read_landmarks
 from dxa_monai.analysis.polygons import MOST_POLYGONS, read_polygons
 from dxa_monai.errors import InputError
-from dxa_monai.input_files import MAX_JSON_BYTES, MAX_JSON_VALUES, files_below, parse_json, read_input, read_json
+from dxa_monai.input_files import (
+    MAX_JSON_BYTES,
+    MAX_JSON_VALUES,
+    files_below,
+    parse_json,
+    read_input,
+    read_json,
+    read_object,
+)
 from dxa_monai.mesh.parse import MESH_ENDINGS, read_triangles
 from dxa_monai.networks.checkpoint import load_tensors
 from dxa_monai.physics.scanner_model import read_scanner_model
@@ -36,6 +44,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "weights": ("model.pt", load_tensors),
     "truth": ("a.npz", lambda path: load_truth({"truth": str(path), "scan_id": "a"})),
     "state": ("resume/iteration_000000001.pt", lambda path: newest_state(path.parents[1])),
+    "object": ("a.json", lambda path: read_object(path, "an object")),
     **{f"scan{ending}": (f"a{ending}", load_scan) for ending in FILE_ENDINGS},
     **{f"mesh{ending}": (f"a{ending}", read_triangles) for ending in MESH_ENDINGS},
 }

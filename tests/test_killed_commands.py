@@ -1,33 +1,36 @@
-"""Commands killed at their renames, just before each and just after: the next call leaves what an undisturbed one does.
-
-The commands run in processes that are forked and end at once, so that nothing of theirs is tidied up.
-"""
+"""Commands killed again and again, at each of their renames: the last call leaves what an undisturbed one does."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
 from collections.abc import Callable
-from itertools import count
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from dxa_monai.bundling import release
 from dxa_monai.bundling.release import REPOSITORY, build_release
+from dxa_monai.evaluation import measured, truth_agreement
+from dxa_monai.evaluation.perturbed import draw_scanners
+from dxa_monai.evaluation.truth_agreement import evaluate_composition
+from dxa_monai.files import atomic_path
 from dxa_monai.handlers.reconstruction_writer import ReconstructionWriter
 from dxa_monai.inference.body_composition import analyse_scans, collect_rows
 from dxa_monai.inference.meshes import collect_meshes, predict_meshes
+from dxa_monai.inference.scanner_calibration import calibrate_scanner
 from dxa_monai.networks.vae import VAEOutput
+from dxa_monai.physics.acquisition import Acquisition
+from dxa_monai.physics.step_phantom import StepPhantom
 from dxa_monai.runs.check_scans import check_scans
-from dxa_monai.runs.ownership import LOCK_NAME
+from dxa_monai.scan.format import unit_to_counts
+from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.source import ScanSource
 from tests.analysis.cohort import cohort_manifest, cohort_rows
-
-KILLED, FINISHED = 77, 0
+from tests.killing import files_in, killed_at
 
 
 def _analyse(data: Path, output: Path) -> None:
@@ -60,13 +63,39 @@ def _reconstruct(data: Path, output: Path) -> None:
     writer.write(engine)
 
 
+def _evaluate(data: Path, output: Path) -> None:
+    evaluate_composition(cohort_rows()[:2], output, 1, ["nominal"], workers=0, resamples=5)
+
+
+def _calibrate(data: Path, output: Path) -> None:
+    calibrate_scanner(data / "phantom.npy", output / "scanner_model.json")
+
+
 COMMANDS: dict[str, Callable[[Path, Path], None]] = {
     "analysis": _analyse,
     "meshes": _predict,
     "check of scans": _check,
     "release": _release,
     "reconstruction": _reconstruct,
+    "evaluation": _evaluate,
+    "calibration": _calibrate,
 }
+
+
+_scanners = lru_cache(draw_scanners)
+
+
+@pytest.fixture(autouse=True)
+def quick_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To calibrate virtual scanners and to draw takes longer than all else."""
+
+    def picture(pairs: Any, path: Path, *_: Any) -> Path:
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(b"picture")
+        return path
+
+    monkeypatch.setattr(measured, "draw_scanners", _scanners)
+    monkeypatch.setattr(truth_agreement, "bland_altman_figure", picture)
 
 
 @pytest.fixture(autouse=True)
@@ -82,34 +111,10 @@ def data(tmp_path_factory: pytest.TempPathFactory, mesh_pairs: Path) -> Path:
         (folder / name).mkdir()
     shutil.copy(cohort_rows()[0]["scan"], folder / "scans" / "a.npy")
     shutil.copy(next((mesh_pairs.parent / "meshes").glob("*.ply")), folder / "meshes" / "a.ply")
+    _scanners(1, 0)
+    phantom = StepPhantom().scan(Acquisition(), torch.Generator().manual_seed(0))
+    save_scan(RawScan(unit_to_counts(np.moveaxis(phantom.numpy(), 0, -1))), folder / "phantom.npy")
     return folder
-
-
-def _killed_at(moment: int, command: Callable[[Path, Path], None], data: Path, output: Path) -> None:
-    """Run a command and end its process before (even moments) or after (odd ones) a rename."""
-    replace, left = os.replace, moment // 2
-
-    def counting(source: Any, target: Any, **others: Any) -> None:
-        nonlocal left
-        if left == 0 and moment % 2 == 0:
-            os._exit(KILLED)
-        replace(source, target, **others)
-        if left == 0:
-            os._exit(KILLED)
-        left -= 1
-
-    os.replace = counting
-    torch.set_num_threads(1)
-    command(data, output)
-    os._exit(FINISHED)
-
-
-def _files(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != LOCK_NAME
-    }
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -117,18 +122,11 @@ def test_a_command_that_was_killed_at_every_rename_ends_as_one_that_was_not(
     name: str, data: Path, tmp_path: Path
 ) -> None:
     whole, cut, kills = tmp_path / "whole", tmp_path / "cut", 0
-    for moment in count():
-        arguments = (moment, COMMANDS[name], data, cut)
-        process = multiprocessing.get_context("fork").Process(target=_killed_at, args=arguments)
-        process.start()
-        process.join()
-        if process.exitcode == FINISHED:
-            break
-        assert process.exitcode == KILLED
+    while killed_at(kills, COMMANDS[name], data, cut):
         kills += 1
     assert kills > 1
     COMMANDS[name](data, whole)
     expected = {
-        file: content.replace(str(whole).encode(), str(cut).encode()) for file, content in _files(whole).items()
+        file: content.replace(str(whole).encode(), str(cut).encode()) for file, content in files_in(whole).items()
     }
-    assert _files(cut) == expected
+    assert files_in(cut) == expected

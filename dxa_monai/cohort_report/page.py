@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from dxa_monai.cohort_report.plausibility import (
 from dxa_monai.errors import InputError
 from dxa_monai.figures.cohort_distributions import Mark, write_distributions
 from dxa_monai.files import atomic_path, output_folder, remove_partial
+from dxa_monai.input_files import read_object
 from dxa_monai.phantom.conditions import CONDITIONS
 from dxa_monai.scan.regions import BONE_AREA_THRESHOLD_G_CM2
 
@@ -69,8 +69,7 @@ def write_population_report(dataset_dir: str | Path, output: str | Path) -> Path
 def _made_with(folder: Path) -> dict[str, Any]:
     """What the cohort's own record says; empty if there is none."""
     path = folder / "cohort.json"
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return content
+    return read_object(path, "the record of a virtual cohort") if path.is_file() else {}
 
 
 def population_page(people: pd.DataFrame, record: Mapping[str, Any], shape: pd.DataFrame | None) -> str:

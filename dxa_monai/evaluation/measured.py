@@ -31,6 +31,7 @@ from dxa_monai.evaluation.agreement import dice
 from dxa_monai.evaluation.perturbed import VirtualScanner, assign_scanners, draw_scanners, rescan, wheel_of
 from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.inference.run_scanner import CALIBRATION_SCANS
+from dxa_monai.input_files import read_object
 from dxa_monai.parallel.worker_pool import run_here_or_in_processes
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.physics.scanner_model import ScannerModel
@@ -183,10 +184,10 @@ def _job(path: Path, modified_ns: int) -> _Job:
 def _read(job: _Job, row: Mapping[str, Any]) -> list[dict[str, Any]] | None:
     """The records of a scan measured before by the same job on the same scanner."""
     try:
-        stored = json.loads((job.folder / "scans" / f"{row['scan_id']}.json").read_text(encoding="utf-8"))
+        stored = read_object(job.folder / "scans" / f"{row['scan_id']}.json", "measurements")
         same = stored["job"] == job.key and stored["scanner"] == job.scanner_of[str(row["subject_id"])]
         records: list[dict[str, Any]] = stored["records"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (InputError, KeyError):
         return None
     return records if same else None
 

@@ -30,6 +30,7 @@ from dxa_monai.evaluation.perturbed import assign_scanners, rescan
 from dxa_monai.evaluation.scanner_effects import EffectScanner, scanner_with
 from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.inference.run_scanner import CALIBRATION_SCANS
+from dxa_monai.input_files import read_object
 from dxa_monai.parallel.worker_pool import run_here_or_in_processes
 from dxa_monai.physics.phantom_calibration import calibrate_with_phantom
 from dxa_monai.physics.scanner_model import ScannerModel
@@ -136,8 +137,8 @@ class _Unit:
 def _read(unit: _Unit) -> list[dict[str, Any]] | None:
     """What was measured before of the same."""
     try:
-        records: list[dict[str, Any]] = json.loads(unit.path.read_text(encoding="utf-8"))["records"]
-    except (OSError, ValueError, KeyError, TypeError):
+        records: list[dict[str, Any]] = read_object(unit.path, "measurements")["records"]
+    except (InputError, KeyError):
         return None
     return records
 

@@ -27,6 +27,7 @@ from dxa_monai.experiments.search_study import REASON, claim, open_study, retry_
 from dxa_monai.experiments.trainings import Stopped, Training, config_digest, train_one
 from dxa_monai.files import remove_partial
 from dxa_monai.parallel.worker_pool import run_in_processes
+from dxa_monai.runs.finished import tidy_abandoned
 from dxa_monai.runs.ownership import letting_go, own_folder
 from dxa_monai.runs.provenance import git_revision, manifest_hash
 from dxa_monai.tracking.run_note import NOTE_NAME
@@ -158,6 +159,8 @@ class SettingsSearch:
         remove_partial(folder)
         study = open_study(folder, self.direction)
         claim(study, identity, folder)
+        for trial in (folder / TRIALS_FOLDER).glob("*"):
+            tidy_abandoned(trial)  # one that was cut off is repeated under another number
         retry_cut_off(study, [each.name for each in self.parameters])
         about = {**self.about, **identity, "trials": self.trials, "git_revision": git_revision()}
         with mlflow_run(

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from dxa_monai.bundling.command_line import settled_value
 from dxa_monai.errors import InputError, TrainingError, find_user_error
 from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.input_files import read_object
 from dxa_monai.parallel.worker_pool import run_in_processes
 from dxa_monai.runs.finished import FINISHED, tidy_finished
 from dxa_monai.runs.ownership import letting_go
@@ -139,7 +140,7 @@ def _refuse_other_settings(training: Training) -> None:
     path = training.folder / SETTINGS_FILE
     if not (training.folder / FINISHED).exists() or not path.is_file():
         return
-    wanted, made_with = training.record(), json.loads(path.read_text())
+    wanted, made_with = training.record(), read_object(path, "the settings of a training")
     other = next((name for name in sorted({*made_with, *wanted}) if made_with.get(name) != wanted.get(name)), None)
     if other is not None:
         raise InputError(

@@ -18,7 +18,9 @@ from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES, BodyComposi
 from dxa_monai.analysis.indices import INDICES, body_indices
 from dxa_monai.analysis.landmarks import LANDMARK_NAMES, Landmarks
 from dxa_monai.analysis.segments import Point
+from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
+from dxa_monai.input_files import read_object
 from dxa_monai.physics.correction import ScanCorrection
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.csv_table import write_table
@@ -175,10 +177,10 @@ def write_report(report: Mapping[str, Any], path: Path) -> None:
 def read_report(path: Path) -> dict[str, Any] | None:
     """A report of :func:`write_report`, or None if there is none or it is not one."""
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        report = read_object(path, "a report")
+    except InputError:
         return None
-    return report if isinstance(report, dict) and set(_KEYS) <= set(report) else None
+    return report if set(_KEYS) <= set(report) else None
 
 
 def table_row(report: Mapping[str, Any]) -> dict[str, Any]:

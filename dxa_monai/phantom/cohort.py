@@ -34,6 +34,7 @@ from tqdm import tqdm
 import dxa_monai
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder, remove_partial
+from dxa_monai.input_files import read_object
 from dxa_monai.parallel.cluster import run_on_cluster
 from dxa_monai.parallel.worker_pool import run_in_processes
 from dxa_monai.phantom.body.mesh import write_ply
@@ -340,8 +341,4 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected a JSON file written by the cohort generator, got '{error}'.") from error
-    return content
+    return read_object(path, "a JSON file written by the cohort generator")

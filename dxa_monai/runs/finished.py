@@ -24,9 +24,14 @@ def tidy_finished(folder: str | Path) -> bool:
     """Whether a folder holds a finished run; what a process that was killed at its very end left there is deleted."""
     if not (Path(folder) / FINISHED).exists():
         return False
+    tidy_abandoned(folder)
+    return True
+
+
+def tidy_abandoned(folder: str | Path) -> None:
+    """Delete what processes that were killed left in the folder of a run that nobody will go on with."""
     remove_states(folder)
     remove_partial(folder)
-    return True
 
 
 def leave_if_finished(folder: str | Path) -> None:

@@ -12,6 +12,7 @@ import ignite.distributed as idist
 from dxa_monai.bundling.command import running_config
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder, remove_partial
+from dxa_monai.input_files import read_object
 from dxa_monai.runs.finished import FINISHED, refuse_finished
 from dxa_monai.runs.outputs import claim_outputs, noted, refuse_of_others, write_note
 from dxa_monai.runs.ownership import let_go
@@ -25,6 +26,9 @@ FILES = (
     *("noise_floor.json", "scanner_model.json", "quarantine.csv", "duplicates.csv"),
 )
 """What a training may write into its folder, besides the folders of states and of scans with which it failed."""
+_EXPECTED = "the record of a run"
+_KINDS = {"reader": dict, "split_seed": int, "training_pairs": int, "trunk": str, "preset": str}
+"""Of entries that other commands rely on, where a run has them."""
 _OF_A_RUN = {"dataset_hash", "git_revision"}
 """Of its record."""
 
@@ -137,7 +141,7 @@ def _refuse_other_settings(folder: Path, record: Mapping[str, Any]) -> None:
 
 def _refuse_other(path: Path, now: Mapping[str, Any]) -> None:
     (prefix,) = now
-    earlier = _literals({prefix: json.loads(path.read_text())})
+    earlier = _literals({prefix: read_object(path, f"the {prefix} of a run")})
     current = _literals(json.loads(json.dumps(now, default=str)))
     for name in sorted({*earlier, *current}):
         if earlier.get(name) != current.get(name):
@@ -170,10 +174,10 @@ def read_record(checkpoint: str | Path) -> dict[str, Any]:
     path = Path(checkpoint).parent / RECORD
     if not path.is_file():
         return {}
-    try:
-        record: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"{path}: expected the record of a run, got '{error}'.") from error
+    record = read_object(path, _EXPECTED)
+    wrong = [name for name, kind in _KINDS.items() if not isinstance(record.get(name), kind | None)]
+    if wrong:
+        raise InputError(f"{path}: expected {_EXPECTED}, got '{record[wrong[0]]}' for {wrong[0]}.")
     return record
 
 

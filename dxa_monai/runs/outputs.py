@@ -13,10 +13,12 @@ from typing import Any
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, remove_partial
+from dxa_monai.input_files import read_object
 from dxa_monai.runs.ownership import own_folder
 
 NOTE_NAME = ".made_by_dxa_monai"
 _MADE = "made"
+_EXPECTED = "what commands have made in this folder"
 
 
 def claim_outputs(folder: str | Path, names: Iterable[str], reserved: Iterable[str] = ()) -> Path:
@@ -86,14 +88,12 @@ def read_note(folder: str | Path) -> dict[str, Any]:
         InputError: the note cannot be read.
     """
     path = Path(folder) / NOTE_NAME
-    try:
-        note: Any = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(note, dict) or not isinstance(note.get(_MADE, []), list):
-            raise ValueError("another content")
-    except (FileNotFoundError, NotADirectoryError):
+    if not _is_there(path):
         return {}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected what commands have made in this folder, got '{error}'.") from error
+    note = read_object(path, _EXPECTED)
+    made = note.get(_MADE, [])
+    if not isinstance(made, list) or not all(isinstance(name, str) for name in made):
+        raise InputError(f"{path}: expected {_EXPECTED}, got another content.")
     return note
 
 

@@ -29,6 +29,7 @@ LOCK_NAME = ".in_use"
 _COMMAND_CHARACTERS = 120
 _WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 """What the system says of a disk on which files cannot be locked."""
+_SILENT_S, _UNTIL_IT_IS_FREE = 1.0, -1
 _held: dict[Path, FileLock] = {}
 
 
@@ -42,24 +43,48 @@ def own_folder(folder: str | Path) -> Path:
     """
     folder = output_folder(folder)
     key = folder.resolve()
-    if key in _held:
-        return folder
-    # no soft lock in its place: that would outlive a killed process
-    lock = FileLock(key / LOCK_NAME, timeout=0, thread_local=False, fallback_to_soft=False, on_acquired=_sign)
     try:
-        lock.acquire()
+        _acquire(folder, key, 0)
     except Timeout:
         raise InputError(
             f"{folder}: expected a folder that no other command is writing, got one that {_owner(key / LOCK_NAME)}; "
             "wait for its end, or choose another output_dir."
         ) from None
+    return folder
+
+
+@contextmanager
+def taking_turns(folder: str | Path) -> Iterator[Path]:
+    """Own a folder that commands share, for a block: one that another process has is waited for, with a line.
+
+    Raises:
+        InputError: it cannot be written to.
+    """
+    folder = output_folder(folder)
+    key = folder.resolve()
+    with letting_go():
+        try:
+            _acquire(folder, key, _SILENT_S)
+        except Timeout:
+            logger.warning("%s: waits for this folder, which %s", folder, _owner(key / LOCK_NAME))
+            _acquire(folder, key, _UNTIL_IT_IS_FREE)
+        yield folder
+
+
+def _acquire(folder: Path, key: Path, patience_s: float) -> None:
+    """Lock a folder; Timeout if another process has it for longer than that."""
+    if key in _held:
+        return
+    # no soft lock in its place: that would outlive a killed process
+    lock = FileLock(key / LOCK_NAME, thread_local=False, fallback_to_soft=False, on_acquired=_sign)
+    try:
+        lock.acquire(timeout=patience_s)
     except OSError as error:
-        if error.errno not in _WITHOUT_LOCKS:
+        if isinstance(error, Timeout) or error.errno not in _WITHOUT_LOCKS:
             raise
         logger.warning("%s: files cannot be locked here, so nothing keeps a second command away", folder)
-        return folder
+        return
     _held[key] = lock
-    return folder
 
 
 @contextmanager

@@ -156,6 +156,9 @@ def read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise InputError(f"{path}: expected an .npz archive of arrays, got a single array.")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         members = archive.infolist()
+        names = [member.filename.removesuffix(".npy") for member in members]
+        if len(set(names)) < len(names):
+            raise InputError(f"{path}: expected arrays of different names, got two of one name.")
         if len(members) > MAX_ARRAYS:
             raise InputError(f"{path}: expected an archive of at most {MAX_ARRAYS} arrays, got {len(members)}.")
         for member in members:

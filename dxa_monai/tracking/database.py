@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import closing
 from functools import cache
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from filelock import FileLock
 
@@ -24,17 +24,31 @@ _LOCK_SECONDS = 300
 def sqlite_uri(database: Path) -> str:
     """The address of a database file, whatever characters its folder's path has.
 
-    MLflow and SQLAlchemy disagree about escapes in an address, so a folder that would need some is named by an open
-    file descriptor: the address is then good for this process alone.
+    MLflow and SQLAlchemy disagree about escapes in an address, and take text alone, so a folder that would need escapes
+    or whose name is no UTF-8 is named by an open file descriptor: the address is then good for this process alone.
 
     Raises:
         InputError: the file's own name has such characters.
     """
-    if not _NEEDS_ESCAPES & set(str(database)):
+    if not _NEEDS_ESCAPES & set(str(database)) and _is_text(str(database)):
         return f"{SQLITE_PREFIX}{database}"
     if _NEEDS_ESCAPES & set(database.name):
         raise InputError(f"tracking_uri: expected a database whose name has no % or ?, got {database.name}.")
     return f"{SQLITE_PREFIX}/proc/self/fd/{_descriptor(database.parent)}/{database.name}"
+
+
+def takes_artifacts(database: Path) -> bool:
+    """Whether MLflow, which takes names for UTF-8, finds the folder of the artifacts in this Python."""
+    folder = database.parent / ARTIFACTS
+    return unquote(urlsplit(folder.as_uri()).path) == str(folder)
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @cache
@@ -73,7 +87,7 @@ def _follow_the_folder(database: Path) -> None:
     with closing(sqlite3.connect(database, timeout=_LOCK_SECONDS)) as connection, connection:
         experiments = connection.execute("SELECT experiment_id, artifact_location FROM experiments").fetchall()
         for number, location in experiments:
-            then = Path(unquote(urlsplit(location or "").path))
+            then = Path(os.fsdecode(unquote_to_bytes(urlsplit(location or "").path)))
             if then.name != ARTIFACTS or then == here or (then.exists() and not here.exists()):
                 continue
             connection.execute(

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.input_files import read_object
 from dxa_monai.tracking.server import without_password
 
 NOTE_NAME = "mlflow_run.json"
@@ -64,10 +66,10 @@ def read_note(path: str | Path) -> RunNote | None:
     """The note of a folder; None where there is none that is whole."""
     path = Path(path)
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        content = read_object(path, "the note of an MLflow run")
         here = content.get("folder") == str(path.parent.resolve())
         run_id = content["run_id"]
         name, about, uri = str(content.get("name", "")), str(content.get("about", "")), str(content["tracking_uri"])
         return RunNote(uri, name, None if run_id is None else str(run_id), about, here)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (InputError, OSError, KeyError):
         return None

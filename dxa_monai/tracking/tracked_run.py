@@ -16,7 +16,7 @@ from typing import Any
 
 from dxa_monai.errors import InputError
 from dxa_monai.runs.interruption import ending_as_exit
-from dxa_monai.tracking.database import open_database
+from dxa_monai.tracking.database import SQLITE_PREFIX, open_database, takes_artifacts
 from dxa_monai.tracking.run_note import RunNote, digest_of, read_note, write_note
 from dxa_monai.tracking.server import (
     UPLOAD_SECONDS,
@@ -35,6 +35,8 @@ METRICS_PER_CALL = 1000
 
 QUICK_SECONDS = 2.0
 """A failure that came sooner is tried once more after a second; one that took longer has cost enough."""
+
+_NO_UTF8 = "it knows no folder whose name is not UTF-8 (in a terminal of ASCII, PYTHONUTF8=1 helps)"
 
 PARENT_TAG = "mlflow.parentRunId"
 _OPEN = ("RUNNING", "SCHEDULED")
@@ -78,7 +80,7 @@ class TrackedRun:
         note: str | Path | None = None,
         go_on: bool = False,
     ) -> None:
-        self.tracking_uri = tracking_uri
+        self.tracking_uri = self._address = tracking_uri
         self.experiment = experiment
         self.name = f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         self.local_log = local_log
@@ -96,6 +98,8 @@ class TrackedRun:
         if enabled and tracking_uri:
             self.tracking_uri, artifact_location = resolve_tracking_uri(tracking_uri)
             self._database = database_file(tracking_uri)
+            if self._database is not None:  # what is noted and told is good for other processes, too
+                self._address = f"{SQLITE_PREFIX}{self._database}"
             try:
                 with little_patience():
                     client = self._connect(artifact_location)
@@ -103,11 +107,11 @@ class TrackedRun:
                     earlier = None if note is None else read_note(note)
                     if earlier is None or not self._take_up(client, earlier, go_on):
                         if note is not None:
-                            write_note(note, RunNote(self.tracking_uri, self.name, None, digest_of(chosen)))
+                            write_note(note, RunNote(self._address, self.name, None, digest_of(chosen)))
                         self._start(client, tags or {})
                         self._unsent_params = [(key, str(value)) for key, value in chosen.items()]
                     if note is not None:
-                        write_note(note, RunNote(self.tracking_uri, self.name, self.run_id, digest_of(chosen)))
+                        write_note(note, RunNote(self._address, self.name, self.run_id, digest_of(chosen)))
             except InputError:
                 raise  # the note cannot be written: nor could anything else be
             except Exception as error:
@@ -144,6 +148,8 @@ class TrackedRun:
             logger.warning("%s: not there, so it is not in the MLflow run", path)
             return
         try:
+            if self._database is not None and not takes_artifacts(self._database):
+                raise ValueError(_NO_UTF8)
             with little_patience(UPLOAD_SECONDS):
                 if path.is_dir():
                     self._client.log_artifacts(self.run_id, str(path), path.name)
@@ -151,7 +157,7 @@ class TrackedRun:
                     self._client.log_artifact(self.run_id, str(path))
         except Exception as error:
             # a store of files may be out of reach while the server itself goes on taking numbers
-            why = f"MLflow at {without_password(self.tracking_uri)} could not take {path}: {reason_of(error)}"
+            why = f"MLflow at {without_password(self._address)} could not take {path}: {reason_of(error)}"
             self._tell("artifacts", f"{why}; no more files are sent, they are where they were written")
 
     def finish(self, status: str = "FINISHED", artifacts: Sequence[str | Path] = ()) -> None:
@@ -198,7 +204,7 @@ class TrackedRun:
         from mlflow.exceptions import MlflowException
 
         run = None
-        if earlier.tracking_uri != without_password(self.tracking_uri):
+        if earlier.tracking_uri != without_password(self._address):
             return False  # kept elsewhere, where this command has no business
         try:
             if earlier.run_id is not None:
@@ -274,7 +280,7 @@ class TrackedRun:
 
     def _tell_lost(self, error: Exception) -> None:
         where = f", and its log is {Path(self.local_log).absolute()}" if self.local_log else ""
-        why = f"MLflow at {without_password(self.tracking_uri)}: {reason_of(error)}"
+        why = f"MLflow at {without_password(self._address)}: {reason_of(error)}"
         self._tell("lost", f"{why}; tracking is off from here, the work goes on{where}")
 
     def _tell(self, what: str, sentence: str) -> None:

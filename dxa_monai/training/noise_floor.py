@@ -12,6 +12,7 @@ from ignite.engine import Engine, Events
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
+from dxa_monai.input_files import read_object
 from dxa_monai.losses.perceptual import PerceptualDistance, noise_floor
 from dxa_monai.losses.weighted import WeightedLoss
 from dxa_monai.physics.acquisition import Acquisition
@@ -64,8 +65,10 @@ class NoiseFloorFile:
         if idist.get_rank() != 0 or not perceptual or not known or not cohort.exists():
             return
         try:
-            acquisition = Acquisition.from_dict(json.loads(cohort.read_text(encoding="utf-8"))["acquisition"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            acquisition = Acquisition.from_dict(read_object(cohort, "the record of a virtual cohort")["acquisition"])
+        except InputError:
+            raise
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{cohort}: expected how a virtual cohort was scanned, got {error!r}.") from error
         areal = [load_truth(row).areal_density_g_cm2 for row in known]
         with torch.no_grad():

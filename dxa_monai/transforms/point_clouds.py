@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from monai.utils import TransformBackends
 from tqdm import tqdm
 
 from dxa_monai.errors import InputError
-from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.files import atomic_path, remove_partial
 from dxa_monai.parallel.worker_pool import results_of_processes
+from dxa_monai.runs.ownership import letting_go, own_folder, taking_turns
 from dxa_monai.scan.manifest import Row
 from dxa_monai.transforms.mesh_points import LoadMeshPointsd
 
@@ -48,7 +50,8 @@ def draw_point_clouds(
     """Manifest rows with ``points``, the file of each body's points; files that are there already are kept.
 
     A file is named after its mesh and a hash of the mesh's bytes and of the settings, so that it never stands for
-    another mesh or another way to read it. Scans of one mesh share a file.
+    another mesh or another way to read it. Scans of one mesh share a file. Commands share a folder: one draws at a
+    time, the others wait and find what it drew.
 
     Args:
         rows: manifest rows with ``mesh``.
@@ -105,10 +108,24 @@ def _draw_missing(
     paths: Mapping[str, Path], folder: str | Path, settings: dict[str, Any], workers: int, stop: bool = True
 ) -> dict[str, str]:
     """Draw the clouds that are not there; what is wrong with meshes, by path: with one of them, or with all."""
-    missing = [(path, str(cloud)) for path, cloud in paths.items() if not cloud.is_file()]
-    if not missing:
+    if all(cloud.is_file() for cloud in paths.values()):
+        _tidy(folder)
         return {}
-    output_folder(folder)
+    with taking_turns(folder):
+        remove_partial(folder)
+        # another command may have drawn some meanwhile
+        missing = [(path, str(cloud)) for path, cloud in paths.items() if not cloud.is_file()]
+        return _draw(missing, settings, workers, stop)
+
+
+def _tidy(folder: str | Path) -> None:
+    """Delete what killed commands left, unless one is at work there, or the folder can only be read."""
+    if Path(folder).is_dir():
+        with suppress(InputError), letting_go():
+            remove_partial(own_folder(folder))
+
+
+def _draw(missing: Sequence[tuple[str, str]], settings: dict[str, Any], workers: int, stop: bool) -> dict[str, str]:
     LoadMeshPointsd("points", **settings)  # a wrong setting is told before any process starts
     faults: dict[str, str] = {}
     many = len(missing) >= _WORTH_PROCESSES

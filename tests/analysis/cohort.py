@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dxa_monai.phantom.cohort import write_person
-from dxa_monai.phantom.simulate import Simulator
+from dxa_monai.phantom.simulate import PersonRecord, Simulator
 from dxa_monai.scan.format import counts_to_unit
 from dxa_monai.scan.io import load_scan
 from dxa_monai.scan.manifest import read_manifest, write_manifest
@@ -21,17 +21,23 @@ _KEEP: list[tempfile.TemporaryDirectory[str]] = []
 
 
 @lru_cache(maxsize=1)
+def cohort_people() -> tuple[list[PersonRecord], Any]:
+    """The people as they were simulated, and the faces of their meshes."""
+    simulator = Simulator()
+    return [simulator.simulate_person(index, COHORT_SEED) for index in PEOPLE], simulator.model.faces
+
+
+@lru_cache(maxsize=1)
 def cohort_manifest() -> Path:
     """Manifest of three people, each with all visits; the folder lives as long as the test run. Do not write there."""
     _KEEP.append(tempfile.TemporaryDirectory())
     folder = Path(_KEEP[0].name)
     for name in ("scans", "truth", "people"):
         (folder / name).mkdir()
-    simulator = Simulator()
+    people, faces = cohort_people()
     rows: list[dict[str, Any]] = []
-    for index in PEOPLE:
-        record = simulator.simulate_person(index, COHORT_SEED)
-        rows += write_person(record, simulator.model.faces, folder, save_mesh=False)["rows"]
+    for record in people:
+        rows += write_person(record, faces, folder, save_mesh=False)["rows"]
     write_manifest(rows, folder / "manifest.csv")
     return folder / "manifest.csv"
 

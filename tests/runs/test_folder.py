@@ -5,7 +5,7 @@ import pytest
 from monai.bundle import run
 
 from dxa_monai.errors import InputError, describe_user_error
-from dxa_monai.runs.folder import begin_run, finish_run
+from dxa_monai.runs.folder import begin_run, finish_run, read_record
 from dxa_monai.runs.state_files import state_files, write_state
 from dxa_monai.scan.splits import read_split
 
@@ -47,6 +47,25 @@ def test_the_whole_config_lies_in_the_folder_and_does_the_same_again(tmp_path: P
     assert "s3cret" not in written.read_text()
     run(config_file=str(written), output_dir=str(tmp_path / "again"))
     assert json.loads((tmp_path / "again" / "run.json").read_text()) == {"double": 6}
+
+
+@pytest.mark.parametrize(
+    "record",
+    ["[]", "[" * 100_000, '[["seed", 1]]', '{"reader": ["a"]}', '{"split_seed": "x"}', '{"training_pairs": "many"}'],
+    ids=str.__len__,
+)
+def test_a_record_of_another_kind_is_told_by_whoever_needs_it(record: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(record)
+    with pytest.raises(InputError, match=rf"^{tmp_path / 'run.json'}: expected the record of a run, got"):
+        read_record(tmp_path / "best.pt")
+
+
+def test_a_run_whose_record_is_damaged_is_not_gone_on_with(tmp_path: Path) -> None:
+    begin_run(tmp_path, {"seed": 0}, SPLIT)
+    write_state(tmp_path, 1, {})
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(InputError, match=rf"^{tmp_path / 'run.json'}: expected the record of a run, got"):
+        begin_run(tmp_path, {"seed": 0}, SPLIT, resume=True)
 
 
 def test_without_a_config_there_is_none(tmp_path: Path) -> None:

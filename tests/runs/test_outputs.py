@@ -47,7 +47,7 @@ def test_names_that_are_no_text_or_too_long_for_a_file(tmp_path: Path) -> None:
     claim_outputs(tmp_path, [odd])
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"made": 1}', "\x00"])
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"made": 1}', '{"made": [{}]}', "[" * 100_000, "\x00"])
 def test_a_damaged_note_is_told(content: str, tmp_path: Path) -> None:
     (tmp_path / NOTE_NAME).write_text(content)
     with pytest.raises(InputError, match=f"{NOTE_NAME}: expected what commands have made in this folder"):

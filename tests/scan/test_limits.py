@@ -160,6 +160,15 @@ def test_members_of_an_archive_lead_nowhere(member: str, tmp_path: Path) -> None
     assert sorted(each.name for each in tmp_path.rglob("*")) == ["folder", "scan.npz"]
 
 
+def test_an_archive_with_two_arrays_of_one_name_is_refused(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    np.save(stream, body_counts())
+    for first, second in (("counts.npy", "counts.npy"), ("counts.npy", "counts")):
+        (tmp_path / "scan.npz").write_bytes(_zip((first, stream.getvalue()), (second, stream.getvalue())))
+        with pytest.raises(InputError, match=r"scan\.npz: expected arrays of different names, got two of one name"):
+            load_scan(tmp_path / "scan.npz")
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("load", [load_tensors, load_vae, load_regressor, load_pseudo_dxa])
 def test_code_in_a_checkpoint_does_not_run(load: Callable[[Path], Any], legacy: bool, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import pytest
 
 from dxa_monai.errors import InputError
-from dxa_monai.tracking.database import open_database, sqlite_uri
+from dxa_monai.tracking.database import _descriptor, open_database, sqlite_uri
 from dxa_monai.tracking.server import resolve_tracking_uri
-from dxa_monai.tracking.tracked_run import mlflow_run
+from dxa_monai.tracking.tracked_run import TrackedRun, mlflow_run
 
 ODD = ["my study", "a#b", "100%20x", "why?not", "a&b;c", "Größe", "plus+eq=1 quote'd at@home:1"]
 
@@ -57,6 +58,33 @@ def test_database_and_artifacts_are_where_they_are_said_to_be(name: str, made: P
     assert _artifacts(folder) == [run_id]
     assert [path.name for path in folder.parent.iterdir()] == [name]
     assert resolve_tracking_uri(f"sqlite:///{folder}/mlflow.db")[0] == sqlite_uri(folder / "mlflow.db")
+
+
+def test_in_a_folder_that_is_not_utf8_runs_are_tracked_and_artifacts_stay_where_they_were_written(
+    made: Path, note: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = note.parent / os.fsdecode(b"gr\xf6\xdfe")
+    folder.mkdir()
+    shutil.copy(made, folder / "mlflow.db")
+    run_id = _track(folder, note)
+    assert "could not take" in caplog.text
+    assert "knows no folder whose name is not UTF-8" in caplog.text
+    assert _client(folder / "mlflow.db").get_run(run_id).info.status == "FINISHED"
+    assert sorted(os.fsencode(path.name) for path in note.parent.iterdir()) == [b"gr\xf6\xdfe", b"note.txt"]
+
+
+@pytest.mark.parametrize("name", [*ODD[2:4], os.fsdecode(b"gr\xf6\xdfe")])
+def test_a_run_that_a_killed_process_left_open_is_found_by_the_next_one(name: str, made: Path, tmp_path: Path) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    shutil.copy(made, folder / "mlflow.db")
+    uri, place = f"sqlite:///{folder}/mlflow.db", folder / "mlflow_run.json"
+    left = TrackedRun(uri, "trials", "one", note=place)
+    assert place.is_file()
+    _descriptor.cache_clear()  # another process has other numbers
+    run = TrackedRun(uri, "trials", "one", note=place, go_on=True)
+    assert run.run_id == left.run_id
+    run.finish()
 
 
 def test_a_database_whose_own_name_needs_escapes_is_refused(tmp_path: Path) -> None:
