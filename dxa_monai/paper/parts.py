@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.input_files import read_object
 from dxa_monai.paper.plan import Part
 from dxa_monai.runs.finished import FINISHED
 from dxa_monai.runs.interruption import ending_as_exit
@@ -61,11 +62,11 @@ def read_outcomes(folder: str | Path) -> dict[str, Outcome]:
     path = Path(folder) / RECORD_NAME
     if not path.exists():
         return {}
+    expected = "what became of the paper's parts"
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-        return {name: Outcome(**entry) for name, entry in content.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: expected what became of the paper's parts, got '{error}'.") from error
+        return {name: Outcome(**entry) for name, entry in read_object(path, expected).items()}
+    except TypeError as error:
+        raise InputError(f"{path}: expected {expected}, got '{error}'.") from error
 
 
 def run_parts(parts: Sequence[Part], chosen: Sequence[str], folder: str | Path) -> dict[str, Outcome]:
