@@ -51,7 +51,7 @@ class Preset:
 
 
 PRESETS = {
-    "small": Preset(300, 960, "small", "small", (50, 250)),
+    "small": Preset(300, 960, "small", "small", (50, 100, 250, 500)),
     "medium": Preset(2000, 960, "medium", "small", (50, 100, 250, 500), {"contrast_weight": 15}),
     "paper": Preset(16000, 960, "paper", "paper", (50, 100, 250, 500)),
 }

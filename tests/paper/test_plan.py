@@ -45,7 +45,7 @@ def test_parts_need_only_earlier_ones_and_count_their_trainings() -> None:
         assert set(part.needs) <= {each.name for each in parts[:place]}
     trainings = {part.name: part.trainings for part in parts}
     assert trainings[plan.RECONSTRUCTION] == 9
-    assert trainings[plan.ANTHROPOMETRY] == 4 * 3 * 3
+    assert trainings[plan.ANTHROPOMETRY] == 4 * 5 * 3
 
 
 def test_scans_of_ones_own_take_the_place_of_virtual_people() -> None:
