@@ -193,5 +193,10 @@ def write_composition_table(rows: Iterable[Mapping[str, Any]], path: Path, polyg
     write_table(path, [*known, "scanner", "flags", *regions], rows)
 
 
+def rounded_totals(totals: Mapping[str, float]) -> dict[str, float]:
+    """Totals as a table shows them."""
+    return {name: _rounded(value) for name, value in totals.items()}
+
+
 def _rounded(value: float) -> float:
     return float(f"{value:.{_SIGNIFICANT_DIGITS}g}")
