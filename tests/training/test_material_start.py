@@ -90,10 +90,9 @@ def test_with_all_components_each_pixel_is_its_own_regression() -> None:
 
 
 def test_shape_that_tells_all_is_told_by_maps_and_sums() -> None:
-    path, told = fitted(SHAPE_COMPONENTS, noise_g_cm2=0.0)
+    path, _ = fitted(SHAPE_COMPONENTS, noise_g_cm2=0.0)
     others, maps = bodies(0.0, seed=1)
     codes = torch.from_numpy(others[:PEOPLE]).float()
-    assert told["r2_of_sums_left_out"] > 0.99
     np.testing.assert_allclose(path(codes).numpy(), maps, atol=0.2)
     # masses: bone area jumps where a pixel's mineral crosses the level, which no line follows
     np.testing.assert_allclose(path.sums(codes)[..., :3].numpy(), found(maps).sums[..., :3], rtol=0.01)

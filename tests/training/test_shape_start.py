@@ -112,10 +112,18 @@ def test_networks_without_maps_go_on_and_maps_are_refused_of_them(data: BodyData
         network(material_components=2).materials(cloud[:, :6])
 
 
-def test_images_come_to_hold_what_the_scans_hold(tmp_path: Path) -> None:
-    rows = simulated_people(tmp_path / "people", 12)
-    data = BodyData(manifest=tmp_path / "none.csv", output_dir=tmp_path, clouds_dir=tmp_path / "points")
-    data.__dict__ |= {"rows": rows, "training_rows": rows}  # all of them, unsplit
+@pytest.fixture(scope="module")
+def whole_people(tmp_path_factory: pytest.TempPathFactory) -> BodyData:
+    """Twelve with whole bodies in their scans, all for training."""
+    folder = tmp_path_factory.mktemp("whole")
+    rows = simulated_people(folder / "people", 12)
+    data = BodyData(manifest=folder / "none.csv", output_dir=folder, clouds_dir=folder / "points")
+    data.__dict__ |= {"rows": rows, "training_rows": rows}  # unsplit
+    return data
+
+
+def test_images_come_to_hold_what_the_scans_hold(whole_people: BodyData) -> None:
+    data, rows = whole_people, whole_people.training_rows
     made = network()
     GeneratorStart(made, data).prepare()
     path = made.shape_path
@@ -133,7 +141,8 @@ def test_images_come_to_hold_what_the_scans_hold(tmp_path: Path) -> None:
     assert after < before
 
 
-def test_a_compact_checkpoint_makes_the_same_images(data: BodyData, tmp_path: Path) -> None:
+def test_a_compact_checkpoint_makes_the_same_images_and_maps(whole_people: BodyData, tmp_path: Path) -> None:
+    data = whole_people
     made = network(latent_channels=2, linear_channels=1, material_components=3)
     start = GeneratorStart(made, data)
     start.prepare()
@@ -142,7 +151,7 @@ def test_a_compact_checkpoint_makes_the_same_images(data: BodyData, tmp_path: Pa
     save_network(made, tmp_path / "whole.pt")
     compact_checkpoint(tmp_path / "whole.pt", tmp_path / "compact.pt")
     whole, compact = (load_pseudo_dxa(tmp_path / f"{name}.pt") for name in ("whole", "compact"))
-    cloud = torch.from_numpy(np.load(data.training[0]["image"]))[None]
+    cloud = torch.from_numpy(np.load(data.clouds_of(data.training_rows)[0]["points"]))[None]
     assert whole.shape_path is not None
     assert compact.shape_path is not None
     torch.testing.assert_close(compact.shape_path(cloud), whole.shape_path(cloud), rtol=0.05, atol=0.05)
