@@ -89,6 +89,13 @@ def test_with_all_components_each_pixel_is_its_own_regression() -> None:
     assert told["share_of_maps"] == pytest.approx(1.0)
 
 
+def test_fewer_components_are_the_first_of_more() -> None:
+    many, few = fitted(SHAPE_COMPONENTS)[0], fitted(2)[0]
+    torch.testing.assert_close(few.components, many.components[:2])
+    torch.testing.assert_close(few.readout.linear, many.readout.linear[:, :2])
+    torch.testing.assert_close(few.held.linear, many.held.linear)
+
+
 def test_shape_that_tells_all_is_told_by_maps_and_sums() -> None:
     path, _ = fitted(SHAPE_COMPONENTS, noise_g_cm2=0.0)
     others, maps = bodies(0.0, seed=1)
