@@ -65,8 +65,10 @@ def test_a_network_with_maps_is_judged_by_its_scan_and_by_its_maps(
     files = _evaluate(people, 3, first_maps_of_everybody, tmp_path)
     per_scan = pd.read_csv(files["composition_per_scan"])
     fat = per_scan[(per_scan["measure"] == "total_fat_g") & (per_scan["reference"] == "truth")]
-    for arm in ("net", f"{MAPS}net"):
-        assert fat.loc[fat["arm"] == arm, "predicted"].to_numpy() == pytest.approx(people[0]["total_fat_g"], rel=0.15)
+    # the scan is measured in the regions of the person it is to be; of the maps nothing but the first person's is read
+    assert len(fat[fat["arm"] == "net"]) == len(fat[fat["arm"] == f"{MAPS}net"]) == 3
+    of_maps = fat.loc[fat["arm"] == f"{MAPS}net", "predicted"].to_numpy()
+    assert of_maps == pytest.approx(people[0]["total_fat_g"], rel=0.1)
     assert f"{MAPS}net" not in set(pd.read_csv(files["image_quality"])["arm"])
     differences = pd.read_csv(files["composition_differences"])
     assert COMPOSITION_RIDGE_ARM in set(differences.loc[differences["arm"] == f"{MAPS}net", "minus_arm"])
