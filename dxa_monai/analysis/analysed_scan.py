@@ -13,7 +13,7 @@ from dxa_monai.analysis.region_cuts import region_map_from_landmarks
 from dxa_monai.physics.correction import find_correction
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.format import PIXEL_SPACING_MM, pixel_area_cm2
-from dxa_monai.scan.regions import regional_totals
+from dxa_monai.scan.regions import FloatArray, regional_sums, regional_totals
 
 
 class AnalysedScan:
@@ -42,6 +42,14 @@ class AnalysedScan:
             return {}
         maps = self.areal_density_g_cm2 if image is None else self._areal_density(image)
         return regional_totals(maps, self.region_map, pixel_area_cm2())
+
+    def sums(self) -> FloatArray | None:
+        """What the scan holds, of which the totals follow (:func:`dxa_monai.scan.regions.regional_sums`)."""
+        return (
+            None
+            if self.region_map is None
+            else regional_sums(self.areal_density_g_cm2, self.region_map, pixel_area_cm2())
+        )
 
     def _areal_density(self, image: torch.Tensor) -> np.ndarray[Any, Any]:
         return find_and_decompose(self._correction.apply(image), self._scanner)[1][0].numpy()

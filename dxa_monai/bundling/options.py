@@ -165,6 +165,7 @@ OPTIONS: dict[str, Option] = {
     "architecture_of": Option(PathTo("a network, or random", True), "whose architecture the generator has"),
     "encoder": Option(MappingOf("the kind of encoder and its sizes", "{'kind': 'pointnet2'}"), "encoder of the mesh"),
     "shape_components": Option(Count(), "principal components of shape that the network starts from; 0: none"),
+    "material_components": Option(Count(), "components of the maps of fat, lean and bone that shape tells; 0: no maps"),
     "placed": Option(Count(), "rounds in which training scans are moved to where bodies are expected; 0: none"),
     "match_composition": Option(Flag(), "start from images that hold the fat, lean and bone of people of each shape"),
     "frozen": Option(Flag(), "keep the pretrained part as it is"),

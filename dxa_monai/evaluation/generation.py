@@ -40,9 +40,11 @@ from dxa_monai.evaluation.scans import (
     ANOTHER_VISIT,
     COMPOSITION_PROCESS_ARM,
     COMPOSITION_RIDGE_ARM,
+    MAPS,
     ORIGINAL,
     Predictors,
     composition_from_shape,
+    composition_of_maps,
     evaluate_scans,
     quality_of_another_visit,
 )
@@ -62,7 +64,9 @@ class GenerationTask(Task):
     """How well a scan is predicted from a body's surface, as an image and in its body composition.
 
     Baselines are the training people's mean, ridge and Gaussian-process regression from shape to image and straight to
-    body composition (for meshes of one topology), and, for people with several scans, another scan of theirs.
+    body composition (for meshes of one topology), and, for people with several scans, another scan of theirs. A network
+    that predicts maps of fat, lean and bone is in the table of body composition twice: as the analysis reads its scan,
+    and, called ``MAPS`` and its name, as its maps say.
 
     Args:
         clouds_dir: where the points of bodies are kept, see
@@ -80,7 +84,7 @@ class GenerationTask(Task):
 
     name = "generation"
     figures = ("figure_3.png", "people.png")
-    reserved = (*_BASELINES, ORIGINAL, ANOTHER_VISIT)
+    reserved = (*_BASELINES, ORIGINAL, ANOTHER_VISIT, MAPS)
 
     def __init__(
         self,
@@ -149,6 +153,7 @@ class GenerationTask(Task):
         quality, measured = evaluate_scans(rows, source, predictors, scanner, aligned=True)
         without_image = {}
         if len(measured) and scanner is not None:
+            measured = pd.concat([measured, composition_of_maps(measured, rows, networks)], ignore_index=True)
             without_image = composition_from_shape(training, rows, source, scanner, shapes)
         names = [arm.label for arm in arms]
         found = scan_findings(

@@ -98,6 +98,14 @@ class ScanOfBody:
         clouds = torch.stack([load_points(row, self.points) for row in batch.rows])
         return self.network.predict(clouds.to(self.device)).cpu()
 
+    @torch.no_grad()
+    def sums(self, rows: Rows) -> npt.NDArray[np.float64] | None:
+        """What the regions of each body hold ``(N, SUMMED_REGIONS, SUMS)``, read without an image; None: no maps."""
+        if self.network.material_path is None:
+            return None
+        clouds = (load_points(row, self.points)[None].to(self.device) for row in rows)
+        return np.concatenate([self.network.materials(cloud)[1].double().cpu().numpy() for cloud in clouds])
+
 
 class MeanScan:
     """The training people's mean image as the answer to everybody.

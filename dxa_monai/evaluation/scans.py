@@ -17,6 +17,7 @@ from dxa_monai.evaluation.predictors import (
     SHAPE_COMPONENTS,
     Batch,
     Rows,
+    ScanOfBody,
     ScanPredictor,
     Shapes,
     shape_table,
@@ -27,6 +28,7 @@ from dxa_monai.metrics.rigid_alignment import Alignment, align_rigidly, inverse_
 from dxa_monai.metrics.scan_metric import FUNCTIONS as METRICS
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.manifest import Row
+from dxa_monai.scan.regions import totals_of_sums
 from dxa_monai.scan.source import ScanSource
 
 MEASURES = (*MEASURES_13, "total_fat_percent")
@@ -37,6 +39,8 @@ ANOTHER_VISIT = "another_visit"
 """What knows everything of a person but how they lie on the table: another scan of theirs."""
 COMPOSITION_RIDGE_ARM = "ridge_shape_to_composition"
 COMPOSITION_PROCESS_ARM = "gaussian_process_shape_to_composition"
+MAPS = "maps_of_"
+"""Start of the name of an arm whose composition is read from the maps that it predicts, and not from its scan."""
 ALIGNED = "aligned_"
 """Start of the metrics' names after rigid alignment."""
 SHIFTS = ("shift_rows_mm", "shift_columns_mm", "turn_degrees")
@@ -92,6 +96,31 @@ def evaluate_scans(
                     composition += _composition(row, batch.scans[index : index + 1], of_row, scanner)
                 bar.update()
     return pd.DataFrame(quality), pd.DataFrame(composition)
+
+
+def composition_of_maps(
+    measured: pd.DataFrame, rows: Rows, networks: Mapping[tuple[str, int], ScanOfBody]
+) -> pd.DataFrame:
+    """Body composition read from the maps that networks predict, without an image; nothing of the true scan is used.
+
+    Args:
+        measured: body composition of :func:`evaluate_scans`, for ids and truth; scans that are left out there are here.
+        rows: manifest rows of the people held out, with ``points``.
+        networks: by arm and seed.
+
+    Returns:
+        As ``measured``, one row a scan and network that predicts maps, its arm ``MAPS`` and its name.
+    """
+    original = measured[measured["arm"] == ORIGINAL].set_index("scan_id")
+    kept = [row for row in rows if row["scan_id"] in original.index]
+    found = []
+    for (arm, seed), network in networks.items():
+        sums = network.sums(kept)
+        if sums is not None:
+            totals = pd.DataFrame([totals_of_sums(each) for each in sums])[list(MEASURES)]
+            about = original.loc[[row["scan_id"] for row in kept]].reset_index()
+            found.append(about.assign(arm=f"{MAPS}{arm}", seed=seed, **totals))
+    return pd.concat(found, ignore_index=True) if found else measured.iloc[:0]
 
 
 def quality_of_another_visit(rows: Rows, source: ScanSource) -> pd.DataFrame:

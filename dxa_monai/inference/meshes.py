@@ -5,8 +5,14 @@
     output_dir/
       scans/{scan_id}.npy        the predicted raw scan (and .nii.gz if asked for)
       pictures/{scan_id}.png     the mesh and the six channels
+      materials/{scan_id}.npy    areal densities of fat, lean and bone mineral in g/cm2, (3, rows, columns)
+      composition_of_maps.csv    what the regions of these maps hold: read without any image
       shapes.csv                 how unlike the training bodies each body is; above 1 it is told on stderr
-      body_composition.csv       one row a body, and the other files of dxa_monai.inference.body_composition
+      body_composition.csv       what the analysis reads of the scan; one row a body, and the other files of
+                                 dxa_monai.inference.body_composition
+
+``materials/`` and ``composition_of_maps.csv`` are of networks that predict maps
+(:mod:`dxa_monai.networks.material_path`).
 """
 
 from __future__ import annotations
@@ -21,11 +27,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES
 from dxa_monai.errors import InputError
 from dxa_monai.figures.predicted_scans import Prediction, prediction_figure
 from dxa_monai.figures.scan_report import composition_figure
-from dxa_monai.files import output_folder, remove_partial
+from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.inference.body_composition import analyse_scans, claim_analysis
+from dxa_monai.inference.report import rounded_totals
 from dxa_monai.inference.run_scanner import SCANNER_MODEL_NAME
 from dxa_monai.input_files import files_below
 from dxa_monai.mesh.checks import checked
@@ -40,6 +48,7 @@ from dxa_monai.scan.csv_table import write_table
 from dxa_monai.scan.format import unit_to_counts
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.quarantine import BadScan, BadScanPolicy
+from dxa_monai.scan.regions import totals_of_sums
 from dxa_monai.scan.source import ScanSource
 from dxa_monai.transforms.point_clouds import CLOUD_POINTS
 
@@ -47,6 +56,7 @@ Image = np.ndarray[Any, np.dtype[np.float32]]
 
 DRAWS = 4
 SHAPES_NAME = "shapes.csv"
+MAPS_NAME = "composition_of_maps.csv"
 FORMATS = (".npy", ".nii.gz", ".npz", ".nrrd", ".mha")
 
 
@@ -121,14 +131,20 @@ def predict_meshes(
         raise InputError(f"formats: expected some of {', '.join(FORMATS)}, got {', '.join(unknown) or 'none'}.")
     network = load_pseudo_dxa(checkpoint).to(device)
     written = [f"scans/{row['scan_id']}{ending}" for row in rows for ending in formats]
+    mapped = network.material_path is not None
+    of_maps = [MAPS_NAME, *(f"materials/{row['scan_id']}.npy" for row in rows)] if mapped else []
     drawn = [f"pictures/{row['scan_id']}.png" for row in rows] if pictures else []
     calibrates, quarantines = calibration == "run" and scanner_model is None, policy is not None and policy.quarantines
-    folder = claim_analysis(output_dir, rows, pictures, calibrates, quarantines, also=[*written, *drawn, SHAPES_NAME])
+    folder = claim_analysis(
+        output_dir, rows, pictures, calibrates, quarantines, also=[*written, *of_maps, *drawn, SHAPES_NAME]
+    )
     output_folder(folder / "scans")
+    if mapped:
+        output_folder(folder / "materials")
     if pictures:
         output_folder(folder / "pictures")
-    remove_partial(folder, folder / "scans", folder / "pictures")
-    done, failed, bad, shapes = [], [], [], []
+    remove_partial(folder, folder / "scans", folder / "materials", folder / "pictures")
+    done, failed, bad, shapes, held = [], [], [], [], []
     for row in tqdm(rows, desc="predicting", unit="mesh"):
         try:
             body = _read_body(row["mesh"], **dict(mesh or {}))
@@ -143,6 +159,10 @@ def predict_meshes(
         paths = [folder / "scans" / f"{row['scan_id']}{ending}" for ending in formats]
         for path in paths:
             save_scan(RawScan(counts), path)
+        if predicted.materials is not None and predicted.sums is not None:
+            with atomic_path(folder / "materials" / f"{row['scan_id']}.npy") as temporary:
+                np.save(temporary, predicted.materials, allow_pickle=False)
+            held.append({"scan_id": row["scan_id"]} | rounded_totals(totals_of_sums(predicted.sums)))
         if pictures:
             shown = Prediction(str(row["scan_id"]), body, None, image)
             prediction_figure(shown, folder / "pictures" / f"{row['scan_id']}.png")
@@ -159,6 +179,10 @@ def predict_meshes(
             file=sys.stderr,
         )
     print(f"Raw scans of {len(done)} of {len(rows)} meshes: {folder / 'scans'}")
+    if mapped:
+        columns = [f"{region}_{quantity}" for region in REGION_NAMES for quantity in QUANTITIES]
+        write_table(folder / MAPS_NAME, ("scan_id", *columns), held)
+        print(f"Body composition by the maps, without an image: {folder / MAPS_NAME}")
     if not done:
         raise InputError(f"{folder}: expected scans of all {len(rows)} meshes, got none, first {failed[0]}")
     draw = composition_figure if pictures else None
@@ -191,10 +215,15 @@ class PredictedBody(NamedTuple):
         image: the scan ``(6, H, W)`` in [0, 1], mean over the draws.
         unlikeness: how unlike the training bodies it is, 1 for the farthest of them
             (:meth:`dxa_monai.networks.shape_path.ShapePath.unlikeness`); NaN for a network without a shape path.
+        materials: areal densities in g/cm2 ``(3, H, W)``, and
+        sums: of its regions ``(SUMMED_REGIONS, SUMS)``, means over the draws
+            (:meth:`dxa_monai.networks.pseudo_dxa.PseudoDXA.materials`); None for a network without maps.
     """
 
     image: Image
     unlikeness: float
+    materials: Image | None = None
+    sums: Image | None = None
 
 
 @torch.no_grad()
@@ -214,15 +243,21 @@ def predict_body(
     if draws < 1:
         raise InputError(f"draws: expected at least one, got {draws}.")
     images: list[Image] = []
+    materials: list[Image] = []
+    sums: list[Image] = []
     unlike = [] if network.shape_path is not None else [math.nan]
     for draw in range(draws):
         cloud = point_cloud(body, points, torch.Generator().manual_seed(seed + draw))[None].to(device)
         images.append(network.predict(cloud)[0].cpu().numpy())
+        if network.material_path is not None:
+            for kept, found in zip((materials, sums), network.materials(cloud), strict=True):
+                kept.append(found[0].cpu().numpy())
     if network.shape_path is not None:
         # what is unlike was told apart at so many points; with fewer, every body is unlike all others
         whole = point_cloud(body, CLOUD_POINTS, torch.Generator().manual_seed(seed))[None].to(device)
         unlike.append(float(network.shape_path.unlikeness(whole)))
-    return PredictedBody(np.mean(images, axis=0), float(np.mean(unlike)))
+    maps, held = (np.mean(each, axis=0) if each else None for each in (materials, sums))
+    return PredictedBody(np.mean(images, axis=0), float(np.mean(unlike)), maps, held)
 
 
 def _read_body(

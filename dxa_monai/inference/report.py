@@ -220,5 +220,10 @@ def _yes_or_no(value: Any) -> Any:
     return ("yes" if value else "no") if isinstance(value, bool) else value
 
 
+def rounded_totals(totals: Mapping[str, float]) -> dict[str, float]:
+    """Totals as a table shows them."""
+    return {name: _rounded(value) for name, value in totals.items()}
+
+
 def _rounded(value: float) -> float:
     return float(f"{value:.{_SIGNIFICANT_DIGITS}g}")

@@ -3,7 +3,8 @@
 Those of scans have a scale for each direction, and the first of them a second byte: the images that they stand for
 change by less than a ten-thousandth of how far scans lie apart (squares), which is less than they leave out. In a
 network with a shape path the last fifth is left out: what shape tells of these is worth 0.03 dB. Components of shape
-have a scale each, and only the cells that any body reaches.
+have a scale each, and only the cells that any body reaches; so have those of maps of materials, a scale for each
+material, and their mean is in half precision.
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ _SCALES, _FINE, _DEVIATIONS = (
     "linear_path.deviations",
 )
 _SHAPE_SCALES, _CELLS, _SHAPE_MEAN = "shape_path.component_scales", "shape_path.component_cells", "shape_path.mean"
+MATERIALS = "material_path.components"
+_MATERIAL_SCALES, _PIXELS, _MATERIAL_MEAN = (
+    "material_path.component_scales",
+    "material_path.component_pixels",
+    "material_path.mean",
+)
 _LARGEST_BYTE, _FINE_STEPS = 127, 254
 _FINE_COMPONENTS = 8
 """The first, which hold most of how scans differ, have two bytes."""
@@ -38,6 +45,9 @@ def compact_components(state: dict[str, Any]) -> None:
         scales = _scales(shapes[:, None])[:, 0]
         state[SHAPES] = torch.round(shapes[:, cells] / scales[:, None]).to(torch.int8)
         state |= {_SHAPE_SCALES: scales, _CELLS: cells.to(torch.int32)}
+    materials, mean = state.get(MATERIALS), state.get(_MATERIAL_MEAN)
+    if isinstance(materials, torch.Tensor) and isinstance(mean, torch.Tensor):
+        state |= _materials_as_bytes(materials, mean)
 
 
 def restore_components(state: dict[str, Any]) -> None:
@@ -77,6 +87,44 @@ def restore_components(state: dict[str, Any]) -> None:
         whole[:, cells.long()] = shapes.float() * scales[:, None]
         state[SHAPES] = whole
         del state[_SHAPE_SCALES], state[_CELLS]
+    _restore_materials(state)
+
+
+def _restore_materials(state: dict[str, Any]) -> None:
+    materials, scales, pixels, mean, image = (
+        state.get(name) for name in (MATERIALS, _MATERIAL_SCALES, _PIXELS, _MATERIAL_MEAN, "mean_image")
+    )
+    if (
+        isinstance(materials, torch.Tensor)
+        and isinstance(scales, torch.Tensor)
+        and isinstance(pixels, torch.Tensor)
+        and isinstance(mean, torch.Tensor)
+        and isinstance(image, torch.Tensor)
+        and materials.ndim == image.ndim == 3
+        and scales.shape == materials.shape[:2]
+        and pixels.shape == materials.shape[2:]
+        and mean.shape == materials.shape[1:]
+        and len(materials) * image[0].numel() * len(mean) <= _MOST_NUMBERS
+        and bool(((pixels >= 0) & (pixels < image[0].numel())).all())
+    ):
+        for name, values in ((MATERIALS, materials.float() * scales[:, :, None]), (_MATERIAL_MEAN, mean.float())):
+            whole = torch.zeros(*values.shape[:-1], image[0].numel())
+            whole[..., pixels.long()] = values
+            state[name] = whole.unflatten(-1, image.shape[1:])
+        del state[_MATERIAL_SCALES], state[_PIXELS]
+
+
+def _materials_as_bytes(materials: torch.Tensor, mean: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Components ``(K, 3, H, W)`` as bytes and their mean ``(3, H, W)``, of the pixels that any body reaches."""
+    flat, mean = materials.flatten(2), mean.flatten(1)
+    pixels = (flat.any(dim=(0, 1)) | mean.any(dim=0)).nonzero()[:, 0]
+    scales = _scales(flat)
+    return {
+        MATERIALS: torch.round(flat[:, :, pixels] / scales[:, :, None]).to(torch.int8),
+        _MATERIAL_SCALES: scales,
+        _PIXELS: pixels.to(torch.int32),
+        _MATERIAL_MEAN: mean[:, pixels].half(),
+    }
 
 
 def _scans_as_bytes(components: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -14,11 +14,15 @@ from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.trunk_weights import RANDOM, Initialisation
 from dxa_monai.networks.vae import DXAVAE
 
+_FITTED = ("shape_path.", "material_path.")
 _NOT_OF_THE_ENCODER = ("generator.", "linear_path.", "mean_image", "standard_deviation")
 
 
 def network_like(
-    checkpoint: str | Path, encoder: Mapping[str, Any] | None = None, shape_components: int = 0
+    checkpoint: str | Path,
+    encoder: Mapping[str, Any] | None = None,
+    shape_components: int = 0,
+    material_components: int = 0,
 ) -> PseudoDXA:
     """A network with a random generator of the architecture of a DXA-VAE's checkpoint; others as of `PseudoDXA.like`.
 
@@ -30,7 +34,7 @@ def network_like(
             "architecture_of: expected the checkpoint of a DXA-VAE, whose architecture the random generator takes, "
             "got 'random'."
         )
-    return PseudoDXA.like(load_vae(checkpoint), encoder, shape_components)
+    return PseudoDXA.like(load_vae(checkpoint), encoder, shape_components, material_components)
 
 
 def initialise_generator(
@@ -53,9 +57,7 @@ def initialise_generator(
     """
     expected = network.state_dict()
     kept = {name: "mesh encoder, drawn at random" for name in expected if not name.startswith(_NOT_OF_THE_ENCODER)}
-    kept |= {
-        name: "regression from shape, fitted to the training people" for name in kept if name.startswith("shape_path.")
-    }
+    kept |= {name: "regression from shape, fitted to the training people" for name in kept if name.startswith(_FITTED)}
     if not isinstance(weights, DXAVAE) and str(weights) == RANDOM:
         network.set_normalisation(mean_image, standard_deviation)
         kept |= {name: "drawn at random" for name in expected if name.startswith("generator.")}

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from dxa_monai.errors import InputError
+from dxa_monai.networks.material_path import MaterialPath
 from dxa_monai.networks.noise import standard_normal_like
 from dxa_monai.networks.pointnet import PointNetEncoder
 from dxa_monai.networks.pointnet2 import PointNet2Encoder
@@ -50,6 +51,8 @@ class PseudoDXA(ScanDecoder):
         linear_channels: see :class:`DXAVAE`.
         linear_directions: see :class:`DXAVAE`.
         shape_components: principal components of shape in the shape path, which needs ``linear_channels``; 0: none.
+        material_components: components of the maps of fat, lean and bone mineral (:class:`MaterialPath`), which need
+            ``shape_components``; 0: the network predicts no maps, as those before 0.9.
 
     Raises:
         InputError: an unknown kind of encoder or argument of it, or sizes that do not fit together.
@@ -68,6 +71,7 @@ class PseudoDXA(ScanDecoder):
         linear_channels: int = 0,
         linear_directions: int | None = None,
         shape_components: int = 0,
+        material_components: int = 0,
     ) -> None:
         super().__init__()
         arguments = {"kind": "pointnet2"} if encoder is None else dict(encoder)
@@ -98,18 +102,34 @@ class PseudoDXA(ScanDecoder):
             for parameter in self.encoder.head.mu.parameters():
                 parameter[: self.linear_codes] = 0.0
         self.shape_path = ShapePath(shape_components, self.linear_codes) if shape_components else None
+        self.material_path = (
+            MaterialPath(shape_components, material_components, spatial_shape) if material_components else None
+        )
         self._generator_frozen = False
 
     @classmethod
-    def like(cls, vae: DXAVAE, encoder: Mapping[str, Any] | None = None, shape_components: int = 0) -> PseudoDXA:
+    def like(
+        cls,
+        vae: DXAVAE,
+        encoder: Mapping[str, Any] | None = None,
+        shape_components: int = 0,
+        material_components: int = 0,
+    ) -> PseudoDXA:
         """A network with a random generator of the architecture that ``vae`` has; the rest as of the constructor.
 
-        A ``vae`` without a linear path leaves nothing for a shape path to predict: the network then has none.
+        A ``vae`` without a linear path leaves nothing for a shape path to predict: the network then has none, and no
+        maps of materials, which follow from its components of shape.
         """
         of_vae = vae.architecture()
         shared = {name: value for name, value in of_vae.items() if name in signature(PseudoDXA).parameters}
         components = shape_components if of_vae["linear_channels"] else 0
-        return cls(encoder, out_channels=of_vae["in_channels"], shape_components=components, **shared)
+        return cls(
+            encoder,
+            out_channels=of_vae["in_channels"],
+            shape_components=components,
+            material_components=material_components if components else 0,
+            **shared,
+        )
 
     def architecture(self) -> dict[str, Any]:
         """As of every :class:`Rebuildable` network, with the encoder's defaults spelt out."""
@@ -177,6 +197,26 @@ class PseudoDXA(ScanDecoder):
         """Scans ``(B, out_channels, H, W)`` from mu, clamped to [0, 1]; arguments as of :meth:`forward`."""
         mu, _ = self.encode(points, lengths)
         return self.decode(mu).clamp(0.0, 1.0)
+
+    def materials(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Maps of fat, lean and bone mineral, and what regions hold, without an image; see :class:`MaterialPath`.
+
+        Args:
+            points: ``(B, 7, P)`` as of :meth:`forward`.
+
+        Returns:
+            Areal densities in g/cm2, ``(B, 3, H, W)``, and sums in g and cm2, ``(B, SUMMED_REGIONS, SUMS)``
+            (:func:`dxa_monai.scan.regions.totals_of_sums`).
+
+        Raises:
+            InputError: the network predicts no maps, or other points.
+        """
+        if self.shape_path is None or self.material_path is None:
+            raise InputError("network: expected one with maps of materials (material_components), got one without.")
+        if points.shape[1] < POINT_ROWS:
+            raise InputError(f"points: expected {POINT_ROWS} rows (x, y, z, normal, area), got {points.shape[1]} rows.")
+        codes = self.shape_path.shape_codes(points)
+        return self.material_path(codes), self.material_path.sums(codes)
 
     @property
     def has_transforms(self) -> bool:

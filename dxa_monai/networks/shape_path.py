@@ -49,7 +49,11 @@ class ShapePath(nn.Module):
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
         """Codes ``(B, codes)`` of points ``(B, 7, P)``."""
-        return self.readout(self._deviations(points) @ self.components.T)
+        return self.readout(self.shape_codes(points))
+
+    def shape_codes(self, points: torch.Tensor) -> torch.Tensor:
+        """u ``(B, components)`` of points ``(B, 7, P)``."""
+        return self._deviations(points) @ self.components.T
 
     def unlikeness(self, points: torch.Tensor) -> torch.Tensor:
         """``(B,)``: 1 is as far from the components as the farthest training body; see the class."""

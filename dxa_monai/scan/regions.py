@@ -54,6 +54,10 @@ ANDROID_HEIGHT_SHARE = 0.2
 """Height of the android region over the distance from the pelvis line to the neck line."""
 GYNOID_DROP, GYNOID_HEIGHT = 1.5, 2.0
 """Drop of the gynoid region's upper edge below the pelvis line, and its height, in android heights."""
+SUMMED_REGIONS = (*(region.name.lower() for region in Region if region), *OVERLAPPING_REGIONS)
+"""Of which sums are kept: the codes of :class:`Region` without the background, and those that overlap them."""
+SUMS = ("fat_g", "lean_g", "bmc_g", "bone_area_cm2", "bone_g")
+"""What of a region is a sum over pixels; ``bone_g`` is the bone mineral inside of the bone area."""
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -120,11 +124,42 @@ def weighted_totals(areal_density_g_cm2: Array, share: Array, pixel_area_cm2: fl
         share: ``(H, W)`` share of each pixel in the region, 0 to 1.
         pixel_area_cm2: area of one pixel.
     """
+    return _quantities(*_weighted_sums(np.asarray(areal_density_g_cm2, dtype=np.float64), share, pixel_area_cm2))
+
+
+def regional_sums(areal_density_g_cm2: Array, region_map: Array, pixel_area_cm2: float) -> FloatArray:
+    """What of a scan is a sum over the pixels of each region, ``(SUMMED_REGIONS, SUMS)``; see :func:`totals_of_sums`.
+
+    Args:
+        areal_density_g_cm2: ``(3, H, W)`` maps of fat, lean and bone mineral.
+        region_map: ``(H, W)`` integers of :class:`Region`.
+        pixel_area_cm2: area of one pixel.
+    """
     density = np.asarray(areal_density_g_cm2, dtype=np.float64)
-    weight = np.asarray(share, dtype=np.float64) * pixel_area_cm2
-    fat, lean, bmc = (density * weight).sum(axis=(1, 2))
-    bone = weight * (density[2] >= BONE_AREA_THRESHOLD_G_CM2)
-    return _quantities(fat, lean, bmc, bone.sum(), (density[2] * bone).sum())
+    codes = np.asarray(region_map)
+    count = max(Region) + 1
+    bone = density[2] >= BONE_AREA_THRESHOLD_G_CM2
+    columns = [np.bincount(codes.ravel(), weights=channel.ravel(), minlength=count) for channel in density]
+    columns.append(np.bincount(codes[bone], minlength=count).astype(np.float64))
+    columns.append(np.bincount(codes[bone], weights=density[2][bone], minlength=count))
+    of_regions = np.stack(columns, axis=1)[1:] * pixel_area_cm2
+    overlapping = [_weighted_sums(density, share, pixel_area_cm2) for share in android_gynoid(codes)]
+    return np.concatenate([of_regions, overlapping])
+
+
+def totals_of_sums(sums: npt.NDArray[np.floating]) -> dict[str, float]:
+    """What :func:`regional_totals` reports, from the sums alone.
+
+    Args:
+        sums: ``(SUMMED_REGIONS, SUMS)``.
+    """
+    totals: dict[str, float] = {}
+    for name, members in REGION_GROUPS.items():
+        of_group = sums[[int(member) - 1 for member in members]].sum(axis=0)
+        totals |= {f"{name}_{quantity}": value for quantity, value in _quantities(*of_group).items()}
+    for name, of_region in zip(OVERLAPPING_REGIONS, sums[-len(OVERLAPPING_REGIONS) :], strict=True):
+        totals |= {f"{name}_{quantity}": value for quantity, value in _quantities(*of_region).items()}
+    return totals
 
 
 def regional_totals(areal_density_g_cm2: Array, region_map: Array, pixel_area_cm2: float) -> dict[str, float]:
@@ -141,28 +176,14 @@ def regional_totals(areal_density_g_cm2: Array, region_map: Array, pixel_area_cm
         ``_fat_percent``, ``_bone_area_cm2``, ``_bmd_g_cm2``. Mass is the sum over pixels times the pixel area, in
         float64, so groups add up. A region without bone has BMD 0, one without mass % fat 0.
     """
-    density = np.asarray(areal_density_g_cm2, dtype=np.float64)
-    codes = np.asarray(region_map)
-    count = max(Region) + 1
-    fat, lean, bmc = (
-        np.bincount(codes.ravel(), weights=channel.ravel(), minlength=count) * pixel_area_cm2 for channel in density
-    )
-    bone = density[2] >= BONE_AREA_THRESHOLD_G_CM2
-    bone_area = np.bincount(codes[bone], minlength=count) * pixel_area_cm2
-    bone_in_area = np.bincount(codes[bone], weights=density[2][bone], minlength=count) * pixel_area_cm2
+    return totals_of_sums(regional_sums(areal_density_g_cm2, region_map, pixel_area_cm2))
 
-    totals: dict[str, float] = {}
 
-    def report(name: str, quantities: dict[str, float]) -> None:
-        totals.update({f"{name}_{quantity}": value for quantity, value in quantities.items()})
-
-    for name, members in REGION_GROUPS.items():
-        index = [int(member) for member in members]
-        sums = (fat[index].sum(), lean[index].sum(), bmc[index].sum())
-        report(name, _quantities(*sums, bone_area[index].sum(), bone_in_area[index].sum()))
-    for name, share in zip(OVERLAPPING_REGIONS, android_gynoid(codes), strict=True):
-        report(name, weighted_totals(density, share, pixel_area_cm2))
-    return totals
+def _weighted_sums(density: FloatArray, share: Array, pixel_area_cm2: float) -> FloatArray:
+    """``(SUMS,)`` of maps ``(3, H, W)`` in a region of whole and part pixels."""
+    weight = np.asarray(share, dtype=np.float64) * pixel_area_cm2
+    bone = weight * (density[2] >= BONE_AREA_THRESHOLD_G_CM2)
+    return np.array([*(density * weight).sum(axis=(1, 2)), bone.sum(), (density[2] * bone).sum()])
 
 
 def _quantities(fat_g: float, lean_g: float, bmc_g: float, bone_area_cm2: float, bone_g: float) -> dict[str, float]:

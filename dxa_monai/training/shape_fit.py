@@ -69,8 +69,13 @@ def fit_shape_path(path: ShapePath, vectors: torch.Tensor, codes: FloatArray, pe
     path.components.copy_(components)
     twice = [*people, *people]
     path.farthest.fill_(_farthest(scaled, twice, count))
-    inputs = (scaled @ components.T).double().numpy()
-    return fit_readout(path.readout, inputs, codes, twice, penalties=PENALTIES)
+    return fit_readout(path.readout, shape_inputs(path, vectors), codes, twice, penalties=PENALTIES)
+
+
+def shape_inputs(path: ShapePath, vectors: torch.Tensor) -> FloatArray:
+    """What a read-out of a fitted path takes, ``(2 N, components)``: of the bodies and then of their mirror images."""
+    both = torch.cat([vectors, path.maps.mirrored(vectors)])
+    return ((both - path.mean) / path.scale @ path.components.T).double().numpy()
 
 
 def _components(scaled: torch.Tensor, count: int) -> torch.Tensor:

@@ -17,7 +17,8 @@ from dxa_monai.networks.shape_path import ShapePath
 from dxa_monai.training.components import fit_components
 from dxa_monai.training.composition_start import match_composition
 from dxa_monai.training.data import BodyData
-from dxa_monai.training.shape_fit import as_record, fit_shape_path, shape_vectors
+from dxa_monai.training.material_start import fit_materials, materials_of_scans
+from dxa_monai.training.shape_fit import as_record, fit_shape_path, shape_inputs, shape_vectors
 from dxa_monai.transforms.point_clouds import load_cloud
 
 _SCANS_AT_A_TIME = 32
@@ -31,12 +32,13 @@ def start_at_shape(
     scanner_model: str | Path | None = None,
     match: bool = True,
 ) -> dict[str, Any]:
-    """Set the shape path of a network, and say how the training scans are to be moved; what a record should tell.
+    """Set shape path and maps of a network, and say how the training scans are to be moved; what a record should tell.
 
     How somebody lies on the table does not follow from a body scan, and a network that has to answer with one image
     answers with the mean over all ways to lie: thin bones are blurred away. So each training scan is moved as a whole
     (:func:`dxa_monai.metrics.rigid_alignment.align_rigidly`) to where a regression that has not seen its person expects
-    the body, and the regression is fitted again, ``placed`` times.
+    the body, and the regression is fitted again, ``placed`` times. If the network has maps of fat, lean and bone
+    mineral, they are those that the analysis makes of the training scans, moved likewise.
 
     Args:
         network: with generator and normalisation.
@@ -48,7 +50,7 @@ def start_at_shape(
             (:func:`dxa_monai.training.composition_start.match_composition`).
 
     Raises:
-        InputError: there are fewer scans than components.
+        InputError: there are fewer scans than components, or hardly one shows a whole body.
     """
     path = network.shape_path
     assert isinstance(path, ShapePath)
@@ -63,16 +65,20 @@ def start_at_shape(
         moved = _moves(network, data, fit.left_out[: len(rows)])
     codes = _codes(network, data, moved)
     fit = fit_shape_path(path, vectors, codes, people)
-    matched: dict[str, Any] = {}
-    if match:
+    further: dict[str, Any] = {}
+    if match or network.material_path is not None:
         scanner = scanner_of_rows(rows, data.source, scanner_model)
-        inputs = ((vectors - path.mean) / path.scale @ path.components.T).double().numpy()
+        inputs = shape_inputs(path, vectors)
         here = slice(0, len(rows))
-        matched = match_composition(network, data, scanner, moved, codes[here], fit.left_out[here], inputs)
+        if match:
+            further |= match_composition(network, data, scanner, moved, codes[here], fit.left_out[here], inputs[here])
+        if network.material_path is not None:
+            materials = materials_of_scans(rows, data.source, scanner)
+            further["materials"] = fit_materials(network.material_path, inputs, materials, moved, people)
     data.place_scans({str(row["scan_id"]): each for row, each in zip(rows, moved, strict=True)})
     spread = moved.std(dim=0).tolist() if len(moved) > 1 else [0.0] * 3
     names = ("rows_mm", "columns_mm", "degrees")
-    return as_record(fit) | {"placed": placed, "moved_sd": dict(zip(names, spread, strict=True))} | matched
+    return as_record(fit) | {"placed": placed, "moved_sd": dict(zip(names, spread, strict=True))} | further
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from dxa_monai.errors import InputError
 from dxa_monai.evaluation.arms import ArmEvaluation
 from dxa_monai.evaluation.generation import GenerationTask
 from dxa_monai.evaluation.predictors import IMAGE_PROCESS_ARM, IMAGE_RIDGE_ARM, MEAN_ARM
-from dxa_monai.evaluation.scans import ANOTHER_VISIT, COMPOSITION_PROCESS_ARM, COMPOSITION_RIDGE_ARM, ORIGINAL
+from dxa_monai.evaluation.scans import ANOTHER_VISIT, COMPOSITION_PROCESS_ARM, COMPOSITION_RIDGE_ARM, MAPS, ORIGINAL
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from tests.evaluation.run_folders import manifest_in, run_folder, split_in_order
 
@@ -57,6 +57,23 @@ def test_evaluation_writes_both_tables_with_all_baselines(
     assert "repeated_scans" not in files
     for figure in ("figure_3", "people"):
         assert files[figure].read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_network_with_maps_is_judged_by_its_scan_and_by_its_maps(
+    people: list[dict[str, Any]], first_maps_of_everybody: PseudoDXA, tmp_path: Path
+) -> None:
+    files = _evaluate(people, 3, first_maps_of_everybody, tmp_path)
+    per_scan = pd.read_csv(files["composition_per_scan"])
+    fat = per_scan[(per_scan["measure"] == "total_fat_g") & (per_scan["reference"] == "truth")]
+    # the scan is measured in the regions of the person it is to be; of the maps nothing but the first person's is read
+    assert len(fat[fat["arm"] == "net"]) == len(fat[fat["arm"] == f"{MAPS}net"]) == 3
+    of_maps = fat.loc[fat["arm"] == f"{MAPS}net", "predicted"].to_numpy()
+    assert of_maps == pytest.approx(people[0]["total_fat_g"], rel=0.1)
+    assert f"{MAPS}net" not in set(pd.read_csv(files["image_quality"])["arm"])
+    differences = pd.read_csv(files["composition_differences"])
+    assert COMPOSITION_RIDGE_ARM in set(differences.loc[differences["arm"] == f"{MAPS}net", "minus_arm"])
+    with pytest.raises(InputError, match="expected names of trained arms, got 'maps_of_net', which names a baseline"):
+        GenerationTask(tmp_path).complete({"maps_of_net": {"generator": "a.pt"}})
 
 
 def test_without_one_topology_a_line_tells_that_the_ridge_is_left_out(

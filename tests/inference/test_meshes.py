@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 
 from dxa_monai.errors import InputError
-from dxa_monai.inference.meshes import collect_meshes, predict_body, predict_meshes, scanner_beside
+from dxa_monai.inference.meshes import MAPS_NAME, collect_meshes, predict_body, predict_meshes, scanner_beside
 from dxa_monai.inference.run_scanner import SCANNER_MODEL_NAME, scanner_of_rows
 from dxa_monai.mesh.io import load_mesh
 from dxa_monai.mesh.points import centred
 from dxa_monai.networks.checkpoint import load_pseudo_dxa, save_network
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.physics.scanner_model import write_scanner_model
+from dxa_monai.scan.format import pixel_area_cm2
 from dxa_monai.scan.source import ScanSource
 
 
@@ -45,6 +46,31 @@ def test_inference_measures_composition_with_the_training_scanner(
     # the network makes the first person's scan of everybody
     assert measured["total_fat_g"].to_numpy() == pytest.approx(people[0]["total_fat_g"], rel=0.1)
     assert capsys.readouterr().out.count("unit m taken from the height") == 2
+
+
+def test_maps_are_written_beside_the_scan_and_labelled_as_such(
+    people: list[dict[str, Any]], first_maps_of_everybody: PseudoDXA, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = tmp_path / "run" / "best.pt"
+    checkpoint.parent.mkdir()
+    save_network(first_maps_of_everybody, checkpoint)
+    rows = collect_meshes(Path(people[0]["mesh"]).parent)[:2]
+    table = predict_meshes(rows, checkpoint, tmp_path / "out", points=64, pictures=False)
+    of_maps, of_scan = pd.read_csv(tmp_path / "out" / MAPS_NAME), pd.read_csv(table)
+    assert list(of_maps["scan_id"].astype(str)) == ["0", "1"]
+    assert {name for name in of_scan if name.endswith(("_g", "_cm2"))} <= set(of_maps)
+    maps = np.load(tmp_path / "out" / "materials" / "1.npy")
+    assert maps.shape == (3, 150, 109)
+    for index, name in enumerate(("total_fat_g", "total_lean_g", "total_bmc_g")):
+        assert of_maps[name].iloc[1] == pytest.approx(people[0][name], rel=0.1)
+        assert maps[index].sum() * pixel_area_cm2() == pytest.approx(of_maps[name].iloc[1], rel=1e-3)
+    assert "Body composition by the maps, without an image" in capsys.readouterr().out
+
+
+def test_a_network_without_maps_writes_none(people: list[dict[str, Any]], checkpoint: Path, tmp_path: Path) -> None:
+    predict_meshes(collect_meshes(people[0]["mesh"]), checkpoint, tmp_path / "out", points=64, pictures=False)
+    assert not (tmp_path / "out" / MAPS_NAME).exists()
+    assert not (tmp_path / "out" / "materials").exists()
 
 
 def test_a_body_has_the_same_numbers_under_another_name(

@@ -15,6 +15,7 @@ from dxa_monai.metrics.rigid_alignment import align_rigidly, inverse_move, moved
 from dxa_monai.networks.checkpoint import compact_checkpoint, load_pseudo_dxa, save_network
 from dxa_monai.networks.generator_weights import network_like
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
+from dxa_monai.scan.format import pixel_area_cm2
 from dxa_monai.training.composition_start import match_composition
 from dxa_monai.training.data import BodyData
 from dxa_monai.training.shape_fit import fit_shape_path, shape_vectors
@@ -97,10 +98,32 @@ def test_a_move_and_its_inverse_cancel() -> None:
     torch.testing.assert_close(found, moved, rtol=0, atol=1.0)
 
 
-def test_images_come_to_hold_what_the_scans_hold(tmp_path: Path) -> None:
-    rows = simulated_people(tmp_path / "people", 12)
-    data = BodyData(manifest=tmp_path / "none.csv", output_dir=tmp_path, clouds_dir=tmp_path / "points")
-    data.__dict__ |= {"rows": rows, "training_rows": rows}  # all of them, unsplit
+def test_networks_without_maps_go_on_and_maps_are_refused_of_them(data: BodyData, tmp_path: Path) -> None:
+    made = network()
+    content = {"architecture": made.architecture(), "state": made.state_dict(), "extra": {}}
+    del content["architecture"]["material_components"]  # as before 0.9
+    torch.save(content, tmp_path / "old.pt")
+    old = load_pseudo_dxa(tmp_path / "old.pt")
+    cloud = torch.from_numpy(np.load(data.clouds_of(data.training_rows)[0]["points"]))[None]
+    assert old.predict(cloud).shape == (1, 6, 150, 109)
+    with pytest.raises(InputError, match=r"network: expected one with maps of materials \(material_components\)"):
+        old.materials(cloud)
+    with pytest.raises(InputError, match="points: expected 7 rows"):
+        network(material_components=2).materials(cloud[:, :6])
+
+
+@pytest.fixture(scope="module")
+def whole_people(tmp_path_factory: pytest.TempPathFactory) -> BodyData:
+    """Twelve with whole bodies in their scans, all for training."""
+    folder = tmp_path_factory.mktemp("whole")
+    rows = simulated_people(folder / "people", 12)
+    data = BodyData(manifest=folder / "none.csv", output_dir=folder, clouds_dir=folder / "points")
+    data.__dict__ |= {"rows": rows, "training_rows": rows}  # unsplit
+    return data
+
+
+def test_images_come_to_hold_what_the_scans_hold(whole_people: BodyData) -> None:
+    data, rows = whole_people, whole_people.training_rows
     made = network()
     GeneratorStart(made, data).prepare()
     path = made.shape_path
@@ -118,18 +141,30 @@ def test_images_come_to_hold_what_the_scans_hold(tmp_path: Path) -> None:
     assert after < before
 
 
-def test_a_compact_checkpoint_makes_the_same_images(data: BodyData, tmp_path: Path) -> None:
-    made = network(latent_channels=2, linear_channels=1)
-    GeneratorStart(made, data).prepare()
+def test_a_compact_checkpoint_makes_the_same_images_and_maps(whole_people: BodyData, tmp_path: Path) -> None:
+    data = whole_people
+    made = network(latent_channels=2, linear_channels=1, material_components=3)
+    start = GeneratorStart(made, data)
+    start.prepare()
+    told = start.as_dict()["shape_path"]["materials"]
+    assert 0.0 < told["share_of_maps"] <= 1.0
     save_network(made, tmp_path / "whole.pt")
     compact_checkpoint(tmp_path / "whole.pt", tmp_path / "compact.pt")
     whole, compact = (load_pseudo_dxa(tmp_path / f"{name}.pt") for name in ("whole", "compact"))
-    cloud = torch.from_numpy(np.load(data.training[0]["image"]))[None]
+    cloud = torch.from_numpy(np.load(data.clouds_of(data.training_rows)[0]["points"]))[None]
     assert whole.shape_path is not None
     assert compact.shape_path is not None
     torch.testing.assert_close(compact.shape_path(cloud), whole.shape_path(cloud), rtol=0.05, atol=0.05)
     torch.testing.assert_close(
         compact.shape_path.unlikeness(cloud), whole.shape_path.unlikeness(cloud), rtol=0.05, atol=0
+    )
+    (maps, sums), (rough_maps, rough_sums) = whole.materials(cloud), compact.materials(cloud)
+    torch.testing.assert_close(maps, made.materials(cloud)[0], rtol=0, atol=0)
+    torch.testing.assert_close(rough_maps, maps, rtol=0.02, atol=0.02 * float(maps.max()))
+    torch.testing.assert_close(rough_sums, sums, rtol=0.01, atol=1.0)
+    # a body weighs as much as its regions, also where the components are rounded
+    torch.testing.assert_close(
+        rough_maps.sum(dim=(2, 3)) * pixel_area_cm2(), rough_sums[:, :-2, :3].sum(dim=1), rtol=1e-4, atol=0.1
     )
     # the last fifth of twenty components of scans is left out
     assert not compact.linear_path.components[16:].any()
