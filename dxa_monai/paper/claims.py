@@ -13,7 +13,7 @@ from dxa_monai.evaluation.arm_agreement import MEAN_OF_MEASURES
 from dxa_monai.evaluation.composition_tables import SCAN, TRUTH
 from dxa_monai.evaluation.measures import RIDGE_ARM
 from dxa_monai.evaluation.predictors import IMAGE_RIDGE_ARM, PRINCIPAL_ARM
-from dxa_monai.evaluation.scans import COMPOSITION_RIDGE_ARM
+from dxa_monai.evaluation.scans import COMPOSITION_RIDGE_ARM, MAPS
 from dxa_monai.paper.plan import (
     ABLATION,
     ANTHROPOMETRY,
@@ -189,9 +189,10 @@ def lines(folder: Path) -> list[Claim]:
         compared[text] = (_MEASURES, arm, RIDGE_ARM)
     text = f"Scans from meshes: `{OWN_ARM}` against ridge regression from shape to image (PSNR after alignment)"
     compared[text] = (_images(GENERATION, "aligned_psnr_db"), OWN_ARM, IMAGE_RIDGE_ARM)
-    for measure in MASSES:
-        text = f"Scans from meshes: {measure_label(measure)} of `{OWN_ARM}` against ridge regression from shape (R2)"
-        compared[text] = (_composition(GENERATION, measure, TRUTH), OWN_ARM, COMPOSITION_RIDGE_ARM)
+    for arm, named in ((OWN_ARM, f"scans of `{OWN_ARM}`"), (f"{MAPS}{OWN_ARM}", f"maps of `{OWN_ARM}`")):
+        for measure in MASSES:
+            text = f"From meshes: {measure_label(measure)} of the {named} against ridge regression from vertices (R2)"
+            compared[text] = (_composition(GENERATION, measure, TRUTH), arm, COMPOSITION_RIDGE_ARM)
     return [claim for text, pair in compared.items() for claim in _claim(folder, pair[0], text, *pair[1:], words=LINE)]
 
 

@@ -13,7 +13,7 @@ from dxa_monai.evaluation.arm_agreement import MEAN_OF_MEASURES
 from dxa_monai.evaluation.composition_tables import SCAN, TRUTH
 from dxa_monai.evaluation.measures import RIDGE_ARM
 from dxa_monai.evaluation.predictors import IMAGE_PROCESS_ARM, IMAGE_RIDGE_ARM, MEAN_ARM, PRINCIPAL_ARM
-from dxa_monai.evaluation.scans import COMPOSITION_RIDGE_ARM, MEASURES, ORIGINAL
+from dxa_monai.evaluation.scans import COMPOSITION_RIDGE_ARM, MAPS, MEASURES, ORIGINAL
 from dxa_monai.evaluation.truth_agreement import EVERYBODY
 from dxa_monai.paper.plan import (
     ABLATION,
@@ -23,6 +23,7 @@ from dxa_monai.paper.plan import (
     EVALUATION,
     GENERATION,
     IMAGENET_ARM,
+    OWN_ARM,
     PAPER_ARM,
     PRETRAINED,
     RANDOM_ARM,
@@ -111,7 +112,7 @@ def table_5(folder: Path) -> ResultTable:
     reference = TRUTH if TRUTH in set(frame["reference"]) else SCAN
     against = "the truth" if reference == TRUTH else "the analysis of the true scan"
     title = f"Table 5. Body composition of scans from meshes against {against}, R2 / RMSE"
-    arms = [ORIGINAL, COMPOSITION_RIDGE_ARM, RANDOM_ARM, *PRETRAINED]
+    arms = [ORIGINAL, COMPOSITION_RIDGE_ARM, RANDOM_ARM, *PRETRAINED, f"{MAPS}{OWN_ARM}"]
     return _composition(folder, GENERATION, "table_5", title, 5, reference, arms)
 
 
@@ -255,4 +256,6 @@ def _named(arm: object) -> str:
     name = str(arm)
     if name.startswith(f"{PRINCIPAL_ARM}_"):
         return f"{name.removeprefix(f'{PRINCIPAL_ARM}_')} principal components"
+    if name.startswith(MAPS):
+        return f"maps of `{name.removeprefix(MAPS)}`"
     return _NAMES.get(name, f"`{name}`")

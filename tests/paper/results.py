@@ -12,7 +12,7 @@ from dxa_monai.evaluation.arm_agreement import arm_differences, arm_table
 from dxa_monai.evaluation.composition_tables import SCAN, TRUTH, composition_differences, composition_table
 from dxa_monai.evaluation.image_quality_tables import image_quality_differences, image_quality_table
 from dxa_monai.evaluation.measures import FIRST_COLUMNS, RIDGE_ARM
-from dxa_monai.evaluation.scans import COMPOSITION_RIDGE_ARM, MEASURES, ORIGINAL
+from dxa_monai.evaluation.scans import COMPOSITION_RIDGE_ARM, MAPS, MEASURES, ORIGINAL
 from dxa_monai.evaluation.truth_agreement import EVERYBODY
 from dxa_monai.paper.parts import FINISHED_PART, Outcome
 from dxa_monai.paper.plan import ABLATION, ANALYSIS, ANTHROPOMETRY, EVALUATION, GENERATION, RECONSTRUCTION, Part
@@ -69,7 +69,8 @@ def write_results(folder: Path) -> None:
     dense = {f"dense_{name}": size for name, size in trained.items()}
     _write_image_tables(folder / ABLATION / EVALUATION, trained | dense, {})
     generated = {"ridge_shape_to_image": 0.3, **ERRORS}
-    _write_image_tables(folder / GENERATION / EVALUATION, generated, {ORIGINAL: 0.01, COMPOSITION_RIDGE_ARM: 0.05})
+    without_scans = {ORIGINAL: 0.01, COMPOSITION_RIDGE_ARM: 0.05, f"{MAPS}energy_ratio": 0.03}
+    _write_image_tables(folder / GENERATION / EVALUATION, generated, without_scans)
     evaluation = folder / ANTHROPOMETRY / EVALUATION
     evaluation.mkdir(parents=True)
     sizes = [

@@ -71,7 +71,8 @@ def test_networks_are_held_against_lines_whichever_stands_first_in_the_table(res
     found = lines(results)
     assert _of(found, "components as its code has numbers (PSNR)").verdict == LINE[0]
     assert _of(found, "`random` against ridge").verdict == LINE[1]
-    assert _of(found, "total fat (g) of `energy_ratio` against ridge").verdict == LINE[1]
+    assert _of(found, "total fat (g) of the scans of `energy_ratio` against ridge").verdict == LINE[1]
+    assert _of(found, "total fat (g) of the maps of `energy_ratio` against ridge").verdict == LINE[0]
     assert _of(found, "shape to image").verdict == LINE[0]
 
 
