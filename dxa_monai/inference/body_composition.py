@@ -6,6 +6,7 @@
       body_composition.csv       one row a scan
       {scan_id}.json             regions, flags, landmarks, scanner, versions
       {scan_id}.png              cut lines and labels
+      scans.html, {scan_id}.html pages to hand over, on request
       landmarks/{scan_id}.json   to be edited and passed back
       scanner_model.json         where the scanner was calibrated from the scans themselves
 
@@ -33,6 +34,7 @@ from dxa_monai.analysis.polygons import read_polygons
 from dxa_monai.analysis.segments import Point
 from dxa_monai.errors import InputError, describe_user_error
 from dxa_monai.files import output_folder, remove_partial
+from dxa_monai.inference.pages import page_names, write_pages
 from dxa_monai.inference.report import (
     FAILED,
     TABLE_NAME,
@@ -132,6 +134,7 @@ def analyse_scans(
     wheel: WheelSegments | None = None,
     method: str = METHODS[0],
     predicted: bool = False,
+    pages: bool = False,
 ) -> Path:
     """Analyse scans and write their reports. The terminal says which scanner they were read with and what was flagged.
 
@@ -158,6 +161,7 @@ def analyse_scans(
             default.
         method: of ``dxa_monai.analysis.composition.METHODS``, how channels become materials.
         predicted: a network made the scans; see :func:`dxa_monai.analysis.composition.analyse_scan`.
+        pages: also write a page for each scan and one for all (:mod:`dxa_monai.inference.pages`).
 
     Returns:
         Path of the table.
@@ -187,6 +191,7 @@ def analyse_scans(
         calibration == "run" and scanner_model is None,
         policy is not None and policy.quarantines,
         landmarks_dir,
+        page_names([str(row["scan_id"]) for row in rows]) if pages else (),
     )
     model = scanner_of_run(rows, folder, scanner_model, calibration, source, wheel)
     settings = BoneSettings() if settings is None else settings
@@ -230,6 +235,8 @@ def analyse_scans(
     path = folder / TABLE_NAME
     write_composition_table(table, path, job.polygon_names)
     print(f"Body composition of {len(rows) - len(failed)} of {len(rows)} scans: {path}")
+    if pages:
+        print(f"Pages: {write_pages(reports, folder)}")
     tell_scanner_and_flags(reports, scanner_model)
     for sentence in failed:
         print(printable(sentence), file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 import dxa_monai
 from dxa_monai.errors import InputError
-from dxa_monai.files import atomic_path
+from dxa_monai.pages.render import inlined, render, write_page
 from dxa_monai.paper.claims import (
     Claim,
     claims_of_ablation,
@@ -150,29 +147,17 @@ def write_report(report: Report, folder: str | Path) -> dict[str, Path]:
         The two files, ``markdown`` and ``html``.
     """
     folder = Path(folder)
+    filters = {
+        "markdown": as_markdown,
+        "minutes": lambda seconds: f"{seconds / 60.0:.1f}",
+        "gigabytes": lambda size: f"{size / 1e9:.1f}",
+    }
+    pictures = {figure.path: inlined(folder / figure.path) for figure in report.figures}
     written = {}
-    for name, file, template in (
-        ("markdown", MARKDOWN_NAME, "report.md.jinja"),
-        ("html", HTML_NAME, "report.html.jinja"),
-    ):
-        environment = Environment(
-            loader=PackageLoader("dxa_monai.paper", "data"),
-            autoescape=name == "html",
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters |= {
-            "markdown": as_markdown,
-            "code": _with_code,
-            "minutes": lambda seconds: f"{seconds / 60.0:.1f}",
-            "gigabytes": lambda size: f"{size / 1e9:.1f}",
-        }
-        environment.globals["picture"] = lambda path: _inlined(folder / path)
-        text = environment.get_template(template).render(report=report, source=SOURCE)
-        with atomic_path(folder / file) as temporary:
-            temporary.write_text(text.rstrip() + "\n", encoding="utf-8")
-        written[name] = folder / file
+    for kind, name in (("markdown", MARKDOWN_NAME), ("html", HTML_NAME)):
+        text = render(f"{name}.jinja", filters, report=report, source=SOURCE, pictures=pictures)
+        write_page(folder / name, text)
+        written[kind] = folder / name
     return written
 
 
@@ -200,15 +185,3 @@ def _about(folder: Path, parts: Sequence[Part]) -> dict[str, str]:
         except (InputError, OSError):
             about[f"data of {path}"] = "cannot be read"
     return about
-
-
-def _inlined(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-
-
-def _with_code(text: str) -> Markup:
-    """Text with its ``code`` as HTML."""
-    parts = text.split("`")
-    return Markup("").join(
-        Markup("<code>{}</code>").format(each) if index % 2 else escape(each) for index, each in enumerate(parts)
-    )

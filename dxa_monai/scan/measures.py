@@ -46,6 +46,7 @@ _UNITS = {
     "g_cm2": "g/cm²",
     "kg_m2": "kg/m²",
     "cm2": "cm²",
+    "m2": "m²",
     "cm": "cm",
     "l": "litres",
     "kg": "kg",
@@ -53,7 +54,7 @@ _UNITS = {
     "percent": "%",
 }
 """How the end of a column's name is written; longer ends first."""
-_ABBREVIATIONS = ("bmc", "bmd")
+_ABBREVIATIONS = ("bmc", "bmd", "bmi", "ewgsop2", "fnih")
 
 
 def measure_label(measure: str) -> str:

@@ -156,10 +156,13 @@ def test_a_zip_holds_what_the_bundle_needs_and_nothing_else(dist: Path, name: st
     assets = {path for path in inside if path.startswith("dxa_monai/") and path not in package}
     assert package <= inside
     assert assets == {
+        "dxa_monai/pages/data/base.html.jinja",
+        "dxa_monai/pages/data/report.html.jinja",
+        "dxa_monai/pages/data/report.md.jinja",
+        "dxa_monai/pages/data/scan.html.jinja",
+        "dxa_monai/pages/data/scans.html.jinja",
         "dxa_monai/paper/data/published.csv",
         "dxa_monai/paper/data/published_source.txt",
-        "dxa_monai/paper/data/report.html.jinja",
-        "dxa_monai/paper/data/report.md.jinja",
         "dxa_monai/phantom/data/skeleton.npz",
         "dxa_monai/phantom/data/skeleton_LICENSE.txt",
         "dxa_monai/physics/data/spectra.npz",

@@ -40,6 +40,7 @@ def test_every_measure_names_its_unit() -> None:
     assert measure_label("bmd_ratio") == "BMD ratio"
     assert measure_label("total_bmd_g_cm2") == "total BMD (g/cm²)"
     assert measure_label("total_fat_percent") == "total fat (%)"
+    assert measure_label("appendicular_lean_per_bmi_m2") == "appendicular lean per BMI (m²)"
 
 
 def test_the_papers_measures_come_first() -> None:

@@ -1,0 +1,109 @@
+"""Pages to hand over: one for each scan, and one for all scans of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dxa_monai.analysis.composition import REGION_NAMES
+from dxa_monai.analysis.indices import INDICES
+from dxa_monai.pages.render import inlined, render, write_page
+from dxa_monai.scan.measures import measure_label
+
+RUN_PAGE = "scans.html"
+"""Of all scans; no scan can be called so."""
+QUANTITIES = ("fat_g", "lean_g", "bmc_g", "bone_area_cm2", "bmd_g_cm2", "mass_g", "fat_percent")
+TOTALS = ("fat_g", "lean_g", "bmc_g", "bmd_g_cm2", "mass_g", "fat_percent")
+"""On the page of all scans."""
+_PERSON = {
+    "subject_id": "person",
+    "age_years": "age (years)",
+    "sex": "sex",
+    "height_cm": "height (cm)",
+    "mass_kg": "mass as weighed (kg)",
+}
+"""What is shown of a person, as the manifest says it."""
+_DECIMALS = {
+    "bmd_g_cm2": 3,
+    "kg_m2": 2,
+    "cm2": 1,
+    "m2": 3,
+    "ratio": 2,
+    "percent": 1,
+    "kg": 2,
+    "g": 0,
+}
+"""By the end of a quantity's name; longer ends first."""
+
+
+def page_names(scan_ids: Sequence[str]) -> list[str]:
+    """Files that :func:`write_pages` writes."""
+    return [RUN_PAGE, *(f"{scan_id}.html" for scan_id in scan_ids)]
+
+
+def write_pages(reports: Sequence[Mapping[str, Any]], folder: str | Path) -> Path:
+    """Write the pages of a run; a page needs no other file.
+
+    Args:
+        reports: of :func:`dxa_monai.inference.report.as_report`.
+        folder: with the pictures, ``{scan_id}.png``, where they were drawn; gets ``{scan_id}.html`` and ``RUN_PAGE``.
+
+    Returns:
+        The page of all scans.
+    """
+    folder = Path(folder)
+    for report in reports:
+        write_page(folder / f"{report['scan_id']}.html", scan_page(report, folder / f"{report['scan_id']}.png"))
+    # what asks for a look stands first
+    ordered = sorted(reports, key=lambda report: str(report["scan_id"]))
+    ordered.sort(key=_weight, reverse=True)
+    text = render("scans.html.jinja", {"shown": _shown}, reports=ordered, totals=_labels(TOTALS))
+    write_page(folder / RUN_PAGE, text)
+    return folder / RUN_PAGE
+
+
+def scan_page(report: Mapping[str, Any], picture: Path) -> str:
+    """The page of one scan.
+
+    Args:
+        report: of the scan.
+        picture: of its regions; left out where there is none.
+    """
+    regions = report["regions"]
+    person = {label: report.get(name) for name, label in _PERSON.items()}
+    names = [name for name in REGION_NAMES if name in regions]
+    names += [name for name in regions if name not in names]
+    return render(
+        "scan.html.jinja",
+        {"shown": _shown},
+        report=report,
+        person={
+            label: _shown(report[name], name) for name, label in _PERSON.items() if report.get(name) not in (None, "")
+        },
+        picture=inlined(picture) if picture.is_file() else "",
+        regions=names,
+        quantities=_labels(QUANTITIES),
+        indices=[(measure_label(name), index, name) for name, index in INDICES.items()],
+    )
+
+
+def _labels(quantities: Sequence[str]) -> dict[str, str]:
+    return {name: measure_label(name) for name in quantities}
+
+
+def _weight(report: Mapping[str, Any]) -> tuple[int, int]:
+    flags = report["flags"]
+    return sum(flag["fatal"] for flag in flags), len(flags)
+
+
+def _shown(value: Any, quantity: str = "") -> str:
+    """A number with the decimals of its quantity, yes or no, or nothing."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        decimals = next((digits for end, digits in _DECIMALS.items() if quantity.endswith(end)), None)
+        return f"{value:.3g}" if decimals is None else f"{value:.{decimals}f}"
+    return str(value)

@@ -1,0 +1,1 @@
+"""HTML pages that stand alone: one style, pictures inside, everything that is not ours escaped."""

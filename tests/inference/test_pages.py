@@ -1,0 +1,114 @@
+"""Pages of scans: they hold what the reports hold, need no other file, and take no text for HTML."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from dxa_monai.analysis.composition import QUANTITIES as ALL_QUANTITIES
+from dxa_monai.analysis.composition import REGION_NAMES
+from dxa_monai.analysis.indices import INDICES, body_indices
+from dxa_monai.errors import InputError
+from dxa_monai.inference.body_composition import claim_analysis
+from dxa_monai.inference.pages import RUN_PAGE, page_names, scan_page, write_pages
+
+PERSON = {"subject_id": "P1", "age_years": 71.0, "sex": "F", "height_cm": 165.0, "mass_kg": 70.0}
+
+
+def _report(scan_id: str, *flags: tuple[str, bool], **person: Any) -> dict[str, Any]:
+    regions = {
+        region: {quantity: 1000.0 * place + 10.0 * column + 7.0 for column, quantity in enumerate(ALL_QUANTITIES)}
+        for place, region in enumerate(REGION_NAMES, start=1)
+    }
+    values, missing = body_indices(regions, person)
+    return {
+        "scan_id": scan_id,
+        "scan": f"{scan_id}.npy",
+        **person,
+        "regions": regions,
+        "indices": values,
+        "indices_missing": missing,
+        "flags": [{"name": name, "sentence": f"It is {name}.", "fatal": fatal} for name, fatal in flags],
+        "scanner": {"calibration": "scan", "residual_nepers": 0.0012},
+        "zero": {"source": "open air", "air_pixels": 5000},
+        "method": "newton",
+        "versions": {"dxa_monai": "0"},
+    }
+
+
+class _Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.links += [str(value) for name, value in attrs if name in ("href", "src")]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_a_page_has_every_number_and_its_picture_inside(tmp_path: Path) -> None:
+    matplotlib.image.imsave(tmp_path / "A.png", np.zeros((2, 2, 3)))
+    report = _report("A", **PERSON)
+    write_pages([report], tmp_path)
+    page = _Page((tmp_path / "A.html").read_text())
+    assert [link[:22] for link in page.links] == ["data:image/png;base64,"]
+    for region, quantities in report["regions"].items():
+        assert region.replace("_", " ") in page.text
+        assert f"{quantities['fat_g']:.0f}" in page.text
+        assert f"{quantities['bmd_g_cm2']:.3f}" in page.text
+    assert f"{report['indices']['fat_mass_index_kg_m2']:.2f}" in page.text
+    assert "doi:10.1093/ageing/afy169" in page.text
+    assert "age (years): 71.0" in re.sub(r"\s+", " ", page.text)
+    assert "not a medical device" in page.text
+
+
+def test_what_is_not_known_is_left_empty_with_its_reason(tmp_path: Path) -> None:
+    page = _Page(scan_page(_report("A"), tmp_path / "none.png"))
+    assert page.links == []
+    assert page.text.count("left empty: height_cm is not known") == sum(
+        "height_cm" in i.needs for i in INDICES.values()
+    )
+    assert "Nothing is known of the person." in page.text
+
+
+def test_a_scan_without_numbers_says_why(tmp_path: Path) -> None:
+    refused = _report("A", ("empty_scan", True)) | {"regions": {}}
+    write_pages([refused], tmp_path)
+    assert "It is empty_scan." in (tmp_path / "A.html").read_text()
+    assert "By region" not in (tmp_path / "A.html").read_text()
+    assert "empty_scan" in (tmp_path / RUN_PAGE).read_text()
+
+
+def test_flagged_scans_stand_first_and_every_link_leads_to_a_page(tmp_path: Path) -> None:
+    names = ["B", "A", "D e%f", "C"]
+    flags: list[tuple[tuple[str, bool], ...]] = [(), (), (("metal", False),), (("empty_scan", True),)]
+    write_pages([_report(name, *of) for name, of in zip(names, flags, strict=True)], tmp_path)
+    page = _Page((tmp_path / RUN_PAGE).read_text())
+    assert page.links == ["C.html", "D%20e%25f.html", "A.html", "B.html"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(page_names(names))
+
+
+def test_ids_and_sentences_that_are_html_stay_text(tmp_path: Path) -> None:
+    wicked = "<script>alert(1)</script>"
+    report = _report("A", (wicked, False), **PERSON | {"subject_id": wicked, "sex": wicked})
+    for text in (scan_page(report, tmp_path / "none.png"), write_pages([report], tmp_path).read_text()):
+        assert wicked not in text
+        assert wicked in _Page(text.replace("<script>\nfor", "\nfor").replace("</script>\n</body>", "</body>")).text
+
+
+def test_no_scan_can_have_the_name_of_the_page_of_all(tmp_path: Path) -> None:
+    rows = [{"scan_id": "scans", "scan": "scans.npy"}]
+    with pytest.raises(InputError, match=r"scans\.html: expected a file of its own for every output"):
+        claim_analysis(tmp_path, rows, False, also=page_names(["scans"]))
