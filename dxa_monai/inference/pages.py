@@ -78,9 +78,7 @@ def scan_page(report: Mapping[str, Any], picture: Path) -> str:
         "scan.html.jinja",
         {"shown": _shown},
         report=report,
-        person={
-            label: _shown(report[name], name) for name, label in _PERSON.items() if report.get(name) not in (None, "")
-        },
+        person={label: value for label, value in person.items() if value not in (None, "")},
         picture=inlined(picture) if picture.is_file() else "",
         regions=names,
         quantities=_labels(QUANTITIES),

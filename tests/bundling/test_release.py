@@ -311,7 +311,8 @@ def test_every_network_and_measurement_works_as_downloaded(
     )
     composition = pd.read_csv(tmp_path / "bc" / "body_composition.csv")
     assert len(composition) > 0
-    (predicted,) = (tmp_path / "scans").rglob("*.npy")
+    (predicted,) = (tmp_path / "scans" / "scans").glob("*.npy")
+    assert (tmp_path / "scans" / "materials" / predicted.name).is_file()
     assert load_scan(predicted).counts.shape == (150, 109, 6)
     assert np.isfinite(pd.read_csv(tmp_path / "pseudo" / "image_quality.csv").set_index("arm").loc["random", "psnr_db"])
 
