@@ -35,6 +35,9 @@ from dxa_monai.threads import one_thread
 QUANTITIES = ("fat_g", "lean_g", "bmc_g", "bone_area_cm2", "bmd_g_cm2", "mass_g", "fat_percent")
 METHODS = ("newton", "q_scan")
 """How channels become materials: :mod:`dxa_monai.physics.decomposition` or :mod:`dxa_monai.analysis.q_scan`."""
+GHOST_G_CM2 = 1.0
+"""In a scan that a network made, less tissue than that is no body: a finger has half as much again. Chosen on twelve
+virtual people outside of all trainings: 1 keeps their mass, 2 takes 0.8 kg off it."""
 REGION_NAMES = (*REGION_GROUPS, *OVERLAPPING_REGIONS)
 
 
@@ -128,7 +131,7 @@ def analyse_scan(
         settings: how bone is told from soft tissue.
         zero_counts: what each channel reads in open air, if the user declares it; None: found in the scan.
         predicted: a network made the scan: that its channels disagree, or what its air reads, tells of the network, and
-            not of another scanner, and is not flagged.
+            not of another scanner, and is not flagged. Haze below ``GHOST_G_CM2`` is no body.
         method: of ``METHODS``, which makes the maps. Bone and landmarks are found by the first in any case.
 
     Returns:
@@ -151,6 +154,8 @@ def analyse_scan(
         body = masks.body[0, 0].cpu().numpy()
         reading = read_q(raw[None], model, masks, settings, pixel_spacing_mm) if method == "q_scan" else None
     newton = maps[0].cpu().numpy()
+    tissue = _tissue(newton) if predicted else np.ones_like(body)
+    body = body & tissue
     areal = newton if reading is None else reading.areal_density_g_cm2[0].cpu().numpy()
     flags = [flag for flag in zero_flags(correction) if not (predicted and flag.name == "zero_mismatch")]
     flags += [] if any(flag.fatal for flag in flags) else field_flags(raw, body, correction, area_cm2)
@@ -173,6 +178,7 @@ def analyse_scan(
         .cpu()
         .numpy()
     )
+    silhouette = silhouette & tissue
     region_map = region_map_from_landmarks(landmarks, silhouette | body)
     totals: dict[str, float] = {}
     if not any(flag.fatal for flag in flags):
@@ -189,6 +195,11 @@ def analyse_scan(
         sums = {name: compared[name] for name in ("total_fat_g", "total_lean_g", "total_bmc_g")}
         other = OtherReading(METHODS[0], sums, reading.k_ratio, reading.d0_ratio)
     return BodyComposition(areal, body, landmarks, given, region_map, totals, tuple(flags), correction, method, other)
+
+
+def _tissue(areal_density_g_cm2: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Where a scan that a network made holds a body: components of people of all heights leave a haze around it."""
+    return clean_silhouette(areal_density_g_cm2.sum(axis=0) >= GHOST_G_CM2)
 
 
 def _refused(

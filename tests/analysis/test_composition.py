@@ -68,6 +68,20 @@ def test_edited_landmarks_move_mass_and_keep_the_total(analysed: BodyComposition
     assert edited.totals["total_fat_g"] == pytest.approx(analysed.totals["total_fat_g"])
 
 
+def test_haze_that_a_network_leaves_is_no_body(analysed: BodyComposition, model: ScannerModel) -> None:
+    """As above small people's heads: some cap of half a g/cm2, which makes the head look like shoulders."""
+    hazy = raw_scan().copy()
+    top = int(np.flatnonzero(analysed.region_map.any(axis=1))[0])
+    half_a_gram = 0.1 / model.full_scale_nepers
+    hazy[:, top - 9 : top + 1, 48:58] += half_a_gram
+    hazy = torch.from_numpy(hazy)
+    assert analyse_scan(hazy, model).totals != pytest.approx(analysed.totals, rel=0.02)
+    predicted = analyse_scan(hazy, model, predicted=True)
+    assert not predicted.refused
+    for name in ("total_mass_g", "total_fat_g", "head_mass_g", "arms_lean_g"):
+        assert predicted.totals[name] == pytest.approx(analysed.totals[name], rel=0.02)
+
+
 def test_landmarks_of_another_image_are_refused(analysed: BodyComposition, model: ScannerModel) -> None:
     assert isinstance(analysed.landmarks, Landmarks)
     other = dataclasses.replace(analysed.landmarks, image_shape=(200, 109))
