@@ -122,7 +122,7 @@ def _settings(plan: PaperPlan) -> dict[str, object]:
 
 
 def _track(run: TrackedRun, report: Report, files: dict[str, Path]) -> None:
-    """Costs as numbers, verdicts as tags, report and tables as artifacts."""
+    """Costs and verdicts as numbers, report, tables and figures as artifacts."""
     costs: dict[str, Outcome] = dict(report.parts)
     run.log_metrics({f"minutes/{name}": cost.seconds / 60.0 for name, cost in costs.items()})
     run.log_metrics({f"gigabytes/{name}": cost.peak_bytes / 1e9 for name, cost in costs.items()})
