@@ -68,7 +68,8 @@ def perceptual_distances() -> dict[str, Callable[[], object]]:
         for view in (slice(0, 3), slice(3, 6)):
             with torch.no_grad():
                 wanted = theirs(target[:, view])
-            loss = loss + sum((theirs(image[:, view])[name] - wanted[name]).abs().mean() for name in wanted)
+            found = theirs(image[:, view])
+            loss = loss + sum((found[name] - wanted[name]).abs().mean() for name in wanted)
         loss.backward()
 
     def by_us() -> None:
