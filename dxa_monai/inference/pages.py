@@ -6,15 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dxa_monai.analysis.composition import REGION_NAMES
+from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES
 from dxa_monai.analysis.indices import INDICES
 from dxa_monai.pages.render import inlined, render, write_page
 from dxa_monai.scan.measures import measure_label
 
 RUN_PAGE = "scans.html"
 """Of all scans; no scan can be called so."""
-QUANTITIES = ("fat_g", "lean_g", "bmc_g", "bone_area_cm2", "bmd_g_cm2", "mass_g", "fat_percent")
-TOTALS = ("fat_g", "lean_g", "bmc_g", "bmd_g_cm2", "mass_g", "fat_percent")
+TOTALS = tuple(name for name in QUANTITIES if name != "bone_area_cm2")
 """On the page of all scans."""
 _PERSON = {
     "subject_id": "person",

@@ -22,7 +22,7 @@ from dxa_monai.paper.claims import (
     claims_of_reconstructions,
     lines,
 )
-from dxa_monai.paper.parts import FINISHED_PART, Outcome
+from dxa_monai.paper.parts import FAILED, FINISHED_PART, Outcome
 from dxa_monai.paper.plan import (
     ABLATION,
     ANALYSIS,
@@ -164,7 +164,8 @@ def write_report(report: Report, folder: str | Path) -> dict[str, Path]:
 def _missing(part: Part, outcome: Outcome | None) -> str:
     if outcome is None:
         return f"{part.name} ({part.title}) was not asked for."
-    return f"{part.name} ({part.title}) {'was not run' if outcome.state != 'failed' else 'failed'}: {outcome.reason}"
+    fate = "failed" if outcome.state == FAILED else "was not run"
+    return f"{part.name} ({part.title}) {fate}: {outcome.reason}"
 
 
 def _about(folder: Path, parts: Sequence[Part]) -> dict[str, str]:
