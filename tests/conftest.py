@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +23,22 @@ from tests.bodies import coarse
 if threading.current_thread() is threading.main_thread():
     # a shell starts what runs in the background deaf to Ctrl-C, and children inherit that; some tests interrupt them
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Reports go to another process as UTF-8, and their logs may show paths that are not: as escapes."""
+    return _as_utf8((yield))
+
+
+def _as_utf8(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, dict):
+        return {name: _as_utf8(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_as_utf8(each) for each in value)
+    return value
 
 
 def bar_scan(width: int, rng: np.random.Generator) -> RawScan:
