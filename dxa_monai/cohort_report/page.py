@@ -26,6 +26,7 @@ from dxa_monai.errors import InputError
 from dxa_monai.figures.cohort_distributions import Mark, write_distributions
 from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.input_files import read_object
+from dxa_monai.pages.markdown import markdown_table
 from dxa_monai.phantom.conditions import CONDITIONS
 from dxa_monai.scan.regions import BONE_AREA_THRESHOLD_G_CM2
 
@@ -107,11 +108,6 @@ def population_page(people: pd.DataFrame, record: Mapping[str, Any], shape: pd.D
     )
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
 def _spread(mean: float, sd: float | None, quantity: str) -> str:
     decimals = _DECIMALS.get(quantity, 1)
     return f"{mean:.{decimals}f}" + ("" if sd is None else f" ± {sd:.{decimals}f}")
@@ -141,7 +137,7 @@ def _means(people: pd.DataFrame, groups: Sequence[str]) -> str:
             text = _spread(entry.mean, entry.sd, quantity) + _mark(entry.looked_up)
             row.append(f"{text}{of}: {100.0 * (mean / entry.mean - 1.0):+.0f} %")
         rows.append(row)
-    return _table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _mark(looked_up: bool) -> str:
@@ -158,7 +154,7 @@ def _correlation_tables(people: pd.DataFrame) -> str:
             [label, *(f"{table.loc[name, other]:.2f}" for other in names[: line + 1]), *[""] * (len(names) - line - 1)]
             for line, (label, name) in enumerate(zip(short, names, strict=True))
         ]
-        parts.append(f"{group.capitalize()}:\n\n" + _table(["", *short], rows))
+        parts.append(f"{group.capitalize()}:\n\n" + markdown_table(["", *short], rows))
     return "\n\n".join(parts)
 
 
@@ -204,7 +200,7 @@ def _implausible(people: pd.DataFrame) -> str:
     broken = {subject for subjects in found.values() for subject in subjects}
     share = 100.0 * len(broken) / len(people)
     return (
-        _table(["nobody should have", "because", "how many", "who"], rows)
+        markdown_table(["nobody should have", "because", "how many", "who"], rows)
         + f"\n\n{len(broken)} of {len(people)} people ({share:.1f} %) break at least one rule."
     )
 
@@ -228,7 +224,7 @@ def _girths(people: pd.DataFrame) -> str:
             row.append(f"{line['mean_cm']:.1f} ± {line['spread_cm']:.1f}")
             row.append(f"{girth.men_cm if sex == 'M' else girth.women_cm}" + (f" ± {spread}" if spread else ""))
         rows.append([*row, girth.differs])
-    return _table([*header, "ANSUR II measured"], rows)
+    return markdown_table([*header, "ANSUR II measured"], rows)
 
 
 def _shares(people: pd.DataFrame) -> str:
@@ -237,7 +233,7 @@ def _shares(people: pd.DataFrame) -> str:
         [share.label, *(f"{table.loc[share.label, sex]:.1f}" if sex in table else "" for sex in "FM"), share.published]
         for share in build.SHARES
     ]
-    return _table(["% of the body's", "women", "men", "two reports of women"], rows)
+    return markdown_table(["% of the body's", "women", "men", "two reports of women"], rows)
 
 
 def _sides(people: pd.DataFrame) -> str:
@@ -246,7 +242,7 @@ def _sides(people: pd.DataFrame) -> str:
         [name.rsplit("_", 1)[0].replace("_", ", "), f"{line['mean']:+.1f} ± {line['spread']:.1f}"]
         for name, line in table.iterrows()
     ]
-    return _table(["left against right, %", "adults"], [[str(cell) for cell in row] for row in rows])
+    return markdown_table(["left against right, %", "adults"], [[str(cell) for cell in row] for row in rows])
 
 
 def _shape(table: pd.DataFrame | None) -> str:
@@ -259,7 +255,7 @@ def _shape(table: pd.DataFrame | None) -> str:
             known = published.SHAPE_R2.get(quantity, {}).get(str(line["group"]))
             cells.append(f"{line[quantity]:.2f}" + (f" ({known})" if known else ""))
         rows.append([f"{line['group']} ({line['count']})", *cells])
-    return _table(["R2, held out", *(QUANTITIES[name].split(",")[0] for name in PREDICTED)], rows)
+    return markdown_table(["R2, held out", *(QUANTITIES[name].split(",")[0] for name in PREDICTED)], rows)
 
 
 def _sources() -> list[str]:

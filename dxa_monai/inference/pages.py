@@ -57,7 +57,7 @@ def write_pages(reports: Sequence[Mapping[str, Any]], folder: str | Path) -> Pat
     # what asks for a look stands first
     ordered = sorted(reports, key=lambda report: str(report["scan_id"]))
     ordered.sort(key=_weight, reverse=True)
-    text = render("scans.html.jinja", {"shown": _shown}, reports=ordered, totals=_labels(TOTALS))
+    text = render("scans.html.jinja", shown=_shown, reports=ordered, totals=_labels(TOTALS))
     write_page(folder / RUN_PAGE, text)
     return folder / RUN_PAGE
 
@@ -75,7 +75,7 @@ def scan_page(report: Mapping[str, Any], picture: Path) -> str:
     names += [name for name in regions if name not in names]
     return render(
         "scan.html.jinja",
-        {"shown": _shown},
+        shown=_shown,
         report=report,
         person={label: value for label, value in person.items() if value not in (None, "")},
         picture=inlined(picture) if picture.is_file() else "",

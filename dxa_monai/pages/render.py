@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +13,28 @@ from markupsafe import Markup, escape
 from dxa_monai.files import atomic_path
 
 
-def render(template: str, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
     """The text of a template of ``dxa_monai/pages/data``.
 
     Args:
         template: its name; ``.html.jinja`` escapes its values, ``.md.jinja`` does not.
-        filters: besides ``code``, which shows what stands between backquotes as code.
-        values: that the template names.
+        values: and functions, that the template names; ``code`` shows what stands between backquotes as code.
     """
+    return _environment(template.endswith(".html.jinja")).get_template(template).render(**values).rstrip() + "\n"
+
+
+@cache
+def _environment(escaped: bool) -> Environment:
+    """Keeps the templates that it has read."""
     environment = Environment(
         loader=PackageLoader("dxa_monai.pages", "data"),
-        autoescape=template.endswith(".html.jinja"),
+        autoescape=escaped,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"code": with_code, **(filters or {})}
-    return environment.get_template(template).render(**values).rstrip() + "\n"
+    environment.filters["code"] = with_code
+    return environment
 
 
 def write_page(path: Path, text: str) -> None:

@@ -26,6 +26,7 @@ from dxa_monai.paper.plan import (
     RECONSTRUCTION,
 )
 from dxa_monai.paper.published import published, published_measures
+from dxa_monai.paper.tables import is_arm
 from dxa_monai.scan.measures import PAPER_MEASURES, measure_label
 
 REPRODUCED, CONTRADICTED, NOT_TOLD_APART, NOT_TESTED = "reproduced", "contradicted", "not told apart", "not tested"
@@ -208,7 +209,7 @@ def _claim(
     """What became of "``arm`` is above ``other``"; nothing where the part has no such table or arms."""
     frame = compared.rows(folder)
     for later, earlier, sign in ((arm, other, 1.0), (other, arm, -1.0)):
-        found = frame[_is_arm(frame["arm"], later) & _is_arm(frame["minus_arm"], earlier)]
+        found = frame[is_arm(frame["arm"], later) & is_arm(frame["minus_arm"], earlier)]
         if len(found):
             value, *ends = (sign * float(found[f"{compared.metric}{end}"].iloc[0]) for end in ("", "_low", "_high"))
             low, high = sorted(ends)
@@ -225,7 +226,7 @@ def _of_all_measures(folder: Path, arm: str) -> list[Claim]:
     compared = _Compared(RECONSTRUCTION, "composition_differences", where={"reference": SCAN})
     measures = published_measures(2)
     frame = compared.rows(folder)
-    frame = frame[_is_arm(frame["arm"], arm) & _is_arm(frame["minus_arm"], BASE_ARM)]
+    frame = frame[is_arm(frame["arm"], arm) & is_arm(frame["minus_arm"], BASE_ARM)]
     frame = frame[frame["measure"].isin(measures)] if len(frame) else frame
     if not len(frame):
         return []
@@ -240,11 +241,6 @@ def _of_all_measures(folder: Path, arm: str) -> list[Claim]:
     ours = f"more of {above}, less of {below}"
     word = REPRODUCED if above == len(frame) else some
     return [Claim(RECONSTRUCTION, text, f"more of {theirs}", ours, word, compared.source)]
-
-
-def _is_arm(names: pd.Series, arm: str) -> pd.Series:
-    """Which names are an arm's; components are called after their number."""
-    return names.str.startswith(f"{arm}_") if arm == PRINCIPAL_ARM else names == arm
 
 
 def _gain(table: int, metric: str, measure: str = "") -> str:

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from dxa_monai.errors import InputError
-from dxa_monai.paper.tables import TABLES, as_markdown
+from dxa_monai.paper.tables import TABLES, UNREADABLE
 
 _BLOCK = re.compile(r"<!-- paper: (\w+) -->\n(.*?)<!-- end of \1 -->", re.DOTALL)
 
@@ -40,10 +40,10 @@ def with_tables(text: str, folder: str | Path) -> str:
             raise InputError(f"{name}: expected one of {', '.join(TABLES)}, got another name in a page.")
         try:
             table = TABLES[name][1](Path(folder))
-        except (OSError, KeyError, ValueError, IndexError) as error:
+        except UNREADABLE as error:
             raise InputError(f"{folder}: expected the numbers of {name}, got '{error}'.") from error
         note = f"{table.note}\n" if table.note else ""
-        return f"<!-- paper: {name} -->\n\n{as_markdown(table)}\n\n{note}\n<!-- end of {name} -->".replace(
+        return f"<!-- paper: {name} -->\n\n{table.as_markdown()}\n\n{note}\n<!-- end of {name} -->".replace(
             "\n\n\n", "\n\n"
         )
 

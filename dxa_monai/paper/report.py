@@ -34,7 +34,7 @@ from dxa_monai.paper.plan import (
     Part,
 )
 from dxa_monai.paper.published import SOURCE
-from dxa_monai.paper.tables import TABLES, ResultTable, as_markdown
+from dxa_monai.paper.tables import TABLES, UNREADABLE, ResultTable
 from dxa_monai.runs.folder import read_record
 from dxa_monai.runs.provenance import git_revision, manifest_hash
 
@@ -121,7 +121,7 @@ def build_report(
         if part_name in usable:
             try:
                 tables.append(build(folder))
-            except (OSError, KeyError, ValueError, IndexError) as error:
+            except UNREADABLE as error:
                 missing.append(f"{name}: the tables of {part_name} cannot be read ({error}).")
     figures = [each for each in FIGURES if each.part in usable and (folder / each.path).is_file()]
     absent = [each for each in FIGURES if each.part in usable and each not in figures]
@@ -147,15 +147,10 @@ def write_report(report: Report, folder: str | Path) -> dict[str, Path]:
         The two files, ``markdown`` and ``html``.
     """
     folder = Path(folder)
-    filters = {
-        "markdown": as_markdown,
-        "minutes": lambda seconds: f"{seconds / 60.0:.1f}",
-        "gigabytes": lambda size: f"{size / 1e9:.1f}",
-    }
     pictures = {figure.path: inlined(folder / figure.path) for figure in report.figures}
     written = {}
     for kind, name in (("markdown", MARKDOWN_NAME), ("html", HTML_NAME)):
-        text = render(f"{name}.jinja", filters, report=report, source=SOURCE, pictures=pictures)
+        text = render(f"{name}.jinja", report=report, source=SOURCE, pictures=pictures)
         write_page(folder / name, text)
         written[kind] = folder / name
     return written

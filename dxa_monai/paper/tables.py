@@ -15,6 +15,7 @@ from dxa_monai.evaluation.measures import RIDGE_ARM
 from dxa_monai.evaluation.predictors import IMAGE_PROCESS_ARM, IMAGE_RIDGE_ARM, MEAN_ARM, PRINCIPAL_ARM
 from dxa_monai.evaluation.scans import COMPOSITION_RIDGE_ARM, MAPS, MEASURES, ORIGINAL
 from dxa_monai.evaluation.truth_agreement import EVERYBODY
+from dxa_monai.pages.markdown import markdown_table
 from dxa_monai.paper.plan import (
     ABLATION,
     ANALYSIS,
@@ -33,6 +34,8 @@ from dxa_monai.paper.published import published
 from dxa_monai.scan.measures import PAPER_MEASURES, measure_label
 
 MISSING = "-"
+UNREADABLE = (OSError, KeyError, ValueError, IndexError)
+"""Raised where the numbers of a table are not there."""
 _DIGITS = {"psnr_db": 2, "ssim": 3, "nmae": 4, "aligned_psnr_db": 2}
 _IN_BRIEF = ("total_fat_g", "total_lean_g", "total_bmc_g", "total_bmd_g_cm2", "total_fat_percent")
 
@@ -56,6 +59,15 @@ class ResultTable:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
+
+    def as_markdown(self) -> str:
+        """Header and rows."""
+        return markdown_table(self.header, self.rows)
+
+
+def is_arm(names: pd.Series, arm: str) -> pd.Series:
+    """Which names are an arm's; principal components are called after their number."""
+    return names.str.startswith(f"{arm}_") if arm == PRINCIPAL_ARM else names == arm
 
 
 def table_1(folder: Path) -> ResultTable:
@@ -162,12 +174,6 @@ TABLES: dict[str, tuple[str, Callable[[Path], ResultTable]]] = {
 """By name, with the part that each comes from."""
 
 
-def as_markdown(table: ResultTable) -> str:
-    """Header and rows as Markdown."""
-    lines = [table.header, ("---",) * len(table.header), *table.rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
 def _quality(folder: Path, part: str, name: str, title: str, number: int) -> ResultTable:
     source, frame = _read(folder, part, "image_quality")
     metrics = [metric for metric in _DIGITS if metric in frame]
@@ -203,8 +209,8 @@ def _read(folder: Path, part: str, table: str) -> tuple[str, pd.DataFrame]:
 
 def _present(frame: pd.DataFrame, wanted: Sequence[str]) -> list[str]:
     """Arms of the table, in the order wanted; a name may stand for all that begin with it."""
-    there = [str(arm) for arm in dict.fromkeys(frame.dropna(subset=["r2"])["arm"])]
-    return [arm for name in wanted for arm in there if arm == name or (name == PRINCIPAL_ARM and arm.startswith(name))]
+    there = frame.dropna(subset=["r2"])["arm"].drop_duplicates().astype(str)
+    return [arm for name in wanted for arm in there[is_arm(there, name)]]
 
 
 def _counted(row: pd.Series) -> str:

@@ -69,7 +69,8 @@ def fit_shape_path(path: ShapePath, vectors: torch.Tensor, codes: FloatArray, pe
     path.components.copy_(components)
     twice = [*people, *people]
     path.farthest.fill_(_farthest(scaled, twice, count))
-    return fit_readout(path.readout, shape_inputs(path, vectors), codes, twice, penalties=PENALTIES)
+    inputs = (scaled @ components.T).double().numpy()
+    return fit_readout(path.readout, inputs, codes, twice, penalties=PENALTIES)
 
 
 def shape_inputs(path: ShapePath, vectors: torch.Tensor) -> FloatArray:

@@ -11,7 +11,7 @@ from dxa_monai.errors import InputError
 from dxa_monai.paper.pages import tables_of_page, with_tables
 from dxa_monai.paper.plan import PaperPlan
 from dxa_monai.paper.report import build_report, write_report
-from dxa_monai.paper.tables import TABLES, as_markdown
+from dxa_monai.paper.tables import TABLES
 from scripts.publish_report import LINK, PUBLISHED, marked_pages, publish_report
 from tests.paper.results import finished, write_results
 
@@ -44,8 +44,8 @@ def test_what_is_published_stands_alone_and_pages_have_its_tables(run: Path, tmp
     written = publish_report(run, tmp_path)
     assert page in written
     text = page.read_text()
-    assert as_markdown(TABLES["table_1"][1](run)) in text
-    assert as_markdown(TABLES["table_5"][1](run)) in text
+    assert TABLES["table_1"][1](run).as_markdown() in text
+    assert TABLES["table_5"][1](run).as_markdown() in text
     assert "old" not in text
     assert "\n\nbetween\n\n" in text
     report = tmp_path / PUBLISHED / "report.md"
