@@ -205,5 +205,6 @@ OPTIONS: dict[str, Option] = {
     "tracking_uri": Option(Text(), "of MLflow; empty: nothing is tracked"),
     "experiment": Option(Text(), "MLflow's name for what belongs together"),
     "parent_run": Option(Text(), "MLflow run that this one is shown below; set by comparisons", True),
+    "log_model": Option(Flag(), "add the best network to the MLflow run, as a model that its snippet loads"),
 }
 """By name; one name means the same in every command."""

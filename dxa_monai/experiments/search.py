@@ -179,6 +179,7 @@ class SettingsSearch:
         }
         if run.active:
             settings |= {"tracking_uri": self.tracking_uri, "experiment": self.experiment, "parent_run": run.run_id}
+            settings["log_model"] = False  # of trials that are thrown away
         configs = [*self.config_files, *(self.tracking_files if run.active else ())]
         common = Search(folder, configs, self.parameters, self.direction, self.seed, self.pruning, settings)
         open_ones = range(trials_done(study), self.trials)

@@ -28,6 +28,7 @@ OWN_SETTINGS = (
     "tracking_uri",
     "experiment",
     "parent_run",
+    "log_model",
 )
 """What the search sets itself, the same for every trial or one for each. A split is nothing to choose by its result."""
 

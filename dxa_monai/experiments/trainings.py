@@ -25,7 +25,7 @@ from dxa_monai.runs.finished import FINISHED, tidy_finished
 from dxa_monai.runs.ownership import letting_go
 
 LOG_FILE, SETTINGS_FILE = "training.log", "settings.json"
-TRACKING = ("tracking_uri", "experiment", "parent_run")
+TRACKING = ("tracking_uri", "experiment", "parent_run", "log_model")
 """Settings that may differ when an interrupted command goes on."""
 
 

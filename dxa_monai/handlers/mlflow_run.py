@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import ignite.distributed as idist
 
+from dxa_monai.tracking.network_model import save_network_model
 from dxa_monai.tracking.run_note import NOTE_NAME
-from dxa_monai.tracking.server import check_tracking_uri
+from dxa_monai.tracking.server import check_tracking_uri, reason_of
 from dxa_monai.tracking.tracked_run import PARENT_TAG, TrackedRun, report_outcome
+
+logger = logging.getLogger(__name__)
 
 ARTIFACTS = (
     *("run.json", "config.json", "split.csv", "metrics.csv", "best.pt"),
@@ -48,6 +53,8 @@ class MLflowRun:
         resume: go on with the run that ``run_folder`` names, if it does and the run is still there.
         key_metric: the greatest value of this metric so far is logged, too: ``best_validation_psnr_db`` of
             ``validation/psnr_db``. MLflow's tables show the last value of a metric, not that of the best network.
+        log_model: add the best network as an MLflow model (:mod:`dxa_monai.tracking.network_model`) when the training
+            has come to its end; seconds, a minute for a network of points.
 
     Raises:
         InputError: see :func:`dxa_monai.tracking.server.check_tracking_uri`.
@@ -67,6 +74,7 @@ class MLflowRun:
         run_folder: str | Path = "",
         resume: bool = False,
         key_metric: str = "",
+        log_model: bool = False,
     ) -> None:
         if enabled:
             check_tracking_uri(tracking_uri)
@@ -81,6 +89,7 @@ class MLflowRun:
         self.run_folder = run_folder
         self.resume = resume
         self.key_metric = key_metric
+        self.log_model = log_model
         self.run: TrackedRun | None = None
         self._best = -math.inf
 
@@ -117,7 +126,9 @@ class MLflowRun:
             )
             self._best = self.run.last_values.get(self._best_name, -math.inf)
             with report_outcome(self.run, self.artifacts):
-                return run_engine(*args, **kwargs)
+                result = run_engine(*args, **kwargs)
+                self._log_model()
+                return result
 
         engine.run = run
 
@@ -135,6 +146,16 @@ class MLflowRun:
         """Add a note or change one; silent while no training runs."""
         if self.run is not None:
             self.run.set_tag(name, value)
+
+    def _log_model(self) -> None:
+        best = Path(self.run_folder) / "best.pt"
+        if not (self.log_model and self.run is not None and self.run.active and best.is_file()):
+            return
+        with TemporaryDirectory() as folder:
+            try:
+                self.run.log_artifact(save_network_model(best, folder))
+            except Exception as error:  # the network itself is there, and tracking never stops the work
+                logger.warning("%s: expected an MLflow model of it, got none: %s", best, reason_of(error))
 
     @property
     def _best_name(self) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+from inspect import signature
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast, get_args
 
 import torch
 from torch import nn
@@ -26,6 +27,8 @@ from dxa_monai.networks.vae import DXAVAE
 
 CHECKPOINT_KEYS = {"architecture", "state", "extra"}
 """What a file by :func:`save_network` holds."""
+Network = DXAVAE | AnthropometryRegressor | PseudoDXA
+"""What can be saved."""
 _NAMED_TENSORS = 3
 _Network = TypeVar("_Network", bound=nn.Module)
 
@@ -122,6 +125,20 @@ def load_pseudo_dxa(path: str | Path, map_location: str | torch.device = "cpu") 
         InputError: no such file, not a checkpoint of this project, or not one of a PseudoDXA.
     """
     return _built_as_the_file_says(PseudoDXA, path, map_location)
+
+
+def load_network(path: str | Path, map_location: str | torch.device = "cpu") -> Network:
+    """The network of a file by :func:`save_network`, of the kind whose architecture it holds, as :func:`load_vae` does.
+
+    Raises:
+        InputError: no such file, or not a checkpoint of this project.
+    """
+    told = set(_read(path, "cpu")["architecture"])
+    for kind in get_args(Network):
+        if told <= set(signature(kind).parameters):
+            return cast(Network, _built_as_the_file_says(kind, path, map_location))
+    kinds = ", ".join(kind.__name__ for kind in get_args(Network))
+    raise InputError(f"{path}: expected the architecture of one of {kinds}, got one with {_first(sorted(told))}.")
 
 
 def load_tensors(path: str | Path, map_location: str | torch.device = "cpu", content: bytes | None = None) -> Any:

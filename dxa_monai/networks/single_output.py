@@ -1,9 +1,10 @@
-"""A DXA-VAE as a network of one input and one output."""
+"""Networks of one input and one output, as exports and tools expect them."""
 
 # No ``from __future__ import annotations`` here: TorchScript compiles the methods with their annotations.
 import torch
 from torch import nn
 
+from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.vae import DXAVAE
 
 
@@ -23,3 +24,19 @@ class Reconstruction(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """:meth:`DXAVAE.reconstruct`: scans ``(B, in_channels, H, W)`` in [0, 1] to the same."""
         return self.vae.reconstruct(x)
+
+
+class PredictedScan(nn.Module):
+    """Points of bodies in, their scans out; :class:`PseudoDXA` itself returns three things.
+
+    Args:
+        network: its weights are shared.
+    """
+
+    def __init__(self, network: PseudoDXA) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, points: torch.Tensor) -> torch.Tensor:
+        """:meth:`PseudoDXA.predict`: points ``(B, 7, P)`` to scans ``(B, out_channels, H, W)`` in [0, 1]."""
+        return self.network.predict(points)

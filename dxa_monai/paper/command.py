@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dxa_monai.errors import InputError, TrainingError
-from dxa_monai.paper.parts import FINISHED_PART, LOGS, RECORD_NAME, Outcome, run_parts
+from dxa_monai.paper.parts import FINISHED_PART, LOGS, RECORD_NAME, Outcome, as_typed, run_parts
 from dxa_monai.paper.plan import PARTS, PaperPlan
 from dxa_monai.paper.report import HTML_NAME, MARKDOWN_NAME, Report, build_report, write_report
 from dxa_monai.runs.outputs import claim_outputs
@@ -111,8 +111,14 @@ def reproduce_paper(
 
 def _settings(plan: PaperPlan) -> dict[str, object]:
     """What was chosen, as the report shows it."""
+    chosen: dict[str, object] = {"preset": plan.preset, "seeds": list(plan.seeds)}
+    if plan.downstream_seeds:
+        chosen["downstream_seeds"] = list(plan.downstream_seeds)
+    if not plan.virtual:
+        chosen |= {name: getattr(plan, name) for name in ("manifest", "pairs_manifest") if getattr(plan, name)}
+    options = as_typed([word for name, value in chosen.items() for word in (f"--{name}", str(value))])
     return {
-        "command": f"python -m monai.bundle run --config_file configs/paper.json --preset {plan.preset}",
+        "command": f"python -m monai.bundle run --config_file configs/paper.json {options}",
         "virtual": plan.virtual,
         "preset": plan.preset,
         "training seeds": ", ".join(map(str, plan.seeds)),

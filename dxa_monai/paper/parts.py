@@ -96,7 +96,7 @@ def run_parts(parts: Sequence[Part], chosen: Sequence[str], folder: str | Path) 
     shown = {"desc": "paper", "bar_format": _BAR, "smoothing": 0, "file": sys.stderr}
     with tqdm(total=total, initial=begun, **shown) as bar, ending_as_exit():
         for part in left:
-            command = f"{Path(sys.executable).name} {_shell(part.arguments())}"
+            command = f"{Path(sys.executable).name} {as_typed(part.arguments())}"
             spent = outcomes[part.name].seconds if part.name in outcomes else 0.0
             missing = [need for need in part.needs if need not in done]
             if missing:
@@ -148,6 +148,7 @@ def _run(part: Part, log: Path, command: str, spent: float, bar: tqdm[Any]) -> O
                     break
                 share = _share_done(part)
                 bar.update(max(0.0, share * part.minutes - shown))
+                bar.refresh()  # else the time stands still between two pieces
                 shown = max(shown, share * part.minutes)
                 time.sleep(_LOOK_SECONDS)
         except BaseException as error:
@@ -166,11 +167,11 @@ def _run(part: Part, log: Path, command: str, spent: float, bar: tqdm[Any]) -> O
 
 
 def _share_done(part: Part) -> float:
-    """Of a part that is running: finished trainings; the tables take what is left."""
-    if not part.trainings:
+    """Of a part that is running: people, finished trainings; pictures and tables take what is left."""
+    pieces, pattern = (part.trainings, f"*/{FINISHED}") if part.trainings else (part.people, "scans/*.npy")
+    if not pieces:
         return 0.0
-    finished = sum(1 for _ in part.folder.glob(f"*/{FINISHED}"))
-    return min(1.0, finished / part.trainings) * 0.9
+    return min(1.0, sum(1 for _ in part.folder.glob(pattern)) / pieces) * 0.9
 
 
 def _reason(code: int, log: Path, start: int, missing: Sequence[str]) -> str:
@@ -196,7 +197,7 @@ def _record(folder: Path, outcomes: Mapping[str, Outcome]) -> None:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _shell(arguments: Sequence[str]) -> str:
+def as_typed(arguments: Sequence[str]) -> str:
     """As it is typed; lists and mappings have Python's single quotes, so that the shell's are double ones."""
     return " ".join(
         f'"{word}"' if "'" in word and not set(word) & set('"$`\\\\!') else shlex.quote(word) for word in arguments

@@ -72,6 +72,7 @@ class Part:
         needs: parts whose results it reads.
         trainings: run folders that it makes.
         passing: settings that do not change the results.
+        people: virtual people that it makes.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Part:
     needs: tuple[str, ...] = ()
     trainings: int = 0
     passing: Mapping[str, Any] = field(default_factory=dict)
+    people: int = 0
 
     def arguments(self) -> list[str]:
         """Of ``python``, with all settings."""
@@ -190,6 +192,7 @@ class PaperPlan:
             folder=self.output_dir / name,
             outputs=("manifest.csv", "contact_sheet.png"),
             minutes=people / 200.0,
+            people=people,
             passing={"workers": self.workers, "cluster": self.cluster},
         )
 

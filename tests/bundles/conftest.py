@@ -28,6 +28,7 @@ def trained_arms(bar_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -> 
             bundle_root=str(root),
             dataset_dir=str(bar_cohort.parent),
             output_dir=str(root / arm),
+            log_model=arm == "no_dxa",
             **VAE,
         )
     return {arm: root / arm for arm in ("no_dxa", "dxa_masked")}

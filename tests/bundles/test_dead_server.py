@@ -11,7 +11,12 @@ def test_a_training_goes_on_without_its_server_and_says_where_its_log_lies(bar_c
     with socket.socket() as probe:  # a port at which nobody answers
         probe.bind(("127.0.0.1", 0))
         uri = f"http://127.0.0.1:{probe.getsockname()[1]}"
-        settings = VAE | {"arm": "no_dxa", "bundle_root": str(tmp_path), "manifest": str(bar_cohort)}
+        settings = VAE | {
+            "arm": "no_dxa",
+            "log_model": False,
+            "bundle_root": str(tmp_path),
+            "manifest": str(bar_cohort),
+        }
         settings |= {"output_dir": str(tmp_path / "run"), "tracking_uri": uri}
         files = bundle_files("dxa_vae", "train.json", "preset_small.json", "mlflow.json")
         process = training_process(files, settings, tmp_path / "log")

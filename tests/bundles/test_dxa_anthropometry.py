@@ -141,7 +141,7 @@ def _compare(root: Path, manifest: Path, arms: dict[str, Any], **settings: Any) 
         output_dir=str(root / "out"),
         arms=arms,
         pairs=0,
-        **({"overrides": ANTHROPOMETRY} | settings),
+        **({"overrides": ANTHROPOMETRY | {"log_model": False}} | settings),
     )
     return root / "out" / "evaluation"
 
@@ -222,7 +222,7 @@ def test_tables_are_of_the_people_whom_a_given_split_holds_out(measured_pairs: P
         seeds=[0],
         sizes=[],
         frozen=False,
-        overrides=ANTHROPOMETRY | {"split_file": str(split_file), "max_epochs": 1},
+        overrides=ANTHROPOMETRY | {"split_file": str(split_file), "max_epochs": 1, "log_model": False},
     )
     evaluated = set(pd.read_csv(tables / "measures_per_scan.csv")["scan_id"])
     assert evaluated == {row["scan_id"] for row in other["test"]}
@@ -247,7 +247,7 @@ def test_baselines_predict_the_measures_that_the_networks_were_trained_for(
         seeds=[0],
         sizes=[],
         frozen=False,
-        overrides=ANTHROPOMETRY | {"measures": wanted, "max_epochs": 1},
+        overrides=ANTHROPOMETRY | {"measures": wanted, "max_epochs": 1, "log_model": False},
     )
     table = pd.read_csv(tables / "measures.csv")
     for arm in (*BASELINES, "random"):

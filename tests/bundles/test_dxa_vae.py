@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from mlflow import MlflowClient
 from monai.bundle import ConfigParser, run
 
@@ -17,6 +19,7 @@ from dxa_monai.networks.vae import DXAVAE
 from dxa_monai.scan.io import load_scan, save_scan
 from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.splits import read_split, split_by_subject
+from dxa_monai.tracking.run_note import NOTE_NAME, read_note
 from tests.bundles.tiny import VAE, bundle_files, config_folder, refusal
 from tests.scan.examples import SEGMENTS_EXCHANGED, exchanged_copies
 
@@ -63,7 +66,17 @@ def test_runs_are_tracked_and_finished(trained_arms: dict[str, Path]) -> None:
         assert tracked.data.params["dataset_hash"] == by_arm["no_dxa"].data.params["dataset_hash"]
         assert len(client.get_metric_history(tracked.info.run_id, "validation/psnr_db")) == VAE["max_epochs"]
         artifacts = {artifact.path for artifact in client.list_artifacts(tracked.info.run_id)}
-        assert artifacts == {"run.json", "config.json", "split.csv", "metrics.csv", "best.pt"}
+        assert artifacts - {"model"} == {"run.json", "config.json", "split.csv", "metrics.csv", "best.pt"}
+        assert ("model" in artifacts) == (tracked.data.params["arm"] == "no_dxa")
+
+
+def test_the_snippet_of_mlflow_loads_the_best_network(trained_arms: dict[str, Path]) -> None:
+    folder = trained_arms["no_dxa"]
+    run_id = read_note(folder / NOTE_NAME).run_id
+    mlflow.set_tracking_uri(f"sqlite:///{folder.parent}/runs/mlflow.db")
+    model = mlflow.pytorch.load_model(f"runs:/{run_id}/model")
+    scans = torch.rand(3, 6, 150, 109)
+    assert model(scans).equal(load_vae(folder / "best.pt").reconstruct(scans))
 
 
 def test_evaluation_writes_table_1_of_held_out_people(

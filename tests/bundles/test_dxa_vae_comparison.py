@@ -22,7 +22,7 @@ def test_arms_and_seeds_by_one_command(bar_cohort: Path, tmp_path: Path) -> None
             output_dir=str(tmp_path / "out"),
             arms=arms,
             seeds=[0, 1],
-            overrides=VAE,
+            overrides=VAE | {"log_model": False},
             components=5,
         )
 

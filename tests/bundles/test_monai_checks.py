@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from pydoc import locate
@@ -13,13 +15,15 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from monai.bundle import ConfigParser, ckpt_export, onnx_export, verify_metadata, verify_net_in_out
+from monai.bundle import ConfigParser, ckpt_export, onnx_export, run, verify_metadata, verify_net_in_out
 from monai.bundle.reference_resolver import ReferenceResolver
 from torch import nn
 
 import dxa_monai
 from dxa_monai.analysis.bone import decompose, find_bone
+from dxa_monai.bundling.export import export_network
 from dxa_monai.bundling.release import REPOSITORY, bundle_folders
+from dxa_monai.errors import InputError
 from dxa_monai.mesh.io import BodyMesh
 from dxa_monai.mesh.points import point_cloud
 from dxa_monai.networks.checkpoint import load_pseudo_dxa, load_regressor, load_vae, save_network
@@ -242,6 +246,49 @@ def test_onnx_export_agrees_with_eager_for_any_number_of_scans(
     session = _onnx(name, checkpoints[name], tmp_path)
     output = [torch.from_numpy(array) for array in session.run(None, {"input": inputs[name].numpy()})]
     _assert_close(output, _eager(name, checkpoints[name], inputs[name]))
+
+
+_RUN_ALONE = """
+import sys, torch
+inputs, program, output = sys.argv[1:]
+torch.save(torch.export.load(program).module()(torch.load(inputs, weights_only=True)), output)
+assert not [name for name in sys.modules if name.startswith(("dxa_monai", "monai"))]
+"""
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_program_of_torch_export_says_what_the_network_says_without_this_project(
+    name: str, checkpoints: dict[str, str], inputs: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    config, program = str(BUNDLES[name] / "configs" / "export.json"), tmp_path / "model.pt2"
+    run(config_file=config, checkpoint=checkpoints[name], output=str(program))
+    torch.save(inputs[name], tmp_path / "inputs.pt")
+    paths = [str(tmp_path / "inputs.pt"), str(program), str(tmp_path / "output.pt")]
+    subprocess.run([sys.executable, "-I", "-c", _RUN_ALONE, *paths], check=True, env={"OMP_NUM_THREADS": "1"})
+    output = torch.load(tmp_path / "output.pt", weights_only=True)
+    (eager, *_) = _eager(name, checkpoints[name], inputs[name])
+    torch.testing.assert_close(output, eager.clamp(0.0, 1.0) if name != "dxa_anthropometry" else eager, rtol=0, atol=0)
+
+
+def test_an_export_neither_replaces_a_file_of_the_user_nor_takes_another_ending(
+    checkpoints: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.pt2").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"mine\.pt2"):
+        export_network(checkpoints["dxa_vae"], tmp_path / "mine.pt2")
+    assert (tmp_path / "mine.pt2").read_bytes() == b"mine"
+    with pytest.raises(InputError, match=r"a name that ends in \.pt2, got .*model\.pt"):
+        export_network(checkpoints["dxa_vae"], tmp_path / "model.pt")
+    save_network(_Another(), tmp_path / "other.pt")
+    with pytest.raises(InputError, match="expected the architecture of one of DXAVAE"):
+        export_network(tmp_path / "other.pt", tmp_path / "other.pt2")
+
+
+class _Another(nn.Module):
+    """Saved as a network of this project is, and is none."""
+
+    def architecture(self) -> dict[str, Any]:
+        return {"colour": "red"}
 
 
 @pytest.mark.slow

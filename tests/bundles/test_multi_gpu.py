@@ -105,6 +105,7 @@ def test_two_processes_have_the_loss_curve_of_one_and_write_once(
 @pytest.mark.parametrize("bundle", ["dxa_anthropometry"])
 def test_torchrun_trains_and_tracks_one_run(bundle: str, settings: dict[str, Any], tmp_path: Path) -> None:
     files = bundle_files(bundle, "train.json", "preset_small.json", "mlflow.json", "multi_gpu_train.json")
+    settings = settings | {"log_model": False}
     options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     command = [*launch, "-m", "monai.bundle", "run", "--config_file", str(files), *options]

@@ -161,7 +161,10 @@ def test_evaluation_writes_image_quality_with_baselines(
 
 def _compare(root: Path, manifest: Path, clouds: Path, arms: dict[str, Any], **settings: Any) -> Path:
     """Folder of the comparison's tables."""
-    tiny = {name: value for name, value in PSEUDO_DXA.items() if name != "points"} | {"max_epochs": 1}
+    tiny = {name: value for name, value in PSEUDO_DXA.items() if name != "points"} | {
+        "max_epochs": 1,
+        "log_model": False,
+    }
     run(
         config_file=_files("compare.json", "mlflow_evaluation.json"),
         bundle_root=str(root),

@@ -47,7 +47,12 @@ def test_a_finished_paper_is_reported_again_and_tracked(tmp_path: Path, monkeypa
     assert paper.data.metrics["verdicts/reproduced"] > 0
     kept = {artifact.path for artifact in client.list_artifacts(paper.info.run_id)}
     assert {"report.html", "report.md", "figure_2.png", "figure_3.png"} <= kept
-    assert "## What the paper claims" in files["markdown"].read_text()
+    report = files["markdown"].read_text()
+    assert "## What the paper claims" in report
+    assert (
+        '`python -m monai.bundle run --config_file configs/paper.json --preset small --seeds "[0, 1, 2]"`'
+        in report.replace("'", '"')
+    )
 
 
 def test_wrong_settings_are_told_before_anything_is_made(tmp_path: Path) -> None:

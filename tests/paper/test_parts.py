@@ -56,6 +56,14 @@ def test_what_is_finished_is_not_run_again_unless_it_changed_or_is_gone(tmp_path
     assert result.read_text() == "x"
 
 
+def test_virtual_people_are_counted_while_they_are_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scans, result = tmp_path / "a" / "scans", tmp_path / "a" / "result.txt"
+    code = f"import pathlib, time; p = pathlib.Path({str(scans)!r}); p.mkdir(parents=True); (p / '1.npy').touch()"
+    part = _script(tmp_path, "a", f"{code}; time.sleep(2.5); pathlib.Path({str(result)!r}).touch()")
+    run_parts([replace(part, people=2)], ["a"], tmp_path)
+    assert " 45%|" in capsys.readouterr().err  # half of the people; the pictures are still to come
+
+
 def test_a_failed_part_stops_those_that_need_it_and_no_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
