@@ -67,7 +67,9 @@ def _check_space(header: nib.Nifti1Header, path: Path) -> None:
         raise InputError(f"{path}: expected positive spacings, got {', '.join(f'{value:g}' for value in spacing)}.")
     codes = {"sform": int(header["sform_code"]), "qform": int(header["qform_code"])}
     if not all(code in _CODES for code in codes.values()):
-        raise InputError(f"{path}: expected sform and qform codes from 0 to 5, got {codes['sform']} and {codes['qform']}.")
+        raise InputError(
+            f"{path}: expected sform and qform codes from 0 to 5, got {codes['sform']} and {codes['qform']}."
+        )
     stated = [name for name, code in codes.items() if code > 0]
     if not stated:
         raise InputError(f"{path}: expected a NIfTI file that states its orientation, got sform and qform codes of 0.")
