@@ -91,7 +91,8 @@ def _read_header(path: Path, lines: list[str]) -> tuple[list[tuple[str, int, int
             if not fields:
                 continue
             if fields[0] == "format" and fields[1] in _FORMATS and fields[2:] == ["1.0"]:
-                form, said = fields[1], ("format",)
+                form = fields[1]
+                said: tuple[str, ...] = ("format",)
             elif fields[0] == "element" and int(fields[2]) >= 0:
                 elements.append((fields[1], int(fields[2]), 0))
                 said = ("element", fields[1])
