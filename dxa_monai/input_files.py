@@ -24,6 +24,7 @@ MAX_JSON_VALUES = 200_000
 
 MAX_RECORD_BYTES = 100_000_000
 """Of a JSON file that a command writes: what it knows of some hundred thousand scans."""
+MAX_RECORD_VALUES = 5_000_000
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -105,9 +106,12 @@ def read_object(path: str | os.PathLike[str], expected: str) -> dict[str, Any]:
         expected: what should be there, for the sentence.
 
     Raises:
-        InputError: see :func:`read_input`; or it is no JSON object in UTF-8.
+        InputError: see :func:`read_input`; or it is no JSON object in UTF-8, or one of too many values.
     """
     content = read_input(path, MAX_RECORD_BYTES, expected)
+    values = _most_values(content)
+    if values > MAX_RECORD_VALUES:
+        raise InputError(f"{path}: expected {expected} of at most {MAX_RECORD_VALUES} values, got {values}.")
     try:
         found = json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -123,7 +127,7 @@ def parse_json(content: bytes, path: str | os.PathLike[str], unique: bool = Fals
     Raises:
         InputError: no JSON text in UTF-8, too many values, nested too deeply, or (``unique``) a name twice.
     """
-    values = sum(content.count(mark) for mark in (b",", b"[", b"{"))
+    values = _most_values(content)
     if values > MAX_JSON_VALUES:
         raise InputError(f"{path}: expected JSON of at most {MAX_JSON_VALUES} values, got {values}.")
     pairs_hook = (lambda pairs: _without_repeats(pairs, path)) if unique else None
@@ -174,6 +178,11 @@ def files_below(folder: Path, endings: Sequence[str]) -> tuple[list[Path], dict[
             else:
                 found.append(path)
     return sorted(found), dict(sorted(others.items()))
+
+
+def _most_values(content: bytes) -> int:
+    """How many values JSON text can hold."""
+    return sum(content.count(mark) for mark in (b",", b"[", b"{"))
 
 
 def _without_repeats(pairs: list[tuple[str, Any]], path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from dxa_monai.errors import InputError
 from dxa_monai.input_files import (
     MAX_JSON_BYTES,
     MAX_JSON_VALUES,
+    MAX_RECORD_VALUES,
     files_below,
     parse_json,
     read_input,
@@ -103,6 +104,13 @@ def test_json_has_a_budget_and_names_once(tmp_path: Path) -> None:
     path.write_bytes(b" " * (MAX_JSON_BYTES + 1))
     with pytest.raises(InputError, match="expected a scanner model of at most 2 MB"):
         read_scanner_model(path)
+
+
+def test_a_record_has_a_budget(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(b'{"a": [' + b"1," * MAX_RECORD_VALUES + b"1]}")
+    with pytest.raises(InputError, match=f"a.json: expected a record of at most {MAX_RECORD_VALUES} values, got"):
+        read_object(path, "a record")
 
 
 def test_a_table_has_a_budget(tmp_path: Path) -> None:

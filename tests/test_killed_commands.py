@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from functools import lru_cache
@@ -14,9 +15,14 @@ import torch
 
 from dxa_monai.bundling import release
 from dxa_monai.bundling.release import REPOSITORY, build_release
-from dxa_monai.evaluation import measured, truth_agreement
+from dxa_monai.cohort_report import page
+from dxa_monai.cohort_report.page import write_population_report
+from dxa_monai.evaluation import measured, scanner_effects_measured, scanner_effects_table, truth_agreement
 from dxa_monai.evaluation.perturbed import draw_scanners
+from dxa_monai.evaluation.scanner_effects_table import evaluate_scanner_effects
 from dxa_monai.evaluation.truth_agreement import evaluate_composition
+from dxa_monai.figures import contact_sheet
+from dxa_monai.figures.contact_sheet import write_contact_sheet
 from dxa_monai.files import atomic_path
 from dxa_monai.handlers.reconstruction_writer import ReconstructionWriter
 from dxa_monai.inference.body_composition import analyse_scans, collect_rows
@@ -30,11 +36,12 @@ from dxa_monai.scan.format import unit_to_counts
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.source import ScanSource
 from tests.analysis.cohort import cohort_manifest, cohort_rows
+from tests.evaluation.cohort_rows import write_cohort
 from tests.killing import files_in, killed_at
 
 
 def _analyse(data: Path, output: Path) -> None:
-    analyse_scans(collect_rows(data / "scans"), output, calibration="nominal", progress=False)
+    analyse_scans(collect_rows(data / "scans"), output, calibration="nominal", progress=False, pages=True)
 
 
 def _predict(data: Path, output: Path) -> None:
@@ -71,6 +78,18 @@ def _calibrate(data: Path, output: Path) -> None:
     calibrate_scanner(data / "phantom.npy", output / "scanner_model.json")
 
 
+def _effects(data: Path, output: Path) -> None:
+    evaluate_scanner_effects(cohort_rows()[:2], output, 2, 1, ["run"], ["none", "glare"], workers=0)
+
+
+def _describe_population(data: Path, output: Path) -> None:
+    write_population_report(data / "people", output / "cohort.md")
+
+
+def _draw_contact_sheet(data: Path, output: Path) -> None:
+    write_contact_sheet(cohort_manifest(), output / "contact_sheet.png", people=1)
+
+
 COMMANDS: dict[str, Callable[[Path, Path], None]] = {
     "analysis": _analyse,
     "meshes": _predict,
@@ -79,6 +98,9 @@ COMMANDS: dict[str, Callable[[Path, Path], None]] = {
     "reconstruction": _reconstruct,
     "evaluation": _evaluate,
     "calibration": _calibrate,
+    "scanner effects": _effects,
+    "population": _describe_population,
+    "contact sheet": _draw_contact_sheet,
 }
 
 
@@ -87,15 +109,29 @@ _scanners = lru_cache(draw_scanners)
 
 @pytest.fixture(autouse=True)
 def quick_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To calibrate virtual scanners and to draw takes longer than all else."""
+    """To calibrate and to measure virtual scanners and to draw takes longer than all else."""
 
-    def picture(pairs: Any, path: Path, *_: Any) -> Path:
+    def picture(*arguments: Any, **options: Any) -> Path:
+        path = next(each for each in arguments if isinstance(each, Path))
         with atomic_path(path) as temporary:
             temporary.write_bytes(b"picture")
         return path
 
     monkeypatch.setattr(measured, "draw_scanners", _scanners)
     monkeypatch.setattr(truth_agreement, "bland_altman_figure", picture)
+    monkeypatch.setattr(scanner_effects_table, "effect_map_figure", picture)
+    monkeypatch.setattr(scanner_effects_measured, "_measure", _measured)
+    monkeypatch.setattr(page, "write_distributions", picture)
+    monkeypatch.setattr(contact_sheet, "save_figure", picture)
+
+
+def _measured(unit: Any) -> None:
+    """Numbers in the file of a scanner and its people."""
+    known = {"calibration": "run", "refused": False, "flags": "", "calibration_refused": ""}
+    numbers = {f"{true}{name}": 1.0 for name in scanner_effects_measured.MEASURES for true in ("", "true_")}
+    records = [{name: row[name] for name in ("scan_id", "subject_id")} | known | numbers for row in unit.rows]
+    with atomic_path(unit.path) as temporary:
+        temporary.write_text(json.dumps({"records": records}))
 
 
 @pytest.fixture(autouse=True)
@@ -112,6 +148,7 @@ def data(tmp_path_factory: pytest.TempPathFactory, mesh_pairs: Path) -> Path:
     shutil.copy(cohort_rows()[0]["scan"], folder / "scans" / "a.npy")
     shutil.copy(next((mesh_pairs.parent / "meshes").glob("*.ply")), folder / "meshes" / "a.ply")
     _scanners(1, 0)
+    write_cohort(folder / "people", meshes=False)
     phantom = StepPhantom().scan(Acquisition(), torch.Generator().manual_seed(0))
     save_scan(RawScan(unit_to_counts(np.moveaxis(phantom.numpy(), 0, -1))), folder / "phantom.npy")
     return folder

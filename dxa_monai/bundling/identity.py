@@ -104,7 +104,7 @@ def differences(folder: str | Path, release: str | Path) -> list[str]:
             f"{root}: expected to be compared by a dxa_monai of your own, got the one in this very folder; run the "
             "command somewhere else."
         )
-    expected, folders, fetched = _of_release(release)
+    expected, sizes, folders, fetched = _of_release(release)
     there = dict(_entries(root))
     extra = [name for name in there if name not in {*expected, *folders, *fetched}]
     missing = [name for name in expected if name not in there]
@@ -114,49 +114,63 @@ def differences(folder: str | Path, release: str | Path) -> list[str]:
         kind = there[name]
         hidden = "hidden " if any(part.startswith(".") for part in name.split("/")) else ""
         if kind == "file" and name in {**expected, **fetched}:
-            if _sum_of(root / name) != (expected | fetched)[name]:
+            other_size = name in sizes and _size(root / name) != sizes[name]
+            if other_size or _sum_of(root / name) != (expected | fetched)[name]:
                 told.append(f"changed: {name}")
         elif name in extra and kind == "file":
-            earlier = lost.get(_sum_of(root / name))
+            like_one = _size(root / name) in {sizes[each] for each in missing}
+            earlier = lost.get(_sum_of(root / name)) if like_one else None
             told.append(f"{hidden}extra file: {name}" + (f" (renamed from {earlier})" if earlier else ""))
         elif name in extra or kind != ("folder" if name in folders else "file"):
             told.append(f"{hidden}extra {kind}: {name}" if name in extra else f"{kind} in its place: {name}")
     return told
 
 
-def _of_release(release: str | Path) -> tuple[dict[str, str], set[str], dict[str, str]]:
-    """Sums of a release's files, its folders, and the sums of what may be fetched later; names below its root."""
+def _of_release(release: str | Path) -> tuple[dict[str, str], dict[str, int], set[str], dict[str, str]]:
+    """A release's files: their sums and sizes, its folders, and sums of what may be fetched; names below its root."""
     sums: dict[str, str] = {}
+    sizes: dict[str, int] = {}
     fetched: dict[str, str] = {}
     with zipfile.ZipFile(release) as archive:
         for name in archive.namelist():
             content = archive.read(name)
             inside = name.partition("/")[2]
-            sums[inside] = hashlib.sha256(content).hexdigest()
+            sums[inside], sizes[inside] = hashlib.sha256(content).hexdigest(), len(content)
             if inside == LARGE_FILES:
                 files = yaml.safe_load(content)["large_files"]
                 fetched = {file["path"]: file["hash_val"] for file in files if file["hash_type"] == "sha256"}
     folders = {
         "/".join(name.split("/")[:depth]) for name in (*sums, *fetched) for depth in range(1, name.count("/") + 1)
     }
-    return sums, folders, fetched
+    return sums, sizes, folders, fetched
 
 
-def _entries(root: Path, below: str = "") -> Iterator[tuple[str, str]]:
+def _entries(root: Path) -> Iterator[tuple[str, str]]:
     """Whatever lies in a folder, by its name below it, and what it is; no link is followed."""
+    waiting = [""]
+    while waiting:
+        below = waiting.pop()
+        try:
+            found = list(os.scandir(root / below))
+        except OSError as error:
+            raise InputError(f"{root / below}: expected a folder, got '{error.strerror}'.") from error
+        for entry in found:
+            name = f"{below}/{entry.name}" if below else entry.name
+            if entry.is_symlink():
+                yield name, "link"
+            elif entry.is_dir(follow_symlinks=False):
+                yield name, "folder"
+                waiting.append(name)
+            else:
+                yield name, "file" if entry.is_file(follow_symlinks=False) else "device, pipe or socket"
+
+
+def _size(path: Path) -> int:
+    """Of a file; one of another size is not read, which a file of terabytes would take hours for."""
     try:
-        found = sorted(os.scandir(root / below), key=lambda entry: entry.name)
+        return path.lstat().st_size
     except OSError as error:
-        raise InputError(f"{root / below}: expected a folder, got '{error.strerror}'.") from error
-    for entry in found:
-        name = f"{below}/{entry.name}" if below else entry.name
-        if entry.is_symlink():
-            yield name, "link"
-        elif entry.is_dir(follow_symlinks=False):
-            yield name, "folder"
-            yield from _entries(root, name)
-        else:
-            yield name, "file" if entry.is_file(follow_symlinks=False) else "device, pipe or socket"
+        raise InputError(f"{path}: expected a file, got '{error.strerror}'.") from error
 
 
 def _sum_of(path: Path) -> str:

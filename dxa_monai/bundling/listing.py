@@ -29,6 +29,7 @@ MOST_BYTES = 10_000_000
 """Of a config."""
 MOST_SECONDS = 60
 MOST_MEMORY_BYTES = 4 << 30
+METADATA = "metadata.json"
 LOGGING = ("logging.conf",)
 """Beside a config: MONAI hands it to ``logging.config.fileConfig``, which evaluates parts of it as Python."""
 
@@ -50,6 +51,9 @@ def calls_and_expressions(files: Sequence[str | Path]) -> Iterator[tuple[str, st
     try:
         parser = ConfigParser()
         parser.read_config([str(path) for path in files])
+        for path in metadata_files(files):
+            _refuse_unreadable(path)
+            parser.read_meta(str(path))
         for name, macro in list(_macros(parser.get())):
             yield name, f"text taken from {macro!r}"
             taken, _ = ConfigParser.split_path_id(macro[1:])
@@ -67,6 +71,11 @@ def calls_and_expressions(files: Sequence[str | Path]) -> Iterator[tuple[str, st
             yield name, _call(item, config)
         elif isinstance(item, ConfigExpression):
             yield name, f"evaluates {config[1:]!r}"
+
+
+def metadata_files(files: Sequence[str | Path]) -> list[Path]:
+    """What MONAI reads besides as the entry ``_meta_``: the metadata beside the first config, if there are any."""
+    return [path for path in (Path(file).with_name(METADATA) for file in files[:1]) if path.is_file()]
 
 
 def other_files(folder: str | Path, files: Sequence[str | Path]) -> list[str]:
@@ -131,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if path.is_file():
                 print(f"\n{str(path)!a}: parts of it are evaluated as Python, before the configs.")
         print("\nOther files, any of which Python or a library may load from here:")
-        for name in other_files(folder, files):
+        for name in other_files(folder, [*files, *metadata_files(files)]):
             print(f"  {ascii(name)[1:-1]}")
     except InputError as error:
         raise SystemExit(ascii(f"error: {error}")[1:-1]) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import posixpath
 import re
@@ -12,7 +11,6 @@ import subprocess
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
@@ -21,6 +19,7 @@ import dxa_monai
 from dxa_monai.bundling.identity import LARGE_FILES
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder, path_inside, remove_partial
+from dxa_monai.input_files import read_json
 from dxa_monai.runs.folder import read_record
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -110,13 +109,11 @@ def bundle_version(bundle: Path) -> str:
         InputError: a file is missing, ``metadata.json`` cannot be read, or its name or version is another.
     """
     for name in _BUNDLE_FILES:
-        if not (bundle / name).is_file():
+        if not os.path.lexists(bundle / name):
             raise InputError(f"{bundle / name}: expected a file that every bundle has, got none.")
+        _refuse_no_file(bundle / name)
     path = bundle / METADATA
-    try:
-        metadata: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected JSON, got '{str(error).splitlines()[0]}'.") from error
+    metadata = read_json(path, "the metadata of a bundle", unique=True)
     if not isinstance(metadata, Mapping) or metadata.get("name") != bundle.name:
         got = metadata.get("name") if isinstance(metadata, Mapping) else type(metadata).__name__
         raise InputError(f"{path}: expected the name {bundle.name}, that of the folder, got {got}.")
@@ -124,7 +121,8 @@ def bundle_version(bundle: Path) -> str:
     if version != wanted or not _VERSION.fullmatch(wanted):
         raise InputError(f"{path}: expected version {wanted}, that of the dxa_monai in the zip, got {version}.")
     changelog = metadata.get("changelog")
-    if not isinstance(changelog, Mapping) or not isinstance(changelog.get(version), str):
+    entry = changelog.get(version) if isinstance(changelog, Mapping) else None
+    if not isinstance(entry, str) or not entry.strip():
         raise InputError(f"{path}: expected a changelog entry of version {version}, got none.")
     return wanted
 
@@ -173,7 +171,9 @@ def _contents(bundle: Path) -> dict[str, Path]:
     contents = {name: REPOSITORY / source for name, source in _SHARED_FILES.items()}
     for folder in _BUNDLE_FOLDERS:
         contents |= {path.relative_to(bundle).as_posix(): path for path in _files(bundle / folder)}
-    contents |= {name: bundle / name for name in ("LICENSE", LARGE_FILES) if (bundle / name).is_file()}
+    contents |= {name: bundle / name for name in ("LICENSE", LARGE_FILES) if os.path.lexists(bundle / name)}
+    for path in contents.values():
+        _refuse_no_file(path)
     package = Path(dxa_monai.__file__).resolve().parent
     for path in _files(package):
         # The package's assets and their licences lie in folders called data (pyproject.toml: package-data).
@@ -186,18 +186,21 @@ def _files(folder: Path) -> list[Path]:
     files = []
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
-        if "__pycache__" in parts or any(part.startswith(".") for part in parts) or path.is_dir():
+        if "__pycache__" in parts or any(part.startswith(".") for part in parts):
             continue
-        if path.is_symlink():
-            raise InputError(f"{path}: expected a file, got a link, which a zip cannot hold.")
-        if not path.is_file():
-            raise InputError(f"{path}: expected a file, got a pipe, a socket or a device, which a zip cannot hold.")
-        if not str(path).isprintable():
-            raise InputError(
-                f"{str(path)!a}: expected a name of printable UTF-8, which any system can hold, got another."
-            )
-        files.append(path)
+        if path.is_symlink() or not path.is_dir():
+            files.append(path)
     return files
+
+
+def _refuse_no_file(path: Path) -> None:
+    """Raise InputError for what a zip cannot hold, or cannot hold under its name on any system."""
+    if not str(path).isprintable():
+        raise InputError(f"{str(path)!a}: expected a name of printable UTF-8, which any system can hold, got another.")
+    if path.is_symlink():
+        raise InputError(f"{path}: expected a file, got a link, which a zip cannot hold.")
+    if not path.is_file():
+        raise InputError(f"{path}: expected a file, got a pipe, a device or a folder, which a zip cannot hold.")
 
 
 def refuse_untracked(bundle: Path, files: Iterable[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,10 @@ from dxa_monai.cohort_report.plausibility import (
 from dxa_monai.errors import InputError
 from dxa_monai.figures.cohort_distributions import Mark, write_distributions
 from dxa_monai.files import atomic_path, output_folder, remove_partial
-from dxa_monai.input_files import read_object
+from dxa_monai.input_files import open_input, read_object
 from dxa_monai.pages.markdown import markdown_table
 from dxa_monai.phantom.conditions import CONDITIONS
+from dxa_monai.runs.ownership import taking_turns
 from dxa_monai.scan.regions import BONE_AREA_THRESHOLD_G_CM2
 
 FIGURE_NAME = "cohort_distributions.png"
@@ -50,21 +52,27 @@ def write_population_report(dataset_dir: str | Path, output: str | Path) -> Path
     """
     folder, output = Path(dataset_dir), Path(output)
     title = _TEMPLATE.partition("\n")[0]
-    if output.exists() and not output.read_bytes().startswith(title.encode()):
+    if os.path.lexists(output) and not _begins_with(output, title):
         raise InputError(f"{output}: expected no such file, or an earlier page ('{title}'), got another file.")
     people = people_table(folder / "manifest.csv")
-    images = output_folder(output.parent / "images")
-    remove_partial(images, output.parent)
+    page = population_page(people, _made_with(folder), shape_prediction(people))
     adults = {
         name: {quantity: people[quantity][GROUPS[name](people)].to_numpy() for quantity in QUANTITIES}
         for name in ("women", "men")
     }
     marks = [Mark(*entry[:4], entry.looked_up) for entry in published.REFERENCES]
-    write_distributions(adults, QUANTITIES, marks, images / FIGURE_NAME)
-    page = population_page(people, _made_with(folder), shape_prediction(people))
-    with atomic_path(output) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    with taking_turns(output.parent):
+        images = output_folder(output.parent / "images")
+        remove_partial(images, output.parent)
+        write_distributions(adults, QUANTITIES, marks, images / FIGURE_NAME)
+        with atomic_path(output) as temporary:
+            temporary.write_text(page, encoding="utf-8")
     return output
+
+
+def _begins_with(path: Path, title: str) -> bool:
+    with open_input(path, None, "an earlier page") as file:
+        return file.read(len(title.encode())) == title.encode()
 
 
 def _made_with(folder: Path) -> dict[str, Any]:

@@ -9,8 +9,10 @@ import numpy as np
 
 from dxa_monai.errors import InputError
 from dxa_monai.figures.panels import new_figure, save_figure
+from dxa_monai.files import remove_partial
 from dxa_monai.own_matplotlib import in_own_style
 from dxa_monai.physics.calibration import above_air, r_image
+from dxa_monai.runs.ownership import taking_turns
 from dxa_monai.scan.format import CHANNELS, Array
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.source import ScanSource
@@ -87,7 +89,9 @@ def write_contact_sheet(manifest_path: str | Path, path: str | Path, people: int
         figure.colorbar(shown, cax=bar, orientation="horizontal")
         bar.tick_params(labelsize=6, length=2)
         bar.set_xlabel(unit, fontsize=7)
-    return save_figure(figure, path, dpi=110)
+    with taking_turns(path.parent) as folder:
+        remove_partial(folder)
+        return save_figure(figure, path, dpi=110)
 
 
 def _spread(rows: list[dict[str, Any]], people: int) -> list[dict[str, Any]]:

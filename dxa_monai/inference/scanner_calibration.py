@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 
 from dxa_monai.errors import InputError
-from dxa_monai.files import output_folder, remove_partial
+from dxa_monai.files import remove_partial
 from dxa_monai.physics.beam_model import WheelSegments
 from dxa_monai.physics.phantom_calibration import calibrate_with_phantom
 from dxa_monai.physics.scanner_model import ScannerModel, read_scanner_model, write_scanner_model
+from dxa_monai.runs.ownership import taking_turns
 from dxa_monai.scan.format import channels_first
 from dxa_monai.scan.source import ScanSource
 
@@ -46,8 +47,9 @@ def calibrate_scanner(
         model = calibrate_with_phantom(raw, wheel=wheel, pixel_spacing_mm=scan.pixel_spacing_mm)
     except InputError as error:
         raise InputError(f"{phantom_scan}: {error}") from error
-    remove_partial(output_folder(Path(output).parent))
-    write_scanner_model(model, output)
+    with taking_turns(Path(output).parent) as folder:
+        remove_partial(folder)
+        write_scanner_model(model, output)
     stray = model.stray
     print(
         f"Scanner model ({model.residual_nepers * 1e3:.2f} millinepers left of the fit; scatter "

@@ -22,6 +22,10 @@ _HARMLESS_EXTENSIONS = ("KHR_mesh_quantization", "KHR_texture_transform", "KHR_t
 _HARMLESS_BEGINNINGS = ("KHR_materials_", "EXT_texture_")
 """Of extensions that a file may require: they change how a surface looks, or say what positions may be stored as."""
 _COPIES = "EXT_mesh_gpu_instancing"
+_QUANTISATION = "KHR_mesh_quantization"
+_FLOAT, _QUANTISED, _INDICES = 5126, (5120, 5121, 5122, 5123, 5126), (5121, 5123, 5125)
+"""Component types of positions, with the extension and without, and of indices."""
+_PLACES = {"translation", "rotation", "scale"}
 _TRIANGLES = 4
 _MODES = ("points", "lines", "line loops", "line strips", "triangles", "triangle strips", "triangle fans")
 _JSON_CHUNK = 0x4E4F534A
@@ -64,7 +68,7 @@ def check_gltf_header(path: Path, content: bytes, max_bytes: int) -> dict[str, P
 def _json_header(path: Path, content: bytes) -> dict[str, Any]:
     if content.startswith(b"glTF"):
         _, version, length, json_bytes, chunk = struct.unpack_from("<5I", content.ljust(20, b"\0"))
-        if version != 2 or chunk != _JSON_CHUNK or length > len(content) or 20 + json_bytes > len(content):
+        if version != 2 or chunk != _JSON_CHUNK or not 20 + json_bytes <= length <= len(content):
             raise InputError(
                 f"{path}: expected a whole GLB file of version 2 with {length} bytes, "
                 f"got version {version} and {len(content)} bytes."
@@ -102,15 +106,17 @@ def _buffers(path: Path, header: dict[str, Any], max_bytes: int) -> tuple[list[i
     for name, file in files.items():
         if not file.is_file():
             raise InputError(f"{path}: expected the buffer {name} beside it, got no such file.")
-        if file.stat().st_size > max_bytes:
-            raise InputError(f"{file}: expected at most {max_bytes} bytes, got {file.stat().st_size}.")
+    # A buffer that is named twice is read twice, and whole, however little of it is used.
+    held = sum(files[name].stat().st_size for name in names if name in files)
+    if held > max_bytes:
+        raise InputError(f"{path}: expected at most {max_bytes} bytes in files of buffers, got {held}.")
     return sizes, files
 
 
 def _check_data(path: Path, header: dict[str, Any], buffer_bytes: list[int], max_bytes: int) -> None:
     views = header.get("bufferViews", [])
     for view in views:
-        if _natural(view.get("byteOffset", 0)) + _natural(view["byteLength"]) > buffer_bytes[view["buffer"]]:
+        if _natural(view.get("byteOffset", 0)) + _natural(view["byteLength"]) > buffer_bytes[_natural(view["buffer"])]:
             raise InputError(f"{path}: expected views inside their buffers, got one of {view['byteLength']} bytes.")
     accessors = header.get("accessors", [])
     sizes = []
@@ -119,8 +125,10 @@ def _check_data(path: Path, header: dict[str, Any], buffer_bytes: list[int], max
         sizes.append(_natural(accessor["count"]) * item)
         if "sparse" in accessor or "bufferView" not in accessor:
             raise InputError(f"{path}: expected accessors that lie in a buffer, got a sparse or empty one.")
-        view = views[accessor["bufferView"]]
+        view = views[_natural(accessor["bufferView"])]
         stride = _natural(view.get("byteStride", item))
+        if stride < item:
+            raise InputError(f"{path}: expected items one behind the other, got {item} bytes every {stride}.")
         needed = _natural(accessor.get("byteOffset", 0)) + max(accessor["count"] - 1, 0) * stride + item
         if accessor["count"] and needed > view["byteLength"]:
             raise InputError(
@@ -146,31 +154,50 @@ def _check_geometry(path: Path, header: dict[str, Any]) -> None:
             mode = _natural(primitive.get("mode", _TRIANGLES))
             if mode != _TRIANGLES:
                 raise InputError(f"{path}: expected triangles alone, got {_MODES[mode]}: export plain triangles.")
-            positions = header["accessors"][primitive["attributes"]["POSITION"]]
-            if positions.get("normalized") or positions["type"] != "VEC3":
+            positions = _accessor(header, primitive["attributes"]["POSITION"])
+            kinds = _QUANTISED if _QUANTISATION in header.get("extensionsUsed", []) else (_FLOAT,)
+            plain = positions["type"] == "VEC3" and positions["componentType"] in kinds
+            if positions.get("normalized") or not plain:
                 raise InputError(f"{path}: expected positions as three plain numbers, got normalised or other ones.")
+            indices = _accessor(header, primitive["indices"]) if "indices" in primitive else None
+            if indices is not None and (indices["type"] != "SCALAR" or indices["componentType"] not in _INDICES):
+                raise InputError(f"{path}: expected indices as single whole numbers, got other ones.")
 
 
 def _check_nodes(path: Path, header: dict[str, Any]) -> None:
     """Each node has at most one parent, and all copies of meshes together are not too many."""
     nodes = header.get("nodes", [])
+    for node in nodes:
+        _check_place(path, node)
     if any(_COPIES in node.get("extensions", {}) for node in nodes):
         raise InputError(f"{path}: expected every part where it is, got copies made by {_COPIES}.")
     children = [child for node in nodes for child in node.get("children", [])]
-    children += header["scenes"][header.get("scene", 0)].get("nodes", []) if header.get("scenes") else []
-    if len(nodes) > _MAX_NODES or len(set(children)) < len(children):
+    children += header["scenes"][_natural(header.get("scene", 0))].get("nodes", []) if header.get("scenes") else []
+    if len(nodes) > _MAX_NODES or len({_natural(child) for child in children}) < len(children):
         raise InputError(
             f"{path}: expected a tree of at most {_MAX_NODES} nodes, got {len(nodes)} with {len(children)} links."
         )
     corners = [
         sum(_corners(header, primitive) for primitive in mesh["primitives"]) for mesh in header.get("meshes", [])
     ]
-    check_element_count(path, sum(corners[node["mesh"]] for node in nodes if "mesh" in node) // 3, "faces")
+    check_element_count(path, sum(corners[_natural(node["mesh"])] for node in nodes if "mesh" in node) // 3, "faces")
+
+
+def _check_place(path: Path, node: dict[str, Any]) -> None:
+    """A node is placed in one way, by a matrix that leaves parallels parallel or by its parts."""
+    matrix = node.get("matrix")
+    if matrix is None:
+        return
+    if len(matrix) != 16 or [matrix[place] for place in (3, 7, 11, 15)] != [0, 0, 0, 1] or _PLACES & node.keys():
+        raise InputError(f"{path}: expected nodes placed by one affine matrix or by its parts, got another placement.")
 
 
 def _corners(header: dict[str, Any], primitive: dict[str, Any]) -> int:
-    accessor = primitive.get("indices", primitive["attributes"]["POSITION"])
-    return int(header["accessors"][accessor]["count"])
+    return int(_accessor(header, primitive.get("indices", primitive["attributes"]["POSITION"]))["count"])
+
+
+def _accessor(header: dict[str, Any], index: Any) -> dict[str, Any]:
+    return dict(header["accessors"][_natural(index)])
 
 
 def _natural(value: object) -> int:

@@ -42,7 +42,7 @@ def read_obj(path: Path, content: bytes) -> tuple[npt.NDArray[np.float64], npt.N
     faces: list[tuple[int, int, int]] = []
     content = content.removeprefix(codecs.BOM_UTF8).replace(b"\\\r\n", b" ").replace(b"\\\n", b" ")
     for number, line in enumerate(content.splitlines(), start=1):
-        kind, _, _ = line[:16].lstrip().replace(b"\t", b" ").partition(b" ")
+        kind = next(iter(line.split(None, 1)), b"")
         if kind in _FREE_FORM:
             raise InputError(
                 f"{path}: expected faces, got a free-form curve or surface ({kind.decode()}) in line {number}: "

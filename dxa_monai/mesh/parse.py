@@ -118,7 +118,7 @@ class _Buffers(trimesh.resolvers.Resolver):
         self._files = files
 
     def get(self, name: str) -> bytes:
-        return self._files[name].read_bytes()
+        return read_input(self._files[name], MAX_FILE_BYTES, "a buffer of a mesh")
 
     def write(self, name: str, data: object) -> None:
         raise PermissionError(name)

@@ -84,24 +84,31 @@ def _read_header(path: Path, lines: list[str]) -> tuple[list[tuple[str, int, int
     """Each element's name, count and smallest size in bytes, and the file's format."""
     elements: list[tuple[str, int, int]] = []
     form = ""
+    told: set[tuple[str, ...]] = set()
     for line in lines:
         fields = line.split()
         try:
             if not fields:
                 continue
-            if fields[0] == "format" and fields[1] in _FORMATS:
+            if fields[0] == "format" and fields[1] in _FORMATS and fields[2:] == ["1.0"]:
                 form = fields[1]
+                said: tuple[str, ...] = ("format",)
             elif fields[0] == "element" and int(fields[2]) >= 0:
                 elements.append((fields[1], int(fields[2]), 0))
+                said = ("element", fields[1])
             elif fields[0] == "property":
                 # A list costs at least its length field; trimesh reads it as such.
                 name, count, size = elements[-1]
                 kind = fields[2] if fields[1] == "list" else fields[1]
                 elements[-1] = (name, count, size + _TYPE_BYTES[kind])
+                said = ("property", name, fields[-1])
             else:
                 raise ValueError
         except (ValueError, IndexError, KeyError):
             raise InputError(f"{path}: expected a PLY header line, got '{line[:60].strip()}'.") from None
+        if said in told:
+            raise InputError(f"{path}: expected a PLY header that says it once, got '{line[:60].strip()}' again.")
+        told.add(said)
     if not form:
         raise InputError(f"{path}: expected a PLY format of {', '.join(_FORMATS)}, got a header without one.")
     return elements, form

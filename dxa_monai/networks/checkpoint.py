@@ -20,6 +20,7 @@ from dxa_monai.networks.regressor import AnthropometryRegressor
 from dxa_monai.networks.tensor_checks import (
     built_of_shapes,
     refuse_inflated,
+    refuse_long_pickles,
     refuse_odd_numbers,
     refuse_odd_tensors,
 )
@@ -156,6 +157,7 @@ def load_tensors(path: str | Path, map_location: str | torch.device = "cpu", con
         expected = "a file of network weights"
         with open_input(path, None, expected) if content is None else io.BytesIO(content) as file:
             refuse_inflated(path, file)
+            refuse_long_pickles(path, file)
             file.seek(0)
             return torch.load(file, map_location=map_location, weights_only=True)
     except InputError:

@@ -6,6 +6,8 @@ for networks of billions of channels. Networks are first built on torch's ``meta
 
 from __future__ import annotations
 
+import io
+import pickletools
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +26,12 @@ from dxa_monai.errors import InputError
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Types of weights."""
 _COUNTERS = (torch.int64,)
+_ZIP_BEGINNING = b"PK\3\4"
+"""What torch takes for its format since 1.6."""
+_PICKLES_BEFORE_ZIP = 5
+"""Of a file of the format before: magic number, version, about the system, content, names of what follows."""
+_MOST_STEPS = 300_000
+"""Ten times those of the state of a training."""
 _PARTS_PER_TENSOR = 20
 _FEWEST_PARTS = 1000
 """Layers and weights that a network may have: so many for each tensor of its file, and so many in any case."""
@@ -46,6 +54,39 @@ def refuse_inflated(path: str | Path, file: BinaryIO) -> None:
         raise InputError(f"{path}: expected a whole file of network weights, got '{error}'.") from error
     if any(part.compress_type != zipfile.ZIP_STORED for part in parts) or sum(part.file_size for part in parts) > size:
         raise InputError(f"{path}: expected a file of network weights as torch writes it, got one that is compressed.")
+
+
+def refuse_long_pickles(path: str | Path, file: BinaryIO) -> None:
+    """Refuse a file whose pickles take many steps; torch takes them one by one in Python, for hours.
+
+    Raises:
+        InputError: it is such a file.
+    """
+    steps = 0
+    try:
+        for pickle in _pickles(file):
+            for _ in pickletools.genops(pickle):
+                steps += 1
+                if steps > _MOST_STEPS:
+                    raise InputError(f"{path}: expected a file of network weights, got one of countless small parts.")
+    except InputError:
+        raise
+    except Exception:  # what is no pickle is told by torch, and how it says so depends on where it is none
+        return
+
+
+def _pickles(file: BinaryIO) -> Iterator[BinaryIO]:
+    """The pickles of a file that torch would read, one after another; what follows them is not read."""
+    file.seek(0)
+    if file.read(len(_ZIP_BEGINNING)) == _ZIP_BEGINNING:
+        with zipfile.ZipFile(file) as archive:
+            for name in archive.namelist():
+                if name.endswith("data.pkl"):
+                    yield io.BytesIO(archive.read(name))
+        return
+    file.seek(0)
+    for _ in range(_PICKLES_BEFORE_ZIP):
+        yield file
 
 
 def refuse_odd_tensors(state: Mapping[str, Any], source: str | Path) -> None:

@@ -33,10 +33,13 @@ def number(name: str, value: Any, allowed: Range) -> float:
     Raises:
         InputError: no number, not finite, or out of the range.
     """
-    real = isinstance(value, Real) and not isinstance(value, bool)
-    if not (real and math.isfinite(value) and allowed.lowest <= value <= allowed.highest):
+    try:
+        real = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # a whole number of hundreds of digits
+        real = math.inf
+    if not (math.isfinite(real) and allowed.lowest <= real <= allowed.highest):
         raise InputError(f"{name}: expected {allowed.expected}, got {value!r}.")
-    return float(value)
+    return real
 
 
 def numbers(name: str, values: Any, count: int, allowed: Range) -> tuple[float, ...]:

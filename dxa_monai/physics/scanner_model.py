@@ -21,8 +21,9 @@ import torch
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
 from dxa_monai.input_files import read_json
-from dxa_monai.physics.attenuation import BODY_MATERIALS, MATERIALS, mass_attenuation_cm2_g
+from dxa_monai.physics.attenuation import BODY_MATERIALS, mass_attenuation_cm2_g
 from dxa_monai.physics.beam_model import ENERGY_KEV, KVP_RANGE, BeamParameters, WheelSegments, channel_weights
+from dxa_monai.physics.parameter_checks import ANY, FRACTION, FROM_ZERO, POSITIVE, number, numbers
 from dxa_monai.physics.stray import StraySignal
 from dxa_monai.scan.format import CHANNELS, FULL_SCALE_COUNTS, FULL_SCALE_NEPERS
 
@@ -30,7 +31,13 @@ FloatArray = npt.NDArray[np.float64]
 
 _LATER = ("stray", "rounding_nepers", "energy_shift_mm", "zero_counts")
 """What models before 0.6 do not hold."""
-_NUMBERS = ("photons_per_pixel", "residual_nepers", "full_scale_nepers", "rounding_nepers")
+_NUMBERS = {
+    "photons_per_pixel": POSITIVE,
+    "residual_nepers": FROM_ZERO,
+    "full_scale_nepers": POSITIVE,
+    "rounding_nepers": FROM_ZERO,
+}
+_STRAY = {"glare": FRACTION}
 
 
 @dataclass(frozen=True)
@@ -117,56 +124,52 @@ class ScannerModel:
         """A model from :meth:`as_dict`'s form; what one made before 0.6 does not hold has its default (none of it).
 
         Raises:
-            InputError: names or values that cannot be; ``source`` (a path) begins the sentence.
+            InputError: names or values that cannot be, a name missing or too many, or filters and a wheel that let
+                nothing through; ``source`` (a path) begins the sentence.
         """
         try:
-            later = {name: value for name, value in cls().as_dict().items() if name in _LATER}
-            stored = {**later, **stored}
-            wheel = {
-                str(name): tuple((str(layer), float(areal)) for layer, areal in layers)
-                for name, layers in stored["wheel"].items()
-            }
-            beam = BeamParameters(**{str(name): float(value) for name, value in stored["beam"].items()})
-            stray = StraySignal(**{str(name): float(value) for name, value in stored["stray"].items()})
-            numbers = {name: float(stored[name]) for name in _NUMBERS}
-            rows_mm, columns_mm = (float(shift) for shift in stored["energy_shift_mm"])
-            zero = None if stored["zero_counts"] is None else tuple(float(count) for count in stored["zero_counts"])
-            calibrated_with = str(stored["source"])
+            model = cls._of_names(stored)
+        except InputError as error:
+            raise InputError(f"{source}: {error}") from error
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{source}: expected a model as the calibration writes it, got {error!r}.") from error
-        unknown = [name for layers in wheel.values() for name, _ in layers if name not in MATERIALS]
-        if unknown:
-            raise InputError(f"{source}: expected materials among {', '.join(MATERIALS)}, got '{unknown[0]}'.")
-        try:
-            segments = WheelSegments(**wheel)
-        except (TypeError, InputError) as error:
-            raise InputError(f"{source}: expected the wheel as the calibration writes it, got {error}") from error
-        model = cls(
-            beam=beam,
-            wheel=segments,
-            source=calibrated_with,
-            stray=stray,
-            energy_shift_mm=(rows_mm, columns_mm),
-            zero_counts=zero,
-            **numbers,
-        )
-        layers = [layer for segment in dataclasses.astuple(model.wheel) for layer in segment]
-        values = [*model.beam.as_vector(), *(areal for _, areal in layers), model.residual_nepers]
-        values += [*model.stray.as_vector(), model.rounding_nepers, *(model.zero_counts or ())]
-        positive = [model.photons_per_pixel, model.full_scale_nepers, 1.0 - model.stray.glare]
-        if not np.isfinite([*values, *positive, *model.energy_shift_mm]).all() or min(values) < 0 or min(positive) <= 0:
-            raise InputError(
-                f"{source}: expected finite numbers from 0, photons and full scale above, glare below 1, got {stored}."
-            )
-        if model.zero_counts is not None and len(model.zero_counts) != len(CHANNELS):
-            raise InputError(f"{source}: expected {len(CHANNELS)} zero_counts, got {len(model.zero_counts)}.")
         lowest, highest = KVP_RANGE
         if not lowest <= model.beam.kvp_low < model.beam.kvp_high <= highest:
             raise InputError(
                 f"{source}: expected tube voltages kvp_low < kvp_high from {lowest:g} to {highest:g}, "
                 f"got {model.beam.kvp_low:g} and {model.beam.kvp_high:g}."
             )
+        with np.errstate(all="ignore"):
+            reached = bool(np.isfinite(model.wheel_nepers).all())
+        if not reached:
+            raise InputError(f"{source}: expected filters and a wheel that let signal through, got ones that do not.")
         return model
+
+    @classmethod
+    def _of_names(cls, stored: Mapping[str, Any]) -> ScannerModel:
+        """A model of numbers, each under its name; the error does not say where they are from."""
+        defaults = cls().as_dict()
+        stored = {**{name: defaults[name] for name in _LATER}, **stored}
+        for part, named, whole in (
+            ("scanner model", stored, defaults),
+            *((name, stored[name], defaults[name]) for name in ("beam", "wheel")),
+        ):
+            if set(named) != set(whole):
+                raise InputError(f"{part}: expected {', '.join(whole)}, got {', '.join(map(str, named)) or 'none'}.")
+        if not isinstance(stored["source"], str):
+            raise InputError(f"source: expected what it was calibrated with, got {stored['source']!r}.")
+        stray = {name: number(name, value, _STRAY.get(name, FROM_ZERO)) for name, value in stored["stray"].items()}
+        rows_mm, columns_mm = numbers("energy_shift_mm", stored["energy_shift_mm"], 2, ANY)
+        zero = stored["zero_counts"]
+        return cls(
+            beam=BeamParameters(**{name: number(name, value, FROM_ZERO) for name, value in stored["beam"].items()}),
+            wheel=WheelSegments(**stored["wheel"]),
+            source=stored["source"],
+            stray=StraySignal(**stray),
+            energy_shift_mm=(rows_mm, columns_mm),
+            zero_counts=None if zero is None else numbers("zero_counts", zero, len(CHANNELS), FROM_ZERO),
+            **{name: number(name, stored[name], allowed) for name, allowed in _NUMBERS.items()},
+        )
 
 
 def write_scanner_model(model: ScannerModel, path: str | Path) -> None:

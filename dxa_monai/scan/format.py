@@ -86,7 +86,7 @@ def checked_zero_counts(zero_counts: Sequence[float]) -> tuple[float, ...]:
     """
     try:
         values = tuple(float(value) for value in zero_counts)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         values = ()
     if len(values) != len(CHANNELS) or not all(0 <= value <= FULL_SCALE_COUNTS for value in values):
         raise InputError(

@@ -29,6 +29,7 @@ from dxa_monai.scan.limits import read_npy, read_npz, read_scan_bytes
 
 SPACING_RANGE_MM = (0.5, 50.0)
 """Distances that pixels of a whole-body scan can have: with less a body is a finger, with more it has ten rows."""
+_MOST_DECLARED = 100
 FILE_ENDINGS = (".npy", ".npz", ".nii", ".nii.gz", ".nrrd", ".mha")
 
 
@@ -172,6 +173,9 @@ def _read_npz(path: Path) -> tuple[Array, Sequence[float] | None, Sequence[str] 
     arrays = read_npz(path)
     if "counts" not in arrays:
         raise InputError(f"{path}: expected an array 'counts', got {', '.join(sorted(arrays)) or 'an empty archive'}.")
+    for name in ("pixel_spacing_mm", "channels"):
+        if name in arrays and arrays[name].size > _MOST_DECLARED:
+            raise InputError(f"{path}: expected a few values of {name}, got {arrays[name].size}.")
     spacing = arrays["pixel_spacing_mm"].tolist() if "pixel_spacing_mm" in arrays else None
     channels = [str(name) for name in np.ravel(arrays["channels"])] if "channels" in arrays else None
     return arrays["counts"], spacing, channels

@@ -28,6 +28,9 @@ MAX_ARRAYS = 32
 """In an archive."""
 
 _PIECE_BYTES = 1_000_000
+_FED_BYTES = 65_536
+_MOST_STREAMS = 10_000
+"""One after another in a file: blocks of 64 kB that fill ``MAX_SCAN_BYTES``, ten times over."""
 
 
 class _Decompressor(Protocol):
@@ -36,6 +39,10 @@ class _Decompressor(Protocol):
     @property
     def eof(self) -> bool:
         """Whether the stream has come to its end, with the right checksum."""
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether all that was handed over has been used."""
 
     @property
     def unused_data(self) -> bytes:
@@ -54,6 +61,10 @@ class _Zlib:
     @property
     def eof(self) -> bool:
         return self._stream.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._stream.unconsumed_tail
 
     @property
     def unused_data(self) -> bytes:
@@ -95,25 +106,26 @@ def inflated(content: bytes, method: str, path: Path, most_bytes: int = MAX_SCAN
         EOFError, OSError, zlib.error: it is cut off, damaged, or something else.
     """
     pieces: list[bytes] = []
-    held = 0
-    rest = content
-    while True:
+    held = at = 0
+    for _ in range(_MOST_STREAMS):
         stream = _DECOMPRESSORS[method]()
-        data = rest
         while not stream.eof:
-            # In pieces, as room is made for all that is asked for.
+            # In pieces: room is made for all that is asked for, and a stream copies what it is handed and not used.
+            data = content[at : at + _FED_BYTES] if stream.needs_input else b""
+            at += len(data)
             piece = stream.decompress(data, _PIECE_BYTES)
-            data = b""
-            if not piece and not stream.eof:
+            if not (piece or data or stream.eof):
                 raise EOFError("compressed data ended before the end of the stream was reached")
             held += len(piece)
             if held > most_bytes:
                 _check_bytes(path, held)
                 raise InputError(f"{path}: expected {most_bytes} bytes when decompressed, got more.")
             pieces.append(piece)
-        rest = stream.unused_data
-        if not rest.strip(b"\0"):  # some programs pad the file
+        at -= len(stream.unused_data)
+        # some programs pad the file
+        if content[at : at + 1] in (b"", b"\0") and not content[at:].strip(b"\0"):
             return b"".join(pieces)
+    raise InputError(f"{path}: expected compressed data of at most {_MOST_STREAMS} streams, got more.")
 
 
 def read_npy(path: Path, file: BinaryIO, size: int) -> npt.NDArray[Any]:

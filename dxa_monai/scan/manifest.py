@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -252,6 +253,9 @@ def _check_names(located: list[tuple[int, Row]], path: Path) -> None:
         # outputs are named after the scan_id, so it must not lead into another folder
         if set("/\\").intersection(str(row["scan_id"])):
             raise InputError(f"{path}, line {line}: expected a scan_id without / and \\, got '{row['scan_id']}'.")
+        # a terminal obeys them, and a table with a line break in a name is two rows to many programs
+        if any(unicodedata.category(mark) == "Cc" for mark in str(row["scan_id"])):
+            raise InputError(f"{path}, line {line}: expected a scan_id of visible characters, got {row['scan_id']!a}.")
     for name in ("scan_id", "scan"):
         first_line: dict[str, int] = {}
         for line, row in located:

@@ -7,6 +7,7 @@ Cox RW et al.: A (sort of) new image data format standard: NIfTI-1. https://nift
 
 from __future__ import annotations
 
+import math
 import struct
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from dxa_monai.scan.limits import check_announced
 MILLIMETRES_PER_UNIT = {"mm": 1.0, "unknown": 1.0, "meter": 1000.0, "micron": 0.001}
 """Of the header's unit of length; without one they are millimetres, as everywhere."""
 _HEADER_BYTES, _FIRST_OFFSET, _MAGIC = 348, 352, b"n+1\0"
+_CODES = range(6)
+"""Not stated, scanner, aligned, Talairach, MNI and another template."""
 _SAME = 2e-3
 """Relative difference of two statements of one matrix, which float32 and quaternions round."""
 
@@ -48,6 +51,9 @@ def nifti_header(content: bytes, path: Path) -> nib.Nifti1Header:
         raise InputError(f"{path}: expected a whole {_ending(path)} file, got data that begin at byte {offset:g}.")
     shape = tuple(int(size) for size in header["dim"][1 : 1 + dimensions])
     check_announced(path, shape, header.get_data_dtype().itemsize, len(content) - int(offset))
+    scaling = (float(header["scl_slope"]), float(header["scl_inter"]))
+    if any(math.isinf(value) for value in scaling):
+        raise InputError(f"{path}: expected a finite scl_slope and scl_inter, got {scaling[0]:g} and {scaling[1]:g}.")
     _check_space(header, path)
     return header
 
@@ -60,6 +66,10 @@ def _check_space(header: nib.Nifti1Header, path: Path) -> None:
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
         raise InputError(f"{path}: expected positive spacings, got {', '.join(f'{value:g}' for value in spacing)}.")
     codes = {"sform": int(header["sform_code"]), "qform": int(header["qform_code"])}
+    if not all(code in _CODES for code in codes.values()):
+        raise InputError(
+            f"{path}: expected sform and qform codes from 0 to 5, got {codes['sform']} and {codes['qform']}."
+        )
     stated = [name for name, code in codes.items() if code > 0]
     if not stated:
         raise InputError(f"{path}: expected a NIfTI file that states its orientation, got sform and qform codes of 0.")

@@ -102,7 +102,7 @@ class ScanSource:
 def _checked_shape(shape: Sequence[int]) -> tuple[int, int]:
     try:
         rows, columns = (int(size) for size in shape)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         rows = columns = 0
     if rows < 1 or columns < 1:
         raise InputError(f"spatial_shape: expected two positive whole numbers (rows, columns), got {shape}.")

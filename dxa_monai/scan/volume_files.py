@@ -66,6 +66,7 @@ _META_FIELDS = (
     *_META_BYTE_ORDERS,
 )
 _VECTOR = re.compile(r"none|\(\s*[^(),\s]+\s*(?:,\s*[^(),\s]+\s*)*\)")
+_MILLIMETRES = re.compile(r'(?:\s*"mm")*')
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _MOST_NUMBERS_OF_TEXT = 2_000_000
 _Value = TypeVar("_Value")
@@ -136,7 +137,7 @@ def _read_nrrd(content: bytes, path: Path) -> Volume:
             f"{path}: expected an NRRD file that states its orientation (space, space directions), got one without."
         )
     to_ras = _known(told, "space", _SPACES_TO_RAS, path)
-    if any(unit != "mm" for unit in re.findall(r'"([^"]*)"', told.get("space units", ""))):
+    if not _MILLIMETRES.fullmatch(told.get("space units", "")):
         raise InputError(f"{path}: expected space units of mm, got {told['space units'][:60]}.")
     sizes = _whole_numbers(told["sizes"], "sizes", path)
     directions = told["space directions"]
@@ -149,8 +150,9 @@ def _read_nrrd(content: bytes, path: Path) -> Volume:
     if len(axes) != 3 or len(sizes) > 4:
         raise InputError(f"{path}: expected three axes in space and one of components, got '{directions[:80]}'.")
     steps = np.array([_numbers(vectors[axis].strip("()").replace(",", " "), 3, "vector", path) for axis in axes])
-    if "spacings" in told and any(_NUMBER.fullmatch(word) for word in told["spacings"].split()):
-        raise InputError(f"{path}: expected space directions alone, got spacings beside them.")
+    for name in ("spacings", "axis mins", "axis maxs"):
+        if any(_NUMBER.fullmatch(word) for word in told.get(name, "").split()):
+            raise InputError(f"{path}: expected space directions alone, got {name} beside them.")
     encoding = _known(told, "encoding", _NRRD_ENCODINGS, path)
     kind = np.dtype(_known(told, "type", _NRRD_TYPES, path))
     if kind.itemsize > 1 and encoding != "text":
@@ -238,9 +240,10 @@ def _known(told: dict[str, str], name: str, values: Mapping[str, _Value], path: 
 
 def _numbers(text: str, count: int, name: str, path: Path) -> list[float]:
     words = text.split()
-    if len(words) != count or not all(_NUMBER.fullmatch(word) for word in words):
+    values = [float(word) for word in words if _NUMBER.fullmatch(word)]
+    if len(words) != count or len(values) != count or not np.isfinite(values).all():
         raise InputError(f"{path}: expected {count} numbers of {name}, got '{text[:60]}'.")
-    return [float(word) for word in words]
+    return values
 
 
 def _whole_numbers(text: str, name: str, path: Path) -> list[int]:

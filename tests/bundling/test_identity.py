@@ -123,6 +123,25 @@ def test_every_difference_is_named_and_none_passes(
     assert capsys.readouterr().out == ""
 
 
+def test_files_of_terabytes_and_folders_without_end_are_differences_like_others(release: Path) -> None:
+    """Holes take no room, and reading them for hours would not tell more than their size does."""
+    root = release.parent / "net"
+    for name in ("configs/train.json", "large"):
+        with open(root / name, "ab") as file:
+            file.truncate(10**13)
+    deep = "/".join("a" * 1200)
+    at = os.open(root, os.O_RDONLY)
+    for name in deep.split("/"):
+        os.mkdir(name, dir_fd=at)
+        inner = os.open(name, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = inner
+    os.close(at)
+    told = differences(root, release)
+    assert {"changed: configs/train.json", "extra file: large", f"extra folder: {deep}"} <= set(told)
+    assert len(told) == 2 + 1200
+
+
 def test_a_tampered_zip_of_another_name_beside_the_good_one_is_refused(release: Path) -> None:
     folder = release.parent
     sums = folder / "SHA256SUMS"

@@ -25,6 +25,19 @@ def _listed(folder: Path, *configs: Any) -> list[tuple[str, str]]:
     return list(calls_and_expressions(files))
 
 
+def test_what_monai_adds_from_the_metadata_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A config that looks at ``_meta_`` evaluates whatever stands there."""
+    (tmp_path / "metadata.json").write_text(json.dumps({"version": "$evil()", "x": {"_target_": "os.system"}}))
+    listed = dict(_listed(tmp_path, {"initialize": ["$len(@_meta_)"]}))
+    assert listed["_meta_::version"] == "evaluates 'evil()'"
+    assert listed["_meta_::x"] == "calls os.system with {}"
+    main([str(tmp_path), "0.json"])
+    assert "  metadata.json" not in capsys.readouterr().out
+    (tmp_path / "metadata.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"0\.json: expected configs that MONAI can read"):
+        _listed(tmp_path, {})
+
+
 def test_everything_of_a_config_that_monai_would_call_or_evaluate_is_listed() -> None:
     files = [TRAIN / "train.json", TRAIN / "preset_small.json"]
     listed = dict(calls_and_expressions(files))

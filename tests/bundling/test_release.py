@@ -328,6 +328,7 @@ def test_every_network_and_measurement_works_as_downloaded(
         ({"changelog": None}, f"expected a changelog entry of version {VERSION}"),
         ({"changelog": f"{VERSION}: a text"}, f"expected a changelog entry of version {VERSION}"),
         ({"changelog": [VERSION]}, f"expected a changelog entry of version {VERSION}"),
+        ({"changelog": {VERSION: " "}}, f"expected a changelog entry of version {VERSION}"),
         ({"changelog": {VERSION: None}}, f"expected a changelog entry of version {VERSION}"),
         ({"name": "other"}, "expected the name dxa_vae, that of the folder, got other"),
     ],
@@ -357,6 +358,16 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
         build_release(tmp_path / "dist", bundles, ["dxa_vae"])
 
 
+def _link(path: Path) -> None:
+    """What is there, or nothing, stands elsewhere and is linked to."""
+    elsewhere = path.parents[2] / f"elsewhere_{path.name}"
+    if path.exists():
+        path.rename(elsewhere)
+    else:
+        elsewhere.touch()
+    path.symlink_to(elsewhere)
+
+
 SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     "pipe": (lambda root: os.mkfifo(root / "docs" / "pipe"), "docs/pipe: expected a file, got a pipe"),
     "pipe as metadata": (
@@ -371,6 +382,25 @@ SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
     "name with a line break": (lambda root: (root / "docs/a\nb").touch(), "expected a name of printable UTF-8"),
     "metadata not UTF-8": (lambda root: (root / "configs/metadata.json").write_bytes(b"\xe9"), "expected JSON"),
     "deep metadata": (lambda root: (root / "configs/metadata.json").write_text("[" * 100_000), "expected JSON"),
+    "metadata that says two things": (
+        lambda root: (root / "configs/metadata.json").write_text('{"name": "other", "name": "dxa_body_composition"}'),
+        "metadata.json: expected every name once, got 'name' twice",
+    ),
+    "metadata without end": (lambda root: os.truncate(root / "configs/metadata.json", 10**12), "of at most 2 MB"),
+    "licence that is a link": (lambda root: _link(root / "LICENSE"), "LICENSE: expected a file, got a link"),
+    "page that is a link": (lambda root: _link(root / "docs/README.md"), "README.md: expected a file, got a link"),
+    "metadata that are a link": (
+        lambda root: _link(root / "configs/metadata.json"),
+        "json: expected a file, got a link",
+    ),
+    "names of large files that are a link": (
+        lambda root: _link(root / "large_files.yml"),
+        "yml: expected a file, got a",
+    ),
+    "link to a folder": (
+        lambda root: (root / "docs/more").symlink_to("/etc"),
+        "docs/more: expected a file, got a link",
+    ),
     "metadata that is null": (lambda root: (root / "configs/metadata.json").write_text("null"), "expected the name"),
 }
 

@@ -38,6 +38,16 @@ def gltf(change: Callable[[dict], None] = lambda header: None) -> bytes:
     return json.dumps(header).encode()
 
 
+def _indices(header: dict) -> dict:
+    return header["accessors"][header["meshes"][0]["primitives"][0]["indices"]]
+
+
+def _placed(header: dict, **place: list[float]) -> None:
+    """Every node by a matrix, and this."""
+    for node in header["nodes"]:
+        node.update({"matrix": [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1], **place})
+
+
 def as_file(content: bytes, form: str, folder: Path) -> Path:
     path = folder / f"body.{form.split('-')[0]}"
     path.write_bytes(content)
@@ -126,6 +136,22 @@ BAD: list[tuple[str, bytes, str]] = [
         "uncompressed geometry, got KHR_draco",
     ),
     ("gltf", gltf(lambda header: [item.update(normalized=True) for item in header["accessors"]]), "plain numbers"),
+    ("gltf", gltf(lambda header: [item.update(componentType=5125) for item in header["accessors"]]), "plain numbers"),
+    ("gltf", gltf(lambda header: _indices(header).update(componentType=5126)), "single whole numbers"),
+    ("gltf", gltf(lambda header: _indices(header).update(type="VEC2", count=6)), "single whole numbers"),
+    ("gltf", gltf(lambda header: [item.update(byteStride=1) for item in header["bufferViews"]]), "bytes every 1"),
+    ("gltf", gltf(lambda header: [item.update(buffer=-1) for item in header["bufferViews"]]), "glTF 2.0 header"),
+    ("gltf", gltf(lambda header: _placed(header, matrix=[1, 0, 0, 5, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1])), "affine"),
+    ("gltf", gltf(lambda header: _placed(header, scale=[2, 2, 2])), "affine matrix or by its parts"),
+    ("glb", b"glTF" + struct.pack("<5I", 2, 0, 4, 0x4E4F534A, 0x20207D7B), "whole GLB file of version 2 with 0 bytes"),
+    ("ply", PLY % (b"ascii", 3) + PLY % (b"ascii", 3) + PLY_FACES % 1, "PLY header line, got 'ply'"),
+    (
+        "ply",
+        PLY % (b"ascii", 3) + b"element vertex 3\nproperty float x\n" + PLY_FACES % 1 + b"0 0 0\n" * 7,
+        "a PLY header that says it once, got 'element vertex 3' again",
+    ),
+    ("ply", PLY % (b"ascii", 3) + b"property uchar x\n" + PLY_FACES % 1 + b"0 0 0\n" * 4, "'property uchar x' again"),
+    ("ply", (PLY % (b"ascii", 3) + PLY_FACES % 1).replace(b" 1.0", b" 9.0") + b"0 0 0\n" * 4, "got 'format ascii 9.0'"),
 ]
 
 
@@ -217,6 +243,19 @@ def test_other_files_that_a_mesh_names_are_not_opened(tmp_path: Path) -> None:
     assert len(read_triangles(as_file(ply, "ply", tmp_path))[1]) == 12
     image = gltf(lambda header: header.update(images=[{"uri": "pipe"}], textures=[{"source": 0}]))
     assert len(read_triangles(as_file(image, "gltf", tmp_path))[1]) == 12
+
+
+def test_buffers_are_counted_as_often_as_they_are_read(tmp_path: Path) -> None:
+    """One file of a kilobyte in twenty spellings is twenty kilobytes in memory."""
+    (tmp_path / "b.bin").write_bytes(bytes(10_000))
+    names = ["./" * times + "b.bin" for times in range(10)] + ["b.bin"] * 10
+    path = as_file(gltf(lambda header: header.update(buffers=_many(header, names))), "gltf", tmp_path)
+    with pytest.raises(InputError, match="at most 100000 bytes in files of buffers, got 200000"):
+        read_triangles(path, max_bytes=100_000)
+
+
+def _many(header: dict, names: list[str]) -> list[dict]:
+    return header["buffers"] + [{"byteLength": 1, "uri": name} for name in names]
 
 
 def test_obj_takes_polygons_groups_seams_and_relative_indices(tmp_path: Path) -> None:
@@ -336,6 +375,7 @@ def test_ply_strips_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("change", [lambda text: b"\xef\xbb\xbf" + text, lambda text: text.replace(b"\n", b"\r"),
                                     lambda text: text.replace(b"\n", b"\r\n"), lambda text: text.replace(b" ", b"\t"),
+                                    lambda text: text.replace(b"v ", b" " * 40 + b"v\f"),
                                     lambda text: text.replace(b"f ", b"fo ")])  # fmt: skip
 def test_an_obj_of_any_editor_is_the_same(change: Callable[[bytes], bytes], tmp_path: Path) -> None:
     vertices, faces = read_triangles(as_file(change(TRIANGLE + b"f 1 2 3\n"), "obj", tmp_path))

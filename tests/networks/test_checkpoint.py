@@ -14,6 +14,7 @@ import torch
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from dxa_monai.errors import InputError
+from dxa_monai.networks import tensor_checks
 from dxa_monai.networks.checkpoint import compact_checkpoint, load_tensors, load_vae, save_network
 from dxa_monai.networks.vae import DXAVAE
 
@@ -258,6 +259,30 @@ def test_weights_that_are_no_plain_numbers_are_refused_by_name(
     torch.save(content, path)
     with pytest.raises(InputError, match=rf"model\.pt: expected .*{part}"):
         load_vae(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_countless_small_parts_are_refused(zipped: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch would take them one by one; what is in memory for two bytes of a file, a file of a gigabyte has often."""
+    monkeypatch.setattr(tensor_checks, "_MOST_STEPS", 1000)
+    steps = b"\x80\x02]q\x00(" + b"h\x00" * 2000 + b"e."
+    path = tmp_path / "model.pt"
+    path.write_bytes(steps)
+    if zipped:
+        torch.save({}, path)
+        with zipfile.ZipFile(path) as archive:
+            parts = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in parts.items():
+                archive.writestr(name, steps if name.endswith("data.pkl") else content)
+    with pytest.raises(InputError, match=r"model\.pt: expected .*, got one of countless small parts"):
+        load_tensors(path)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_weights_in_either_of_torch_s_formats_are_read(zipped: bool, tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(3)}, tmp_path / "model.pt", _use_new_zipfile_serialization=zipped)
+    assert load_tensors(tmp_path / "model.pt")["a"].tolist() == [1.0, 1.0, 1.0]
 
 
 def test_compressed_weights_and_pipes_are_refused(make_vae: MakeVAE, tmp_path: Path) -> None:

@@ -53,6 +53,7 @@ def test_what_an_old_record_lacks_was_not_there() -> None:
         ({"detector_material": "film"}, "material: expected one of"),
         ({"detector_thickness_mm": 0}, "detector_thickness_mm: expected a positive number, got 0"),
         ({"photons_per_pixel": -1}, "photons_per_pixel: expected a positive number"),
+        ({"photons_per_pixel": 10**400}, "photons_per_pixel: expected a positive number, got 1000"),
         ({"photons_per_pixel": math.nan}, "photons_per_pixel: expected a positive number"),
         ({"full_scale_nepers": 0}, "full_scale_nepers: expected a positive number"),
         ({"scatter_fraction": 1.0}, "scatter_fraction: expected a fraction from 0 to below 1"),

@@ -79,6 +79,10 @@ def with_beam(**changes: Any) -> dict[str, Any]:
     return changed(beam={**dataclasses.asdict(BeamParameters()), **changes})
 
 
+def with_wheel(**changes: Any) -> dict[str, Any]:
+    return changed(wheel={**ScannerModel().as_dict()["wheel"], **changes})
+
+
 @pytest.mark.parametrize(
     "stored",
     [
@@ -88,13 +92,19 @@ def with_beam(**changes: Any) -> dict[str, Any]:
         changed(beam=None),
         changed(beam={"kvp": 100}),
         changed(wheel=[]),
-        changed(wheel={"air": [["unobtainium", 1.0]]}),
-        changed(wheel={"air": [["water"]]}),
-        changed(wheel={"air": [["water", -1.0]]}),
-        changed(wheel={"sky": []}),
+        with_wheel(air=[["unobtainium", 1.0]]),
+        with_wheel(air=[["water"]]),
+        with_wheel(air=[["water", -1.0]]),
+        changed(wheel={}),
+        with_wheel(sky=[]),
         changed(photons_per_pixel=0.0),
         changed(photons_per_pixel=float("nan")),
         changed(photons_per_pixel="many"),
+        changed(photons_per_pixel="1e6"),
+        changed(photons_per_pixel=10**400),
+        changed(photons_per_pixel=True),
+        changed(zero_count=[0.0] * 6),
+        changed(source={"a": 1}),
         changed(full_scale_nepers=0),
         changed(full_scale_nepers=float("inf")),
         changed(residual_nepers=float("nan")),
@@ -105,6 +115,7 @@ def with_beam(**changes: Any) -> dict[str, Any]:
         changed(zero_counts=[1.0, 2.0]),
         changed(zero_counts=[-1.0] * 6),
         changed(zero_counts="none"),
+        changed(zero_counts="123456"),
         changed(energy_shift_mm=[1.0]),
         changed(energy_shift_mm=[float("nan"), 0.0]),
         changed(rounding_nepers=-1.0),
@@ -114,6 +125,9 @@ def with_beam(**changes: Any) -> dict[str, Any]:
         with_beam(detector_g_cm2=-1.0),
         with_beam(filter_low_al_g_cm2=float("nan")),
         with_beam(filter_low_al_g_cm2=[1.0]),
+        with_beam(filter_low_al_g_cm2=1e300),
+        with_wheel(bone=[["acrylic", 1e4]]),
+        changed(beam={"kvp_low": 100.0, "kvp_high": 140.0}),
     ],
 )
 def test_hostile_json_is_told_in_one_sentence(tmp_path: Path, stored: object) -> None:
@@ -123,6 +137,13 @@ def test_hostile_json_is_told_in_one_sentence(tmp_path: Path, stored: object) ->
         read_scanner_model(path)
     assert "\n" not in str(caught.value)
     assert "model.json" in str(caught.value)
+
+
+def test_what_is_missing_is_named_and_no_default_takes_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(changed(wheel={"air": [], "bone": []})), encoding="utf-8")
+    with pytest.raises(InputError, match=r"model\.json: wheel: expected air, bone, tissue, got air, bone\."):
+        read_scanner_model(path)
 
 
 def _folder(path: Path) -> None:

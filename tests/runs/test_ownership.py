@@ -10,16 +10,23 @@ import platform
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import filelock
+import pandas as pd
 import pytest
 
+from dxa_monai.cohort_report.page import QUANTITIES, write_population_report
 from dxa_monai.errors import InputError
+from dxa_monai.figures.contact_sheet import write_contact_sheet
+from dxa_monai.inference.scanner_calibration import calibrate_scanner
 from dxa_monai.runs.ownership import LOCK_NAME, let_go, letting_go, own_folder
+from tests.analysis.cohort import cohort_manifest, cohort_rows
 
+_NOBODY: dict[str, list[Any]] = {name: [] for name in ("age_years", "sex", *QUANTITIES)}
 REFUSED = "expected a folder that no other command is writing, got one that"
 _OWN_IT = (
     "import sys; from dxa_monai.runs.ownership import own_folder; own_folder(sys.argv[1]); print(flush=True); input()"
@@ -122,3 +129,50 @@ def test_a_worker_of_the_owner_is_no_other_command_and_its_end_lets_nothing_go(t
         worker.join()
         assert worker.exitcode == 0
         assert _refused(tmp_path)
+
+
+def _owned(folder: Path) -> bool:
+    try:
+        filelock.FileLock(folder / LOCK_NAME).acquire(timeout=0).lock.release(force=True)
+    except filelock.Timeout:
+        return True
+    return False
+
+
+def _calibrate(folder: Path) -> None:
+    calibrate_scanner(cohort_rows()[0]["scan"], folder / "scanner_model.json")
+
+
+def _describe(folder: Path) -> None:
+    write_population_report(folder, folder / "page.md")
+
+
+def _draw(folder: Path) -> None:
+    write_contact_sheet(cohort_manifest(), folder / "contact_sheet.png", people=1)
+
+
+@pytest.mark.parametrize(
+    ("module", "write"),
+    [
+        ("inference.scanner_calibration", _calibrate),
+        ("cohort_report.page", _describe),
+        ("figures.contact_sheet", _draw),
+    ],
+)
+def test_who_tidies_a_folder_owns_it(
+    module: str, write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What another command is writing there would be deleted with what a killed one has left."""
+    tidied: list[bool] = []
+
+    def tidy(*folders: Path) -> None:
+        tidied.append(_owned(folders[-1]))
+        raise InterruptedError
+
+    for name in ("population_page", "people_table", "_made_with", "shape_prediction", "calibrate_with_phantom"):
+        monkeypatch.setattr(f"dxa_monai.{module}.{name}", lambda *_, **__: pd.DataFrame(_NOBODY), raising=False)
+    monkeypatch.setattr(f"dxa_monai.{module}.remove_partial", tidy)
+    with pytest.raises(InterruptedError):
+        write(tmp_path)
+    assert tidied == [True]
+    assert not _owned(tmp_path)

@@ -83,6 +83,7 @@ LIARS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
     "npz bomb": (".npz", lambda _: _zip(("counts.npy", bytes(200_000_000)))),
     "npz bomb in many parts": (".npz", lambda _: _zip(*((f"{i}.npy", _npy((500,))) for i in range(40)))),
     "gzip bomb": (".nii.gz", lambda _: gzip.compress(bytes(200_000_000))),
+    "gzip of many parts": (".nii.gz", lambda whole: gzip.compress(b"") * 10_000 + whole),
     "nifti of gigabytes": (".nii", _lying_nifti),
     "nifti of gigabytes, compressed": (".nii.gz", lambda whole: gzip.compress(_lying_nifti(gzip.decompress(whole)))),
     "nrrd of terabytes": (".nrrd", _replaced(b"109 1 150", b"109000 1000 150000")),
@@ -103,6 +104,21 @@ def test_a_file_that_lies_about_its_size_is_refused_before_room_is_made(lie: str
     finally:
         tracemalloc.stop()
     assert str(path) in str(refused.value)
+
+
+def test_what_an_archive_declares_is_a_few_values(tmp_path: Path) -> None:
+    for name in ("pixel_spacing_mm", "channels"):
+        np.savez(tmp_path / "scan.npz", counts=body_counts(), **{name: np.zeros(1000)})
+        with pytest.raises(InputError, match=rf"scan\.npz: expected a few values of {name}, got 1000\."):
+            load_scan(tmp_path / "scan.npz")
+
+
+def test_a_file_of_several_compressed_parts_and_padding_is_one(tmp_path: Path) -> None:
+    """As bgzip writes them; parts may end anywhere in what is read at once."""
+    whole = gzip.decompress(_scan_bytes(".nii.gz", tmp_path))
+    parts = b"".join(gzip.compress(whole[begin : begin + 999]) for begin in range(0, len(whole), 999))
+    (tmp_path / "parts.nii.gz").write_bytes(gzip.compress(b"") + parts + bytes(100_000))
+    np.testing.assert_array_equal(load_scan(tmp_path / "parts.nii.gz").counts, body_counts())
 
 
 @pytest.mark.parametrize(

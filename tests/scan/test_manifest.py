@@ -97,6 +97,14 @@ HEADER = "subject_id,scan,age_years\n"
             ", line 3: expected a scan of its own for every row, got '",
         ),
         (
+            'subject_id,scan_id,scan\n1,"a\nb",scans/p1_v1.npy\n',
+            ", line 3: expected a scan_id of visible characters, got 'a\\nb'.",
+        ),
+        (
+            "subject_id,scan_id,scan\n1,a\x1b[2J,scans/p1_v1.npy\n",
+            ", line 2: expected a scan_id of visible characters, got 'a\\x1b[2J'.",
+        ),
+        (
             "subject_id,scan_id,scan\n1,../a,scans/p1_v1.npy\n",
             ", line 2: expected a scan_id without / and \\, got '../a'.",
         ),

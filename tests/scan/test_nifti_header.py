@@ -78,6 +78,8 @@ PLACES = {
     "no dimensions": (40, struct.pack("<h", 0), "1 to 7 dimensions, got 0"),
     "negative size": (42, struct.pack("<h", -9), "a whole .nii file"),
     "an unknown unit": (123, b"\x07", "lengths in mm, metres or micrometres, got 'code 7'"),
+    "a code that nobody knows": (254, struct.pack("<h", 99), "sform and qform codes from 0 to 5, got 99"),
+    "a slope without end": (112, struct.pack("<f", float("inf")), "a finite scl_slope and scl_inter, got inf and"),
     "an sform of NaN": (280, struct.pack("<f", float("nan")), "a finite sform"),
 }
 

@@ -119,6 +119,9 @@ HOSTILE: dict[str, tuple[str, str]] = {
     "a space of other axes": (changed(NRRD, ("left-posterior-superior", "3D-right-handed")), "'space' to be one of"),
     "spacings beside directions": (changed(NRRD, ("kinds", "spacings: nan 6.5 1 13\nkinds")), "spacings beside them"),
     "metres": (changed(NRRD, ("kinds", 'space units: "m" "m" "m"\nkinds')), "space units of mm"),
+    "micrometres without quotes": (changed(NRRD, ("kinds", "space units: um um um\nkinds")), "space units of mm"),
+    "places beside directions": (changed(NRRD, ("kinds", "axis mins: nan 0 0 0\nkinds")), "axis mins beside them"),
+    "directions without end": (changed(NRRD, ("(6.5,0,0)", "(1e999,0,0)")), "3 numbers of vector"),
     "a data file": (changed(NRRD, ("encoding", "data file: other.raw\nencoding")), "data in the file itself"),
     "a data file, spelt otherwise": (
         changed(NRRD, ("encoding", "DATA  FILE: other.raw\nencoding")),
