@@ -27,7 +27,7 @@ from typing import Any
 from dxa_monai.errors import InputError
 from dxa_monai.files import path_inside
 from dxa_monai.scan.csv_table import read_lines, read_table, write_table
-from dxa_monai.scan.io import FILE_ENDINGS, file_stem
+from dxa_monai.scan.io import READ_ENDINGS, file_stem
 from dxa_monai.scan.people import check_subjects, check_values, is_number
 
 Row = dict[str, Any]
@@ -105,7 +105,7 @@ def read_path_list(
                 f"{path}, line {line}: expected one path a row, got {len(cells)} cells; "
                 "a table with a header is read by dxa_monai.scan.manifest.read_manifest."
             )
-    if not lines[0][1][0].lower().endswith(FILE_ENDINGS):
+    if not lines[0][1][0].lower().endswith(READ_ENDINGS):
         lines = lines[1:]
     if not lines:
         raise InputError(f"{path}: expected at least one path, got only a header.")
