@@ -121,6 +121,36 @@ def read_object(path: str | os.PathLike[str], expected: str) -> dict[str, Any]:
     return found
 
 
+def read_keys(
+    path: str | os.PathLike[str], keys: Sequence[str], version: int, optional: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The JSON object of a file that people edit, which has exactly ``keys``, among them ``version``.
+
+    Args:
+        path: the file.
+        keys: that it must have.
+        version: of the form, to be stated in the file.
+        optional: further keys that it may have.
+
+    Raises:
+        InputError: unreadable, not JSON, a name twice, another version, keys missing or unknown.
+    """
+    content = read_json(path, unique=True)
+    if not isinstance(content, dict) or not set(keys) <= set(content) <= {*keys, *optional}:
+        got = sorted(content) if isinstance(content, dict) else type(content).__name__
+        may = f" (and perhaps {', '.join(optional)})" if optional else ""
+        raise InputError(f"{path}: expected a JSON object with the keys {', '.join(keys)}{may}, got {short(got)}.")
+    if content["version"] != version or isinstance(content["version"], bool):
+        raise InputError(f"{path}: expected version {version}, got {short(content['version'])}.")
+    return content
+
+
+def short(value: Any) -> str:
+    """A value from a file as a sentence shows it."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 def parse_json(content: bytes, path: str | os.PathLike[str], unique: bool = False) -> Any:
     """The value of JSON text that holds at most ``MAX_JSON_VALUES`` values; ``path`` is for the sentence.
 

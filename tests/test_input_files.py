@@ -30,7 +30,7 @@ from dxa_monai.runs.state_files import newest_state
 from dxa_monai.scan.collect import collect_scans
 from dxa_monai.scan.csv_table import MAX_TABLE_CELLS, read_lines
 from dxa_monai.scan.format import PIXEL_SPACING_MM, SCAN_SHAPE
-from dxa_monai.scan.io import FILE_ENDINGS, load_scan
+from dxa_monai.scan.io import READ_ENDINGS, load_scan
 from dxa_monai.scan.manifest import read_manifest, read_path_list
 from dxa_monai.scan.splits import read_split
 from dxa_monai.scan.truth import load_truth
@@ -46,7 +46,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "truth": ("a.npz", lambda path: load_truth({"truth": str(path), "scan_id": "a"})),
     "state": ("resume/iteration_000000001.pt", lambda path: newest_state(path.parents[1])),
     "object": ("a.json", lambda path: read_object(path, "an object")),
-    **{f"scan{ending}": (f"a{ending}", load_scan) for ending in FILE_ENDINGS},
+    **{f"scan{ending}": (f"a{ending}", load_scan) for ending in READ_ENDINGS},
     **{f"mesh{ending}": (f"a{ending}", read_triangles) for ending in MESH_ENDINGS},
 }
 

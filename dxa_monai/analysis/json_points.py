@@ -9,22 +9,7 @@ from typing import Any
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
-from dxa_monai.input_files import read_json
-
-
-def read_object(path: str | Path, keys: tuple[str, ...], version: int) -> dict[str, Any]:
-    """Read a JSON object that has exactly ``keys``, among them ``version``.
-
-    Raises:
-        InputError: unreadable, not JSON, a name twice, another version, keys missing or unknown.
-    """
-    content = read_json(path, unique=True)
-    if not isinstance(content, dict) or set(content) != set(keys):
-        got = sorted(content) if isinstance(content, dict) else type(content).__name__
-        raise InputError(f"{path}: expected a JSON object with the keys {', '.join(keys)}, got {_short(got)}.")
-    if content["version"] != version or isinstance(content["version"], bool):
-        raise InputError(f"{path}: expected version {version}, got {_short(content['version'])}.")
-    return content
+from dxa_monai.input_files import short
 
 
 def read_shape(path: str | Path, value: Any) -> tuple[int, int]:
@@ -38,9 +23,7 @@ def read_shape(path: str | Path, value: Any) -> tuple[int, int]:
         or len(value) != 2
         or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in value)
     ):
-        raise InputError(
-            f"{path}: expected image_shape as [rows, columns], two positive integers, got {_short(value)}."
-        )
+        raise InputError(f"{path}: expected image_shape as [rows, columns], two positive integers, got {short(value)}.")
     return value[0], value[1]
 
 
@@ -55,13 +38,13 @@ def read_point(source: str | Path, name: str, value: Any) -> tuple[float, float]
         or len(value) != 2
         or any(isinstance(part, bool) or not isinstance(part, (int, float)) for part in value)
     ):
-        raise InputError(f"{source}: expected {name} as [row, column], two numbers, got {_short(value)}.")
+        raise InputError(f"{source}: expected {name} as [row, column], two numbers, got {short(value)}.")
     try:
         point = float(value[0]), float(value[1])
     except OverflowError:
         point = math.inf, math.inf
     if not all(math.isfinite(part) for part in point):
-        raise InputError(f"{source}: expected finite numbers for {name}, got {_short(value)}.")
+        raise InputError(f"{source}: expected finite numbers for {name}, got {short(value)}.")
     return point
 
 
@@ -83,8 +66,3 @@ def write_object(content: dict[str, Any], path: str | Path) -> Path:
     with atomic_path(path) as temporary:
         temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     return path
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

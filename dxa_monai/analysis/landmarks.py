@@ -20,9 +20,10 @@ from dataclasses import dataclass, fields
 from itertools import combinations, pairwise
 from pathlib import Path
 
-from dxa_monai.analysis.json_points import inside_image, read_object, read_point, read_shape, write_object
+from dxa_monai.analysis.json_points import inside_image, read_point, read_shape, write_object
 from dxa_monai.analysis.segments import Point, Segment, segments_cross
 from dxa_monai.errors import InputError
+from dxa_monai.input_files import read_keys
 
 LANDMARKS_VERSION = 1
 SIDES = ("right", "left")
@@ -165,7 +166,7 @@ def read_landmarks(path: str | Path, image_shape: tuple[int, int] | None = None)
         InputError: unreadable, not of this form, made for another image shape, or refused by
             :func:`landmarks_from_points`.
     """
-    content = read_object(path, ("version", "image_shape", "landmarks"), LANDMARKS_VERSION)
+    content = read_keys(path, ("version", "image_shape", "landmarks"), LANDMARKS_VERSION)
     shape = read_shape(path, content["image_shape"])
     if image_shape is not None and shape != tuple(image_shape):
         raise InputError(f"{path}: expected landmarks of an image of shape {tuple(image_shape)}, got {shape}.")

@@ -24,9 +24,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from dxa_monai.analysis.json_points import inside_image, read_object, read_point
+from dxa_monai.analysis.json_points import inside_image, read_point
 from dxa_monai.analysis.segments import Point, segments_meet
 from dxa_monai.errors import InputError
+from dxa_monai.input_files import read_keys
 from dxa_monai.scan.regions import OVERLAPPING_REGIONS, REGION_GROUPS
 
 POLYGONS_VERSION = 1
@@ -52,7 +53,7 @@ def read_polygons(
     Raises:
         InputError: unreadable, not of this form, more than ``MOST_POLYGONS``, or refused by :func:`checked_polygons`.
     """
-    content = read_object(path, ("version", "unit", "polygons"), POLYGONS_VERSION)
+    content = read_keys(path, ("version", "unit", "polygons"), POLYGONS_VERSION)
     if content["unit"] not in UNITS:
         raise InputError(f"{path}: expected unit to be one of {', '.join(UNITS)}, got {str(content['unit'])[:40]!r}.")
     if not isinstance(content["polygons"], dict):

@@ -127,6 +127,8 @@ OPTIONS: dict[str, Option] = {
     "method": Option(Choice("dxa_monai.analysis.composition.METHODS"), "how channels become materials"),
     "pictures": Option(Flag(), "draw pictures"),
     "pages": Option(Flag(), "write an HTML page for each scan, and one for all"),
+    "maps": Option(Flag(), "write maps of fat, lean, bone mineral and regions as NIfTI"),
+    "dicom": Option(Flag(), "write picture, regions and numbers as DICOM"),
     "formats": Option(ListOf(Choice("dxa_monai.inference.meshes.FORMATS")), "endings in which scans are written"),
     "composition": Option(Flag(), "analyse body composition, too"),
     "components": Option(Count(), "principal components of the baseline; None: the code's size", True),

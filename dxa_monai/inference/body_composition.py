@@ -8,6 +8,7 @@
       {scan_id}.png              cut lines and labels
       scans.html, {scan_id}.html pages to hand over, on request
       landmarks/{scan_id}.json   to be edited and passed back
+      maps/, dicom/              on request (map_files.py here, dxa_monai.dicom)
       scanner_model.json         where the scanner was calibrated from the scans themselves
 
 What is there and made from the same scan, scanner, landmarks and polygons is kept; a file of one of these names that no
@@ -50,6 +51,7 @@ from dxa_monai.inference.report import (
 )
 from dxa_monai.inference.run_scanner import CALIBRATIONS, SCANNER_MODEL_NAME, scanner_of_run, scanner_of_scan
 from dxa_monai.inference.run_summary import refuse_another_scanner, tell_scanner_and_flags, tell_unused_landmarks
+from dxa_monai.inference.scan_files import ScanFiles
 from dxa_monai.parallel.cluster import run_on_cluster
 from dxa_monai.parallel.worker_pool import run_in_processes
 from dxa_monai.physics.beam_model import WheelSegments
@@ -135,6 +137,8 @@ def analyse_scans(
     method: str = METHODS[0],
     predicted: bool = False,
     pages: bool = False,
+    maps: bool = False,
+    dicom: bool = False,
 ) -> Path:
     """Analyse scans and write their reports. The terminal says which scanner they were read with and what was flagged.
 
@@ -162,6 +166,8 @@ def analyse_scans(
         method: of ``dxa_monai.analysis.composition.METHODS``, how channels become materials.
         predicted: a network made the scans; see :func:`dxa_monai.analysis.composition.analyse_scan`.
         pages: also write a page for each scan and one for all (:mod:`dxa_monai.inference.pages`).
+        maps: also write the maps of a scan (:mod:`dxa_monai.inference.map_files`).
+        dicom: also write DICOM objects of a scan (:mod:`dxa_monai.dicom.objects`).
 
     Returns:
         Path of the table.
@@ -184,6 +190,7 @@ def analyse_scans(
     if polygons_file is not None:
         _check_polygons(rows, polygons_file, source)
     wheel = WheelSegments() if wheel is None else wheel
+    on_request = ScanFiles(maps, dicom)
     folder = claim_analysis(
         output_dir,
         rows,
@@ -191,7 +198,10 @@ def analyse_scans(
         calibration == "run" and scanner_model is None,
         policy is not None and policy.quarantines,
         landmarks_dir,
-        page_names([str(row["scan_id"]) for row in rows]) if pages else (),
+        [
+            *(page_names([str(row["scan_id"]) for row in rows]) if pages else ()),
+            *(name for row in rows for name in on_request.names(str(row["scan_id"]), draw is not None)),
+        ],
     )
     model = scanner_of_run(rows, folder, scanner_model, calibration, source, wheel)
     settings = BoneSettings() if settings is None else settings
@@ -207,6 +217,7 @@ def analyse_scans(
         wheel,
         method,
         predicted,
+        on_request=on_request,
     )
     table, failed, bad, reports = [], [], list(set_aside), []
     apart = cluster or workers > 1
@@ -282,6 +293,7 @@ class _Job:
     method: str
     predicted: bool = False
     polygon_names: tuple[str, ...] = ()
+    on_request: ScanFiles = dataclasses.field(default_factory=ScanFiles)
 
     def for_other_machines(self) -> _Job:
         """The same with whole paths: the workers of a cluster run in folders of their own."""
@@ -329,7 +341,8 @@ class _Job:
 
         json_path, png_path = self.folder / f"{scan_id}.json", self.folder / f"{scan_id}.png"
         earlier = read_report(json_path)
-        if earlier is not None and (self.draw is None or png_path.is_file()):
+        drawn = self.draw is None or png_path.is_file()
+        if earlier is not None and drawn and self.on_request.all_there(earlier, row, self.folder):
             found_then = not earlier["landmarks_given"] and earlier["inputs_sha256"] == inputs_with(None)
             if found_then and given is None:
                 self._refuse_unused_edits(scan_id, [earlier["landmarks"]])
@@ -338,6 +351,7 @@ class _Job:
                 # The scan is the same; what a manifest says of the person may have changed.
                 report = with_person(earlier, row)
                 if report != earlier:
+                    report.pop("dicom", None)  # its objects are of the person as known then
                     write_report(report, json_path)
                 return report
         composition = analysed_with(None)
@@ -352,6 +366,7 @@ class _Job:
         report = as_report(row, composition, model, inputs_with(given))
         if self.draw is not None:
             self.draw(composition, _title(scan_id, composition), spacing, polygons, png_path)
+        report |= self.on_request.write(row, composition, report, spacing, self.folder, self.draw is not None, polygons)
         write_report(report, json_path)
         return report
 

@@ -25,6 +25,7 @@ from dxa_monai.physics.correction import ScanCorrection
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.csv_table import write_table
 from dxa_monai.scan.format import FULL_SCALE_COUNTS
+from dxa_monai.scan.io import scan_content
 
 TABLE_NAME = "body_composition.csv"
 UNITS = {name: name.rpartition("_")[2] if name.endswith(("_g", "_percent")) else "" for name in QUANTITIES} | {
@@ -53,7 +54,7 @@ def fingerprint(
     """Hash of all that a scan's numbers depend on; a report with the same one need not be made again.
 
     Args:
-        scan: the scan's file, whose bytes count.
+        scan: the scan's file, whose bytes count, with those of the files that belong to it.
         model: the scanner.
         pixel_spacing_mm: (row, column).
         landmarks: given by a person; None: they are found.
@@ -62,7 +63,7 @@ def fingerprint(
     """
     given = [None if landmarks is None else [landmarks.point(name) for name in LANDMARK_NAMES], polygons]
     about = [dxa_monai.__version__, model.as_dict(), pixel_spacing_mm, given, settings]
-    digest = hashlib.sha256(Path(scan).read_bytes())
+    digest = hashlib.sha256(scan_content(scan))
     digest.update(json.dumps(about, sort_keys=True).encode())
     return digest.hexdigest()
 

@@ -21,6 +21,7 @@ from dxa_monai.physics.scanner_model import ScannerModel, read_scanner_model, wr
 from dxa_monai.physics.zero import find_zero
 from dxa_monai.runs.outputs import read_note, write_note
 from dxa_monai.scan.format import PIXEL_SPACING_MM, SCAN_SHAPE, channels_first
+from dxa_monai.scan.io import scan_content
 from dxa_monai.scan.source import ScanSource
 
 CALIBRATIONS = ("run", "scan", "nominal")
@@ -88,8 +89,8 @@ def _refuse_other_scans(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 def _digest(row: Mapping[str, Any]) -> str:
     try:
-        return hashlib.sha256(Path(row["scan"]).read_bytes()).hexdigest()
-    except OSError:
+        return hashlib.sha256(scan_content(row["scan"])).hexdigest()
+    except InputError:
         return ""  # it is told when its turn comes
 
 

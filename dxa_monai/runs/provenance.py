@@ -6,6 +6,8 @@ import hashlib
 import subprocess
 from pathlib import Path
 
+from dxa_monai.errors import InputError
+from dxa_monai.scan.io import scan_content
 from dxa_monai.scan.manifest import read_manifest
 
 UNKNOWN_REVISION = "unknown"
@@ -58,8 +60,7 @@ def manifest_hash(path: str | Path) -> str:
     digest = hashlib.sha256(hashlib.sha256(Path(path).read_bytes()).digest())
     for row in rows:
         try:
-            with open(row["scan"], "rb") as scan:
-                digest.update(hashlib.file_digest(scan, "sha256").digest())
-        except OSError:
+            digest.update(hashlib.sha256(scan_content(row["scan"])).digest())
+        except InputError:
             digest.update(_UNREADABLE)
     return digest.hexdigest()[:16]

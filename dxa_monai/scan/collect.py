@@ -9,14 +9,16 @@ from typing import Any
 
 from dxa_monai.errors import InputError
 from dxa_monai.input_files import files_below
-from dxa_monai.scan.io import FILE_ENDINGS, file_stem
+from dxa_monai.scan.dicom_scan import MAPPING_ENDING, mapped_files
+from dxa_monai.scan.io import READ_ENDINGS, file_stem
 from dxa_monai.scan.manifest import read_manifest
 
 
 def collect_scans(source: str | os.PathLike[str]) -> list[dict[str, str]]:
     """List the scans of a file, of a folder with its subfolders, or of a manifest (``.csv``).
 
-    In a folder every file with one of ``FILE_ENDINGS`` counts as a scan; hidden files are left out, others told.
+    In a folder every file with one of ``READ_ENDINGS`` counts as a scan; hidden files are left out, others told.
+    DICOM files that a ``.dicom.json`` names are the channels of its scan and none of their own.
 
     Args:
         source: path of the scan, folder or manifest.
@@ -30,9 +32,11 @@ def collect_scans(source: str | os.PathLike[str]) -> list[dict[str, str]]:
     """
     path = Path(source).resolve()
     if path.is_dir():
-        files, others = files_below(path, FILE_ENDINGS)
+        files, others = files_below(path, READ_ENDINGS)
+        channels = {part for file in files if file.name.lower().endswith(MAPPING_ENDING) for part in mapped_files(file)}
+        files = [file for file in files if file.resolve() not in channels]
         if not files:
-            raise InputError(f"{source}: expected a folder with scans ({', '.join(FILE_ENDINGS)}), got none in it.")
+            raise InputError(f"{source}: expected a folder with scans ({', '.join(READ_ENDINGS)}), got none in it.")
         if others:
             named = ", ".join(f"{count} {ending}" for ending, count in others.items())
             print(f"{source}: {len(files)} scans; other files are left out: {named}")

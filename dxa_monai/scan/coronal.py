@@ -65,16 +65,39 @@ def read_nifti(path: Path) -> tuple[Array, tuple[float, float]]:
 
 def write_nifti(counts: npt.NDArray[np.uint16], pixel_spacing_mm: tuple[float, float], path: Path) -> None:
     """Write ``(H, W, 6)`` counts as a NIfTI-1 file of shape ``(W, 1, H, 6)``; same input, same bytes."""
+    _write_image(np.transpose(counts[:, None], (2, 1, 0, 3)), pixel_spacing_mm, " ".join(CHANNELS), path)
+
+
+def write_nifti_map(
+    values: Array, pixel_spacing_mm: tuple[float, float], description: str, path: Path, labels: bool = False
+) -> None:
+    """Write a map ``(H, W)`` as a NIfTI-1 file ``(W, 1, H)``, where a scan's would lie; same input, same bytes.
+
+    Args:
+        values: of a type that NIfTI has.
+        pixel_spacing_mm: (row, column).
+        description: what the values are, with their unit; at most 79 characters.
+        path: ending in ``.nii`` or ``.nii.gz``.
+        labels: the values are codes of regions.
+    """
+    _write_image(np.transpose(values[:, None], (2, 1, 0)), pixel_spacing_mm, description, path, labels)
+
+
+def _write_image(
+    volume: Array, pixel_spacing_mm: tuple[float, float], description: str, path: Path, labels: bool = False
+) -> None:
     rows_mm, columns_mm = pixel_spacing_mm
     affine = np.eye(4)
     affine[:3, :3] = _DIRECTIONS_RAS * (columns_mm, _DEPTH_MM, rows_mm)
-    image = nib.Nifti1Image(np.transpose(counts[:, None], (2, 1, 0, 3)), affine)
+    image = nib.Nifti1Image(volume, affine)
     image.set_sform(affine, code="scanner")
     image.set_qform(affine, code="scanner")
     image.header.set_xyzt_units("mm")
-    image.header["descrip"] = " ".join(CHANNELS).encode()
+    image.header["descrip"] = description.encode()
+    if labels:
+        image.header.set_intent("label")
     content = image.to_bytes()
-    # mtime 0 and no file name in the gzip header: the bytes depend on the scan alone
+    # mtime 0 and no file name in the gzip header: the bytes depend on the image alone
     path.write_bytes(gzip.compress(content, mtime=0) if path.name.lower().endswith(".gz") else content)
 
 

@@ -7,7 +7,12 @@ ending             what the file holds                                          
 ``.npz``           arrays ``counts`` (as above), ``pixel_spacing_mm`` ``(2,)``, ``channels`` (6,)   yes
 ``.nii .nii.gz``   coronal volume, see :mod:`dxa_monai.scan.coronal`                                yes
 ``.nrrd .mha``     coronal volume, see :mod:`dxa_monai.scan.coronal`                                yes
+``.raw``           numbers as ``raw_layout.json`` says, see :mod:`dxa_monai.scan.raw_layout`        as it says
+``.dcm``           six frames, see :mod:`dxa_monai.scan.dicom_scan`                                 if stated
+``.dicom.json``    names six DICOM frames, see there                                                if stated
 =================  ===============================================================================  =============
+
+The last three are read and not written.
 """
 
 from __future__ import annotations
@@ -23,14 +28,20 @@ import numpy.typing as npt
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.input_files import read_input
 from dxa_monai.scan.coronal import read_itk, read_nifti, write_itk, write_nifti
+from dxa_monai.scan.dicom_scan import MAPPING_ENDING, mapped_files, read_dicom, read_dicom_mapping
 from dxa_monai.scan.format import CHANNELS, PIXEL_SPACING_MM, SCAN_SHAPE, Array, as_counts, check_counts
-from dxa_monai.scan.limits import read_npy, read_npz, read_scan_bytes
+from dxa_monai.scan.limits import MAX_SCAN_BYTES, read_npy, read_npz, read_scan_bytes
+from dxa_monai.scan.raw_layout import layout_of, read_raw
 
 SPACING_RANGE_MM = (0.5, 50.0)
 """Distances that pixels of a whole-body scan can have: with less a body is a finger, with more it has ten rows."""
 _MOST_DECLARED = 100
 FILE_ENDINGS = (".npy", ".npz", ".nii", ".nii.gz", ".nrrd", ".mha")
+"""Of formats that are read and written."""
+READ_ENDINGS = (*FILE_ENDINGS, ".raw", ".dcm", MAPPING_ENDING)
+"""Of formats that are read."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +66,9 @@ def load_scan(
     """Read a raw scan and refuse what cannot be one.
 
     Args:
-        path: file with one of ``FILE_ENDINGS``.
-        channels: order of the channels in the file. None: as the file declares (``.npz``), else ``CHANNELS``.
+        path: file with one of ``READ_ENDINGS``.
+        channels: order of the channels in the file. None: as the file declares (``.npz``,
+            ``.dicom.json``, the layout of a ``.raw``), else ``CHANNELS``.
         pixel_spacing_mm: distance between rows and between columns; it overrides the file's. None: the file's, and
             ``PIXEL_SPACING_MM`` where the file has none.
         spatial_shape: rows and columns that the scan must have; None takes any.
@@ -80,6 +92,13 @@ def load_scan(
             array, file_spacing, file_channels = _read_npz(path)
         elif ending in (".nii", ".nii.gz"):
             array, file_spacing = read_nifti(path)
+        elif ending == ".raw":
+            array, file_spacing, file_channels = read_raw(path)
+        elif ending == ".dcm":
+            array, file_spacing = read_dicom(path, pixel_spacing_mm is not None)
+        elif ending == MAPPING_ENDING:
+            array, file_spacing = read_dicom_mapping(path, pixel_spacing_mm is not None)
+            file_channels = CHANNELS
         else:
             array, file_spacing = read_itk(path)
     except InputError:
@@ -107,7 +126,7 @@ def save_scan(scan: RawScan, path: str | os.PathLike[str]) -> None:
             The order of low and high energy is not judged, so that a poor reconstruction can be stored.
     """
     path = Path(path)
-    ending = file_ending(path)
+    ending = file_ending(path, FILE_ENDINGS)
     counts = as_counts(scan.counts, path, spatial_shape=None)
     spacing = checked_spacing(scan.pixel_spacing_mm, path)
     output_folder(path.parent)
@@ -124,17 +143,29 @@ def save_scan(scan: RawScan, path: str | os.PathLike[str]) -> None:
             write_itk(counts, spacing, temporary)
 
 
-def file_ending(path: str | os.PathLike[str]) -> str:
-    """The one of ``FILE_ENDINGS`` that the path has, in lower case.
+def file_ending(path: str | os.PathLike[str], endings: Sequence[str] = READ_ENDINGS) -> str:
+    """The one of ``endings`` that the path has, in lower case.
 
     Raises:
         InputError: it has none of them.
     """
     name = Path(path).name
-    for ending in FILE_ENDINGS:
+    for ending in endings:
         if name.lower().endswith(ending):
             return ending
-    raise InputError(f"{path}: expected a file ending in {', '.join(FILE_ENDINGS)}, got '{Path(path).suffix or name}'.")
+    raise InputError(f"{path}: expected a file ending in {', '.join(endings)}, got '{Path(path).suffix or name}'.")
+
+
+def scan_content(path: str | os.PathLike[str]) -> bytes:
+    """The bytes that a scan is read from, for a hash: of its file, and of those that say or hold the rest of it.
+
+    Raises:
+        InputError: a file cannot be read, or a ``.dicom.json`` is none.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    others = mapped_files(path) if name.endswith(MAPPING_ENDING) else [layout_of(path)] if name.endswith(".raw") else []
+    return b"".join(read_input(each, MAX_SCAN_BYTES, "a scan file") for each in (path, *others))
 
 
 def file_stem(path: str | os.PathLike[str]) -> str:

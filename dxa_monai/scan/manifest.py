@@ -12,6 +12,8 @@ column          required  meaning
 ``mass_kg``     no
 ``mesh``        no        file of a body surface, relative to the data folder
 ``truth``       no        file of the true areal densities (virtual scans)
+``patient_id``, no        person and study of DICOM objects, see :mod:`dxa_monai.dicom.study`; text
+...
 others          no        kept; a column that ends in a unit (``NUMERIC_ENDINGS``) holds numbers only
 ==============  ========  =============================================================================
 """
@@ -28,14 +30,19 @@ from typing import Any
 from dxa_monai.errors import InputError
 from dxa_monai.files import path_inside
 from dxa_monai.scan.csv_table import read_lines, read_table, write_table
-from dxa_monai.scan.io import FILE_ENDINGS, file_stem
+from dxa_monai.scan.io import READ_ENDINGS, file_stem
 from dxa_monai.scan.people import check_subjects, check_values, is_number
 
 Row = dict[str, Any]
 
 REQUIRED_COLUMNS = ("subject_id", "scan")
 PATH_COLUMNS = ("scan", "mesh", "truth")
-TEXT_COLUMNS = ("subject_id", "scan_id", "sex", *PATH_COLUMNS)
+STUDY_COLUMNS = (
+    *("patient_id", "patient_name", "patient_birth_date"),
+    *("study_instance_uid", "study_id", "study_date", "accession_number"),
+)
+"""What DICOM objects of an analysis are linked by; see :mod:`dxa_monai.dicom.study`."""
+TEXT_COLUMNS = ("subject_id", "scan_id", "sex", *PATH_COLUMNS, *STUDY_COLUMNS)
 COLUMNS = ("subject_id", "scan_id", "scan", "age_years", "sex", "height_cm", "mass_kg", "mesh", "truth")
 """The columns this project knows, in the order they are written; any others follow in alphabetical order."""
 NUMERIC_ENDINGS = ("_years", "_mm", "_cm", "_cm2", "_l", "_kg", "_g", "_g_cm2", "_percent", "_fraction")
@@ -106,7 +113,7 @@ def read_path_list(
                 f"{path}, line {line}: expected one path a row, got {len(cells)} cells; "
                 "a table with a header is read by dxa_monai.scan.manifest.read_manifest."
             )
-    if not lines[0][1][0].lower().endswith(FILE_ENDINGS):
+    if not lines[0][1][0].lower().endswith(READ_ENDINGS):
         lines = lines[1:]
     if not lines:
         raise InputError(f"{path}: expected at least one path, got only a header.")

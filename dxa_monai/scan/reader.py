@@ -14,7 +14,7 @@ from monai.utils import ImageMetaKey, MetaKeys, SpaceKeys, ensure_tuple
 
 from dxa_monai.errors import InputError
 from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE, channels_first
-from dxa_monai.scan.io import FILE_ENDINGS
+from dxa_monai.scan.io import READ_ENDINGS
 from dxa_monai.scan.source import ScanSource
 
 
@@ -48,8 +48,8 @@ class RawDXAReader(ImageReader):
         self.source = ScanSource(channels, pixel_spacing_mm, spatial_shape)
 
     def verify_suffix(self, filename: Sequence[str | os.PathLike[str]] | str | os.PathLike[str]) -> bool:
-        """Whether every path has one of ``dxa_monai.scan.io.FILE_ENDINGS``."""
-        return all(str(name).lower().endswith(FILE_ENDINGS) for name in ensure_tuple(filename))
+        """Whether every path has one of ``dxa_monai.scan.io.READ_ENDINGS``."""
+        return all(str(name).lower().endswith(READ_ENDINGS) for name in ensure_tuple(filename))
 
     def read(self, data: Sequence[str | os.PathLike[str]] | str | os.PathLike[str], **kwargs: Any) -> tuple[Path, ...]:
         """The path or paths to be opened by :meth:`get_data`."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -88,6 +89,37 @@ def test_edited_landmarks_are_used_and_never_overwritten(scans: Path, tmp_path: 
     with pytest.raises(InputError, match="got edited ones; use them with --landmarks"):
         analyse(scans, output)
     assert json.loads(path.read_text()) == content
+
+
+def test_maps_and_dicom_objects_on_request_are_kept_and_follow_the_study(scans: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    rows = collect_rows(scans)[:1]
+    scan_id = rows[0]["scan_id"]
+    asked: dict[str, Any] = {"progress": False, "maps": True, "dicom": True, "calibration": "scan"}
+    analyse_scans(rows, output, **asked)
+    report = json.loads((output / f"{scan_id}.json").read_text())
+    (values,) = [nib.load(output / "maps" / f"{scan_id}_{name}.nii.gz") for name in ("fat_g_cm2",)]
+    regions = np.asarray(nib.load(output / "maps" / f"{scan_id}_regions.nii.gz").dataobj)
+    area_cm2 = float(np.prod(values.header.get_zooms()[::2])) / 100.0
+    fat_g = float(np.asarray(values.dataobj, dtype=np.float64)[regions > 0].sum() * area_cm2)
+    assert fat_g == pytest.approx(report["regions"]["total"]["fat_g"], rel=1e-5)
+    assert nib.aff2axcodes(values.affine) == ("L", "A", "I")
+    assert {path.name for path in (output / "dicom").iterdir()} == {
+        f"{scan_id}_{kind}.dcm" for kind in ("density", "regions", "report")
+    }
+    assert set(json.loads((output / ".made_by_dxa_monai").read_text())["made"]) >= {
+        f"dicom/{scan_id}_report.dcm",
+        f"maps/{scan_id}_fat_g_cm2.nii.gz",
+    }
+    before = _contents(output)
+    analyse_scans(rows, output, **asked)
+    assert {name: made for name, made in _contents(output).items() if before[name] != made}.keys() <= {
+        "body_composition.csv"
+    }
+    analyse_scans([rows[0] | {"study_instance_uid": "1.2.840.7"}], output, **asked)
+    linked = json.loads((output / f"{scan_id}.json").read_text())
+    assert linked["dicom"]["study_instance_uid"] == "1.2.840.7" != report["dicom"]["study_instance_uid"]
+    assert linked["regions"] == report["regions"]
 
 
 def _edit(path: Path) -> None:

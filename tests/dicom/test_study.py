@@ -1,0 +1,75 @@
+"""Whose scan it is: file and manifest agree, or it is told; what cannot stand in DICOM is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dxa_monai.dicom.study import study_of, uid_of
+from dxa_monai.errors import InputError
+from tests.scan.dicom_examples import STUDY_UID, write_dicom
+
+
+@pytest.fixture
+def row(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "a.npy").write_bytes(b"a scan")
+    return {"scan": str(tmp_path / "a.npy"), "scan_id": "a"}
+
+
+def test_without_a_study_it_follows_from_the_scan(row: dict[str, Any], tmp_path: Path) -> None:
+    study = study_of(row | {"subject_id": "A01", "sex": "male"})
+    assert (study.patient_id, study.patient_sex, study.sources) == ("A01", "M", ())
+    assert study_of(row).patient_id == "a"
+    assert study.study_instance_uid.startswith("2.25.")
+    assert len(study.study_instance_uid) <= 64
+    assert study_of(row).study_instance_uid == study.study_instance_uid
+    (tmp_path / "a.npy").write_bytes(b"another scan")
+    assert study_of(row).study_instance_uid != study.study_instance_uid
+    assert uid_of("a", "b") == uid_of("a", "b") != uid_of("a", "c")
+
+
+def test_the_manifest_names_a_study(row: dict[str, Any]) -> None:
+    named = {
+        "patient_id": "007",
+        "patient_name": "Müller^Änne",
+        "patient_birth_date": "1972-03-05",
+        "study_instance_uid": "1.2.840.1",
+        "study_id": "S1",
+        "study_date": "20260131",
+        "accession_number": "A9",
+    }
+    study = study_of(row | named)
+    expected = named | {"patient_birth_date": "19720305"}
+    assert {name: getattr(study, name) for name in named} == expected
+    assert study.digest() != study_of(row | named | {"study_id": "S2"}).digest()
+
+
+def test_a_file_names_its_study_and_is_not_contradicted(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", np.zeros((6, 3, 4), np.uint16))
+    row = {"scan": str(path), "scan_id": "a", "subject_id": "A01", "study_date": "2026-01-31"}
+    study = study_of(row)
+    assert (study.patient_id, study.study_instance_uid, study.patient_sex) == ("P-17", STUDY_UID, "F")
+    assert len(study.sources) == 1
+    with pytest.raises(InputError, match="expected patient_id 'P-17' as in the file, got 'P-18'"):
+        study_of(row | {"patient_id": "P-18"})
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "sentence"),
+    [
+        ("study_instance_uid", "1.02.3", "a UID"),
+        ("study_instance_uid", "1", "a UID"),
+        ("study_instance_uid", "1." * 40 + "1", "a UID"),
+        ("study_id", "S" * 17, "at most 16 visible characters"),
+        ("patient_id", "a\\b", "at most 64 visible characters"),
+        ("patient_name", "a\nb", "at most 64 visible characters"),
+        ("study_date", "31.1.2026", "a date as 19720305"),
+        ("patient_birth_date", "1972-13-05", "a date as 19720305"),
+    ],
+)
+def test_what_cannot_stand_in_dicom_is_refused(column: str, value: str, sentence: str, row: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"a.npy: expected {column} as {sentence}"):
+        study_of(row | {column: value})
