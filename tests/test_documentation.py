@@ -117,6 +117,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page}: {target}"
 
 
+@pytest.mark.long
 def test_a_newcomers_first_steps(tmp_path: Path) -> None:
     """The commands of the two pages about own scans and meshes that need no training, on three virtual people."""
     for name in ("bundles", "configs", "dxa_monai"):

@@ -19,6 +19,8 @@ from dxa_monai.runs.state_files import state_files
 from tests.bundles.processes import training_process
 from tests.bundles.tiny import ANTHROPOMETRY, PSEUDO_DXA, VAE, bundle_files
 
+pytestmark = pytest.mark.long
+
 COMMON: dict[str, Any] = {"batch_size": 4, "learning_rate": 3e-3, "max_epochs": 3, "num_workers": 0}
 SETTINGS: dict[str, dict[str, Any]] = {
     "dxa_vae": VAE | COMMON | {"loss_def#terms#composition#balanced": True, "loss_def#balance_every": 1},

@@ -20,6 +20,8 @@ from dxa_monai.scan.splits import split_by_subject
 from tests.bundles.processes import run_and_kill, training_process
 from tests.bundles.tiny import ANTHROPOMETRY, PSEUDO_DXA, VAE, bundle_files
 
+pytestmark = pytest.mark.long
+
 KILLS = 10
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT)
 RESULTS = ("best.pt", "last.pt", "metrics.csv", "split.csv", "finished.json")

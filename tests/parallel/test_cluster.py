@@ -24,6 +24,8 @@ from dxa_monai.phantom.cohort import generate_cohort
 from dxa_monai.runs.ownership import LOCK_NAME
 from tests.analysis.cohort import cohort_manifest
 
+pytestmark = pytest.mark.long
+
 PEOPLE = 8
 
 
