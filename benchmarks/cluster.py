@@ -29,7 +29,8 @@ def _timed(work: Callable[[], object]) -> float:
 
 
 def _contents(folder: Path) -> dict[str, str]:
-    files = (path for path in folder.rglob("*") if path.is_file())
+    # a hidden file says who had the folder last
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

@@ -14,6 +14,7 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +25,10 @@ from dxa_monai.files import atomic_path
 
 PAGE = REPOSITORY / "docs" / "speed.md"
 TITLE = "# How fast it is"
+HOW = (
+    "Made by `python -m benchmarks.speed_page`; every section is what its command printed, but for lines on temporary "
+    "files."
+)
 _KEPT_LINES = 60
 
 
@@ -113,7 +118,7 @@ def machine() -> str:
 
 
 def measured(command: str) -> str:
-    """What a benchmark prints.
+    """What a benchmark prints, without lines on its temporary files.
 
     Raises:
         InputError: it failed; the sentence has its last line.
@@ -124,7 +129,8 @@ def measured(command: str) -> str:
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
         raise InputError(f"{command}: expected it to end well, got exit code {done.returncode}: {said}")
-    return "\n".join(line.rstrip() for line in done.stdout.rstrip().splitlines()[:_KEPT_LINES])
+    lines = [line.rstrip() for line in done.stdout.rstrip().splitlines() if tempfile.gettempdir() not in line]
+    return "\n".join(lines[:_KEPT_LINES])
 
 
 def section_text(section: Section, command: str, output: str, on: str) -> str:
@@ -156,7 +162,7 @@ def main() -> None:
         except InputError as error:
             sys.exit(f"error: {error}")
         kept[name] = section_text(SECTIONS[name], shown, output, on)
-        text = f"{TITLE}\n\nMade by `python -m benchmarks.speed_page`; every section is what its command printed.\n\n"
+        text = f"{TITLE}\n\n{HOW}\n\n"
         with atomic_path(PAGE) as temporary:
             temporary.write_text(text + "\n".join(kept[each] for each in SECTIONS if each in kept), encoding="utf-8")
     print(f"Page: {PAGE}")
