@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from highdicom.sc import SCImage
+from highdicom.sr import CodedConcept
 from pydicom.dataset import Dataset
 
 from dxa_monai.dicom.codes import AREAL_DENSITY, MODALITY, UNIT_CODES
@@ -54,16 +55,16 @@ def density_image(
     values.LUTLabel, values.LUTExplanation = "AREAL_DENSITY", AREAL_DENSITY.meaning
     values.RealWorldValueFirstValueMapped, values.RealWorldValueLastValueMapped = 0, int(np.iinfo(np.uint16).max)
     values.RealWorldValueIntercept, values.RealWorldValueSlope = 0.0, DENSITY_STEP_G_CM2
-    values.MeasurementUnitsCodeSequence = [_item(UNIT_CODES["g/cm2"])]
+    values.MeasurementUnitsCodeSequence = [CodedConcept.from_code(UNIT_CODES["g/cm2"])]
     image.RealWorldValueMappingSequence = [values]
     _refer_to_sources(image, study)
     return image
 
 
-def picture_image(picture: Path, study: PatientStudy, common: Mapping[str, Any]) -> SCImage:
-    """The PNG of an analysis as an RGB image; the id of the scan may stand in it."""
+def picture_image(rgb: npt.NDArray[np.uint8], study: PatientStudy, common: Mapping[str, Any]) -> SCImage:
+    """The picture of an analysis ``(H, W, 3)`` as an image; the id of the scan may stand in it."""
     image = SCImage(
-        rgb_of(picture),
+        rgb,
         "RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
@@ -108,9 +109,3 @@ def _refer_to_sources(image: SCImage, study: PatientStudy) -> None:
         references.append(reference)
     if references:
         image.SourceImageSequence = references
-
-
-def _item(code: Any) -> Dataset:
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code.value, code.scheme_designator, code.meaning
-    return item

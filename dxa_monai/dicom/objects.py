@@ -91,7 +91,8 @@ def write_dicom(
     study = study_of(row)
     content = hashlib.sha256(json.dumps([study.digest(), report], sort_keys=True).encode())
     content.update(composition.region_map.tobytes() + composition.areal_density_g_cm2.tobytes())
-    content.update(b"" if picture is None else rgb_of(picture).tobytes())
+    rgb = None if picture is None else rgb_of(picture)
+    content.update(b"" if rgb is None else rgb.tobytes())
     seed = content.hexdigest()
 
     def common(kind: str) -> dict[str, Any]:
@@ -100,8 +101,8 @@ def write_dicom(
     image = density_image(composition.areal_density_g_cm2, pixel_spacing_mm, study, common("density"))
     objects: dict[str, Dataset] = {"density": image}
     _describe(image, report, row)
-    if picture is not None:
-        objects["picture"] = picture_image(picture, study, common("picture"))
+    if rgb is not None:
+        objects["picture"] = picture_image(rgb, study, common("picture"))
         _describe(objects["picture"], report, row)
     regions = None
     if composition.totals:
@@ -125,12 +126,10 @@ def write_dicom(
 
 def _common(kind: str, seed: str, study: PatientStudy) -> dict[str, Any]:
     """What highdicom's objects have in common."""
-    equipment: dict[str, Any] = {
+    return {
         "manufacturer": "dxa_monai",
         "manufacturer_model_name": "dxa_monai",
         "software_versions": dxa_monai.__version__,
-    }
-    return {
         "series_instance_uid": uid_of("series", kind, study.study_instance_uid, seed),
         "series_number": _SERIES[kind],
         "sop_instance_uid": uid_of("instance", kind, study.study_instance_uid, seed),
@@ -138,7 +137,6 @@ def _common(kind: str, seed: str, study: PatientStudy) -> dict[str, Any]:
         "series_description": _DESCRIPTIONS[kind],
         "content_qualification": "RESEARCH",
         "specific_character_set": "ISO_IR 192",
-        **equipment,
     }
 
 

@@ -134,10 +134,11 @@ def load_network(path: str | Path, map_location: str | torch.device = "cpu") -> 
     Raises:
         InputError: no such file, or not a checkpoint of this project.
     """
-    told = set(_read(path, "cpu")["architecture"])
+    content = _read(path, map_location)
+    told = set(content["architecture"])
     for kind in get_args(Network):
         if told <= set(signature(kind).parameters):
-            return cast(Network, _built_as_the_file_says(kind, path, map_location))
+            return cast(Network, _built(kind, content, path, map_location))
     kinds = ", ".join(kind.__name__ for kind in get_args(Network))
     raise InputError(f"{path}: expected the architecture of one of {kinds}, got one with {_first(sorted(told))}.")
 
@@ -212,7 +213,12 @@ def describe_mismatch(expected: dict[str, torch.Tensor], got: dict[str, Any]) ->
 
 
 def _built_as_the_file_says(kind: type[_Network], path: str | Path, map_location: str | torch.device) -> _Network:
-    content = _read(path, map_location)
+    return _built(kind, _read(path, map_location), path, map_location)
+
+
+def _built(
+    kind: type[_Network], content: dict[str, Any], path: str | Path, map_location: str | torch.device
+) -> _Network:
     state = content["state"]
     _refuse_other_tensors(built_of_shapes(kind, content["architecture"], len(state), path), state, path)
     network = kind(**content["architecture"])

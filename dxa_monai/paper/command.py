@@ -111,12 +111,14 @@ def reproduce_paper(
 
 def _settings(plan: PaperPlan) -> dict[str, object]:
     """What was chosen, as the report shows it."""
-    chosen: dict[str, object] = {"preset": plan.preset, "seeds": list(plan.seeds)}
-    if plan.downstream_seeds:
-        chosen["downstream_seeds"] = list(plan.downstream_seeds)
-    if not plan.virtual:
-        chosen |= {name: getattr(plan, name) for name in ("manifest", "pairs_manifest") if getattr(plan, name)}
-    options = as_typed([word for name, value in chosen.items() for word in (f"--{name}", str(value))])
+    chosen = {
+        "preset": plan.preset,
+        "seeds": list(plan.seeds),
+        "downstream_seeds": list(plan.downstream_seeds),
+        "manifest": plan.manifest,
+        "pairs_manifest": plan.pairs_manifest,
+    }
+    options = as_typed([word for name, value in chosen.items() if value for word in (f"--{name}", str(value))])
     return {
         "command": f"python -m monai.bundle run --config_file configs/paper.json {options}",
         "virtual": plan.virtual,
