@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from dxa_monai.mesh.io import BodyMesh
 from dxa_monai.phantom.body.mesh import write_ply
@@ -23,6 +24,10 @@ from tests.bodies import coarse
 if threading.current_thread() is threading.main_thread():
     # a shell starts what runs in the background deaf to Ctrl-C, and children inherit that; some tests interrupt them
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# the same examples in every run: what passed here passes elsewhere; `--hypothesis-profile default` tries others
+settings.register_profile("same_examples", derandomize=True)
+settings.load_profile("same_examples")
 
 
 @pytest.hookimpl(wrapper=True)

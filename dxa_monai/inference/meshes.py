@@ -216,7 +216,7 @@ class PredictedBody(NamedTuple):
         unlikeness: how unlike the training bodies it is, 1 for the farthest of them
             (:meth:`dxa_monai.networks.shape_path.ShapePath.unlikeness`); NaN for a network without a shape path.
         materials: areal densities in g/cm2 ``(3, H, W)``, and
-        sums: of its regions ``(SUMMED_REGIONS, SUMS)``, means over the draws
+        sums: of its regions ``(SUMMED_REGIONS, SUMS)``
             (:meth:`dxa_monai.networks.pseudo_dxa.PseudoDXA.materials`); None for a network without maps.
     """
 
@@ -235,29 +235,26 @@ def predict_body(
     Args:
         network: on the device.
         body: standing where all bodies stand (:func:`dxa_monai.mesh.points.centred`).
-        points: drawn from its surface.
-        seed: of the points of the first draw; the next ones follow.
+        points: of its surface.
+        seed: of their order in the first draw, and with it of those that the encoder sees; the next ones follow.
         device: where to compute.
-        draws: of points, whose scans are averaged.
+        draws: orders of the points, whose scans are averaged.
     """
     if draws < 1:
         raise InputError(f"draws: expected at least one, got {draws}.")
+    cloud = point_cloud(body, points, torch.Generator().manual_seed(seed))[None].to(device)
     images: list[Image] = []
-    materials: list[Image] = []
-    sums: list[Image] = []
-    unlike = [] if network.shape_path is not None else [math.nan]
     for draw in range(draws):
-        cloud = point_cloud(body, points, torch.Generator().manual_seed(seed + draw))[None].to(device)
-        images.append(network.predict(cloud)[0].cpu().numpy())
-        if network.material_path is not None:
-            for kept, found in zip((materials, sums), network.materials(cloud), strict=True):
-                kept.append(found[0].cpu().numpy())
+        order = torch.randperm(points, generator=torch.Generator().manual_seed(seed + draw)).to(device)
+        images.append(network.predict(cloud[:, :, order])[0].cpu().numpy())
+    unlikeness, materials, sums = math.nan, None, None
     if network.shape_path is not None:
         # what is unlike was told apart at so many points; with fewer, every body is unlike all others
         whole = point_cloud(body, CLOUD_POINTS, torch.Generator().manual_seed(seed))[None].to(device)
-        unlike.append(float(network.shape_path.unlikeness(whole)))
-    maps, held = (np.mean(each, axis=0) if each else None for each in (materials, sums))
-    return PredictedBody(np.mean(images, axis=0), float(np.mean(unlike)), maps, held)
+        unlikeness = float(network.shape_path.unlikeness(whole))
+    if network.material_path is not None:
+        materials, sums = (each[0].cpu().numpy() for each in network.materials(cloud))
+    return PredictedBody(np.mean(images, axis=0), unlikeness, materials, sums)
 
 
 def _read_body(

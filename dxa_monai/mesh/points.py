@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from dxa_monai.errors import InputError
@@ -13,6 +14,8 @@ from dxa_monai.mesh.io import BodyMesh
 
 FIXED_STEP = 5
 """The published code takes every fifth vertex of its registered meshes."""
+_SIDES_APART = 2.0
+"""How many times the side of a piece normals count that differ by 1: the two sides of a finger are not one piece."""
 
 
 def centred(mesh: BodyMesh) -> BodyMesh:
@@ -64,13 +67,89 @@ def sample_points(mesh: BodyMesh, count: int, generator: torch.Generator) -> tup
 
 
 def point_cloud(mesh: BodyMesh, count: int, generator: torch.Generator) -> torch.Tensor:
-    """What networks read of a body: ``(7, count)`` float32, points of :func:`sample_points` with normals and areas.
+    """What networks read of a body: ``(7, count)`` float32, pieces of its surface in random order.
 
-    Rows are x, y, z in metres, the outward unit normal, and the area in m2 that each point stands for: their sum is
-    that of the skin.
+    Rows are x, y, z in metres of a piece's centre, its outward unit normal, and its area in m2. The pieces are those of
+    :func:`surface_pieces`: what is summed over the surface hardly depends on the mesh, and not at all on the generator,
+    which says in which order they stand, so that the first ones are spread over the body as well.
     """
-    points, normals = sample_points(mesh, count, generator)
-    return with_areas(points, normals, float(mesh.face_areas_m2.sum()))
+    centres, area_vectors = surface_pieces(mesh, count)
+    areas = np.linalg.norm(area_vectors, axis=1, keepdims=True)
+    normals = area_vectors / np.maximum(areas, np.finfo(np.float64).tiny)
+    table = torch.from_numpy(np.concatenate([centres, normals, areas], axis=1)).float()
+    return table[torch.randperm(count, generator=generator)].T.contiguous()
+
+
+def surface_pieces(mesh: BodyMesh, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The surface in small, nearly flat pieces of nearly equal area.
+
+    Large faces are halved across their longest edge until none is larger than half a piece. Then the faces are halved
+    by area, again and again, where they lie farthest apart in place or in direction (``_SIDES_APART``).
+    Nothing is left out, and nothing is random: a sum of (centre . area vector) is the volume up to the curvature inside
+    of a piece, whatever the mesh.
+
+    Args:
+        mesh: with faces that have an area.
+        count: number of pieces.
+
+    Returns:
+        Centres ``(count, 3)`` in metres, and area vectors ``(count, 3)`` in m2, along the outward normal: the sum of
+        those of the faces, so that pieces that are bent have a little less than their area.
+
+    Raises:
+        InputError: ``count`` is not positive.
+    """
+    if count < 1:
+        raise InputError(f"count: expected at least one point, got {count}.")
+    piece_m2 = float(mesh.face_areas_m2.sum()) / count
+    corners = _halved(mesh.vertices_m[mesh.faces[mesh.face_areas_m2 > 0.0]], piece_m2)
+    vectors = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) / 2.0
+    areas, centres = np.linalg.norm(vectors, axis=1), corners.mean(axis=1)
+    directions = _SIDES_APART * np.sqrt(piece_m2) * vectors / areas[:, None]
+    order, starts = _pieces(np.concatenate([centres, directions], axis=1), areas, count)
+    weights = areas[order]
+    centres = np.add.reduceat(weights[:, None] * centres[order], starts) / np.add.reduceat(weights, starts)[:, None]
+    return centres, np.add.reduceat(vectors[order], starts)
+
+
+def _halved(corners: npt.NDArray[np.float64], piece_m2: float) -> npt.NDArray[np.float64]:
+    """Triangles ``(F, 3, 3)``, none of them larger than half a piece."""
+    done = []
+    while len(corners):
+        double = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+        large = double > piece_m2
+        done.append(corners[~large])
+        corners = corners[large]
+        longest = np.linalg.norm(np.roll(corners, -1, axis=1) - corners, axis=2).argmax(axis=1)
+        rows = np.arange(len(corners))
+        first, second, third = (corners[rows, (longest + turn) % 3] for turn in range(3))
+        middle = (first + second) / 2.0
+        corners = np.concatenate([np.stack([first, middle, third], 1), np.stack([middle, second, third], 1)])
+    return np.concatenate(done)
+
+
+def _pieces(
+    places: npt.NDArray[np.float64], areas: npt.NDArray[np.float64], count: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Order of the faces, piece by piece, and where in it each of the ``count`` pieces starts."""
+    order, starts, shares = np.arange(len(areas)), np.zeros(1, np.int64), np.array([count])
+    while (shares > 1).any():
+        piece = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(order)))
+        extents = np.maximum.reduceat(places[order], starts) - np.minimum.reduceat(places[order], starts)
+        along = places[order, extents.argmax(axis=1)[piece]]
+        order = order[np.lexsort((along, piece))]
+        summed = np.cumsum(areas[order])
+        before = summed[starts] - areas[order[starts]]
+        whole = np.add.reduceat(areas[order], starts)
+        left = shares // 2
+        # a face belongs to the side on which its middle lies; a piece that is not to be halved keeps all on the right
+        second = (summed - areas[order] / 2.0 - before[piece]) * shares[piece] >= (left * whole)[piece]
+        cuts = starts + np.add.reduceat(~second, starts, dtype=np.int64)
+        halved = left > 0
+        starts = np.sort(np.concatenate([starts, cuts[halved]]))
+        shares = np.stack([left, shares - left], axis=1).ravel()
+        shares = shares[shares > 0]
+    return order, starts
 
 
 def with_areas(points: torch.Tensor, normals: torch.Tensor, area_m2: float) -> torch.Tensor:

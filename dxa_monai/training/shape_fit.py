@@ -31,7 +31,7 @@ def shape_vectors(path: ShapePath, clouds: Iterable[torch.Tensor]) -> torch.Tens
 def fit_shape_path(path: ShapePath, vectors: torch.Tensor, codes: FloatArray, people: Sequence[str]) -> Fit:
     """Set a shape path to the bodies and scans of the training people, and their mirror images.
 
-    Each of the four maps counts alike, and so does the height. How far a body may lie from the components is what
+    Each of the two maps counts alike, and so does the height. How far a body may lie from the components is what
     training bodies do when their person is left out.
 
     Args:

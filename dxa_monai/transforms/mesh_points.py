@@ -17,11 +17,19 @@ from monai.utils import TransformBackends
 from dxa_monai.errors import InputError
 from dxa_monai.mesh.checks import checked
 from dxa_monai.mesh.io import BodyMesh, load_mesh
-from dxa_monai.mesh.points import FIXED_STEP, centred, fixed_vertices, sample_points, with_areas, with_noise
+from dxa_monai.mesh.points import (
+    FIXED_STEP,
+    centred,
+    fixed_vertices,
+    point_cloud,
+    sample_points,
+    with_areas,
+    with_noise,
+)
 
 
 class LoadMeshPointsd(Randomizable, MapTransform, RandomizableTrait):
-    """Read a body scan, refuse or mend what cannot stand for a person, and draw points from its surface.
+    """Read a body scan, refuse or mend what cannot stand for a person, and take points of its surface.
 
     Each key holds a path; it gets a float32 tensor ``(7, count)``: x, y, z in metres (x towards the person's left, y
     towards the back, z up; the floor at 0, the surface's centre over x = y = 0), the outward unit normal, and the area
@@ -31,9 +39,10 @@ class LoadMeshPointsd(Randomizable, MapTransform, RandomizableTrait):
     Args:
         keys: the paths.
         count: number of points; not used with ``fixed_vertices``.
-        resample: draw new points in every call, from this transform's random state (training). Otherwise a file always
-            gives the same points, whatever its name.
-        seed: of the points without ``resample``.
+        resample: draw new points in every call (:func:`dxa_monai.mesh.points.sample_points`), from this transform's
+            random state (training). Otherwise a file always gives the same, whatever its name: the centres of pieces of
+            its surface (:func:`dxa_monai.mesh.points.point_cloud`).
+        seed: of the order of the pieces without ``resample``.
         unit, up_axis, facing: of the files, see :func:`dxa_monai.mesh.io.load_mesh`.
         repair, accept: what to do about defects, see :func:`dxa_monai.mesh.checks.checked`. What was mended or inferred
             is printed the first time a file is read.
@@ -115,11 +124,14 @@ class LoadMeshPointsd(Randomizable, MapTransform, RandomizableTrait):
         mesh = self._mesh(path)
         if self.fixed_vertices:
             points, normals = fixed_vertices(mesh, self.fixed_step, self.vertex_count)
-        else:
+            image = with_areas(points, normals, float(mesh.face_areas_m2.sum()))
+        elif self.resample:
             points, normals = sample_points(mesh, self.count, generator)
+            image = with_areas(points, normals, float(mesh.face_areas_m2.sum()))
+        else:
+            image = point_cloud(mesh, self.count, generator)
         if self.noise_mm > 0.0:
-            points = with_noise(points, self.noise_mm, generator)
-        image = with_areas(points, normals, float(mesh.face_areas_m2.sum()))
+            image = torch.cat([with_noise(image[:3], self.noise_mm, generator), image[3:]])
         if not get_track_meta():
             return image
         meta = {

@@ -30,11 +30,11 @@ from dxa_monai.scan.manifest import Row
 from dxa_monai.transforms.mesh_points import LoadMeshPointsd
 
 CLOUD_POINTS = 16384
-"""Points of a cloud, 0.5 MB: a subset of 2048 of them differs from draw to draw about as fresh points do."""
+"""Points of a cloud, 0.5 MB: pieces of skin of about 1 cm2."""
 AREA = 6
 """Row of a cloud from which on numbers are areas."""
 
-_ROWS = "x y z nx ny nz area"
+_ROWS = "pieces: x y z nx ny nz area"
 """What a cloud holds; part of its name, so that clouds of before are not taken for these."""
 _WORTH_PROCESSES = 40
 """Fewer meshes are read before a process has started."""

@@ -41,7 +41,7 @@ def test_points_are_centred_in_metres_with_unit_normals(egg: Path) -> None:
     from_centre = image[:3] - torch.tensor([[0.0], [0.0], [0.85]])
     assert ((from_centre * image[3:6]).sum(dim=0) > 0.0).all()
     mesh = trimesh.load(egg, process=False)
-    assert float(image[6].sum()) == pytest.approx(mesh.area / 1e6, rel=1e-5)
+    assert float(image[6].sum()) == pytest.approx(mesh.area / 1e6, rel=0.01)
     assert image.meta["filename_or_obj"] == str(egg)
     assert image.meta["height_m"] == pytest.approx(1.7, abs=1e-3)
     assert (image.meta["unit"], image.meta["mends"]) == ("mm", "")
