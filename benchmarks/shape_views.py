@@ -4,7 +4,7 @@
 
 Ridge regression on components, as the networks' shape path has it, of people left out, fivefold, among those whom the
 trainings learn from: nobody held out is looked at. The vertices of registered meshes are what the linear baselines
-have; a network has points of any mesh. Prints R2 of the true masses by what the components are of.
+have; a network has pieces of the surface of any mesh. Prints R2 of the true masses by what the components are of.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from trimesh.remesh import subdivide
 
 from dxa_monai.mesh.geometry import face_centres, face_vectors
 from dxa_monai.mesh.io import BodyMesh, load_mesh
-from dxa_monai.mesh.points import centred, point_cloud
+from dxa_monai.mesh.points import centred, point_cloud, sample_points, with_areas
 from dxa_monai.networks.kernel_readout import KernelReadout
 from dxa_monai.networks.shape_maps import ShapeMaps
 from dxa_monai.scan.manifest import read_manifest
@@ -33,8 +33,6 @@ from dxa_monai.transforms.point_clouds import CLOUD_POINTS
 
 MASSES = ("total_fat_g", "total_lean_g", "total_bmc_g")
 COMPONENTS = 100
-METRES, SCALED = slice(0, 2), slice(2, 4)
-"""Thickness and middle in metres, and of the body scaled to one height."""
 
 
 def divided(mesh: BodyMesh) -> BodyMesh:
@@ -85,32 +83,28 @@ def main() -> None:
     people = [str(row["subject_id"]) for row in taken]
 
     maps, vertices = ShapeMaps(), []
-    seen: dict[str, list[npt.NDArray[np.floating]]] = {"points": [], "side": [], "faces": [], "divided": []}
+    seen: dict[str, list[npt.NDArray[np.floating]]] = {"drawn": [], "pieces": [], "side": [], "divided": []}
     for index, row in enumerate(tqdm(taken, unit="body")):
         body = centred(load_mesh(row["mesh"], unit="m", announce=False))
-        points = point_cloud(body, CLOUD_POINTS, torch.Generator().manual_seed(index))
-        clouds = {"points": points, "side": from_the_side(points)}
-        clouds |= {"faces": every_face(body), "divided": every_face(divided(body))}
+        drawn = sample_points(body, CLOUD_POINTS, torch.Generator().manual_seed(index))
+        clouds = {"drawn": with_areas(*drawn, float(body.face_areas_m2.sum()))}
+        clouds["pieces"] = point_cloud(body, CLOUD_POINTS, torch.Generator().manual_seed(index))
+        clouds |= {"side": from_the_side(clouds["pieces"]), "divided": every_face(divided(body))}
         for name, cloud in clouds.items():
             seen[name].append(maps(cloud[None])[0].numpy())
         vertices.append(body.vertices_m.ravel().astype(np.float32))
 
-    def parts(name: str, pair: slice | None = None) -> list[npt.NDArray[np.floating]]:
+    def parts(name: str) -> list[npt.NDArray[np.floating]]:
         """The maps, each a group, and the height."""
         table = np.stack(seen[name])
-        groups = [*table[:, :-1].reshape(len(table), maps.shape[0], -1).transpose(1, 0, 2)]
-        return [*(groups if pair is None else groups[pair]), table[:, -1:]]
+        return [*table[:, :-1].reshape(len(table), maps.shape[0], -1).transpose(1, 0, 2), table[:, -1:]]
 
     views: dict[str, Callable[[], list[npt.NDArray[np.floating]]]] = {
         "vertices of registered meshes": lambda: [np.stack(vertices)],
-        f"maps of {CLOUD_POINTS} points": lambda: parts("points"),
-        f"maps of {CLOUD_POINTS} points, and from the side": lambda: [*parts("points"), *parts("side")[:-1]],
-        f"maps of {CLOUD_POINTS} points, scaled bodies only": lambda: parts("points", SCALED),
-        "maps of every face": lambda: parts("faces"),
-        "maps of every face, in metres only": lambda: parts("faces", METRES),
-        "maps of every face, scaled bodies only": lambda: parts("faces", SCALED),
+        f"maps of {CLOUD_POINTS} points drawn at random": lambda: parts("drawn"),
+        f"maps of {CLOUD_POINTS} pieces of the surface": lambda: parts("pieces"),
+        f"maps of {CLOUD_POINTS} pieces, and from the side": lambda: [*parts("pieces"), *parts("side")[:-1]],
         "maps of every face as four": lambda: parts("divided"),
-        "maps of every face as four, scaled bodies only": lambda: parts("divided", SCALED),
     }
     print(f"{len(taken)} bodies, {COMPONENTS} components; R2 of people left out:  fat   lean  BMC")
     for name, groups in views.items():

@@ -20,6 +20,8 @@ from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.measures import BODY_MEASURES, PAPER_MEASURES, measures_of
 from tests.bundles.tiny import ANTHROPOMETRY, bundle_files
 
+pytestmark = pytest.mark.long
+
 PAGE = "docs/extending.md"
 MOST_FILES = 5
 SEARCHED = ("dxa_monai", "bundles", "configs", "tests", "scripts", "benchmarks", "docs")

@@ -39,6 +39,8 @@ from tests.analysis.cohort import cohort_manifest, cohort_rows
 from tests.evaluation.cohort_rows import write_cohort
 from tests.killing import files_in, killed_at
 
+pytestmark = pytest.mark.long
+
 
 def _analyse(data: Path, output: Path) -> None:
     analyse_scans(collect_rows(data / "scans"), output, calibration="nominal", progress=False, pages=True)

@@ -86,7 +86,7 @@ OPTIONS: dict[str, Option] = {
     "input": Option(PathTo("a file, a folder or a manifest"), "what is read"),
     "output_dir": Option(PathTo("a folder"), "gets the results"),
     "output": Option(PathTo("a file"), "the file that is written"),
-    "clouds_dir": Option(PathTo("a folder"), "keeps the points that were drawn from meshes"),
+    "clouds_dir": Option(PathTo("a folder"), "keeps the points of meshes"),
     "checkpoint": Option(PathTo("a network"), "the trained network"),
     "phantom_scan": Option(PathTo("a scan"), "raw scan of the step phantom"),
     "scanner_model": Option(PathTo("a JSON file"), "the calibrated scanner; None: calibrated from scans", True),
@@ -107,7 +107,7 @@ OPTIONS: dict[str, Option] = {
         ListOf(Choice("dxa_monai.scan.splits.SPLIT_NAMES")), "parts whose scans are looked at; None: all", True
     ),
     "points": Option(Count(1), "points of each body's surface"),
-    "draws": Option(Count(1), "draws of points whose predicted scans are averaged"),
+    "draws": Option(Count(1), "draws of the points that the encoder sees; their predicted scans are averaged"),
     "mesh": Option(MappingOf("how meshes are read", "{'unit': 'cm'}"), "how meshes are read"),
     "mesh#unit": Option(Choice("dxa_monai.mesh.io.METRES_PER_UNIT"), "unit of the meshes; None: inferred", True),
     "mesh#up_axis": Option(Choice("dxa_monai.mesh.io.AXES"), "axis of the meshes that points up"),

@@ -1,6 +1,6 @@
 """Does the same body in another topology give the same scan? Other triangulations of a mesh, and how far scans differ.
 
-A network reads points drawn from the surface, so the vertices should not matter. Two things differ all the same: the
+A network reads points of the surface, so the vertices should not matter. Two things differ all the same: the
 points are others (as they are for another seed, which is the yardstick), and a coarse mesh is another surface.
 """
 
@@ -115,7 +115,7 @@ def topology_agreement(
     Args:
         network: in evaluation mode.
         bodies: meshes.
-        points: drawn from each.
+        points: of each.
         ways: other topologies by name; None: :func:`topologies`.
         seed: of the points, equal for all topologies.
 

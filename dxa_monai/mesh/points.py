@@ -135,9 +135,14 @@ def _pieces(
     order, starts, shares = np.arange(len(areas)), np.zeros(1, np.int64), np.array([count])
     while (shares > 1).any():
         piece = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(order)))
-        extents = np.maximum.reduceat(places[order], starts) - np.minimum.reduceat(places[order], starts)
-        along = places[order, extents.argmax(axis=1)[piece]]
-        order = order[np.lexsort((along, piece))]
+        ordered = places[order]
+        least = np.minimum.reduceat(ordered, starts)
+        extents = np.maximum.reduceat(ordered, starts) - least
+        rows, axis = np.arange(len(starts)), extents.argmax(axis=1)
+        # each piece its own interval of numbers, so that one sort sorts all
+        first, width = least[rows, axis], np.maximum(2.0 * extents[rows, axis], np.finfo(np.float64).tiny)
+        along = np.take_along_axis(ordered, axis[piece][:, None], axis=1)[:, 0]
+        order = order[np.argsort(piece + (along - first[piece]) / width[piece], kind="stable")]
         summed = np.cumsum(areas[order])
         before = summed[starts] - areas[order[starts]]
         whole = np.add.reduceat(areas[order], starts)

@@ -1,8 +1,8 @@
-"""Points of many bodies, drawn once and kept as files; a training draws its input from them.
+"""Points of many bodies, taken once and kept as files; a training draws its input from them.
 
-To read a mesh and find out whether it can stand for a person takes a quarter of a second, the points of one that is at
-hand milliseconds. So each mesh is turned into a cloud of more points than a network sees at a time, by whoever needs it
-first, and every step of every training takes some of them.
+To read a mesh, find out whether it can stand for a person and divide its surface takes half a second. So each mesh is
+turned into a cloud of more points than an encoder sees at a time, by whoever needs it first, and every step of every
+training takes some of them.
 """
 
 from __future__ import annotations

@@ -16,6 +16,8 @@ from dxa_monai.scan.measures import BODY_MEASURES, first_pairs
 from dxa_monai.scan.splits import read_split, split_by_subject, write_split
 from tests.bundles.tiny import ANTHROPOMETRY, bundle_files, config_folder, refusal
 
+pytestmark = pytest.mark.long
+
 
 def _files(*names: str) -> list[str]:
     return bundle_files("dxa_anthropometry", *names)

@@ -8,6 +8,8 @@ from monai.bundle import ConfigParser, run
 
 from tests.bundles.tiny import VAE, bundle_files, config_folder, refusal
 
+pytestmark = pytest.mark.long
+
 
 def test_arms_and_seeds_by_one_command(bar_cohort: Path, tmp_path: Path) -> None:
     weight = "loss_def#terms#calibrated_perceptual#weight"

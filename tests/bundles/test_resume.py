@@ -22,7 +22,6 @@ from tests.bundles.tiny import ANTHROPOMETRY, PSEUDO_DXA, VAE, bundle_files
 
 pytestmark = pytest.mark.long
 
-KILLS = 10
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT)
 RESULTS = ("best.pt", "last.pt", "metrics.csv", "split.csv", "finished.json")
 FAST: dict[str, Any] = {"resume": True, "save_every_s": 0, "batch_size": 4, "learning_rate": 1e-2}
@@ -46,9 +45,11 @@ def _settings(bundle: str, root: Path, manifest: Path, vae: Path) -> dict[str, A
     return settings | FAST | {"bundle_root": str(root), "manifest": str(manifest)}
 
 
+@pytest.mark.parametrize("kills_asked", [4, pytest.param(10, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("bundle", ["dxa_vae", "dxa_anthropometry", "pseudo_dxa"])
-def test_killed_at_ten_random_moments_a_training_ends_bit_for_bit_as_if_it_had_not_been(
+def test_killed_at_random_moments_a_training_ends_bit_for_bit_as_if_it_had_not_been(
     bundle: str,
+    kills_asked: int,
     bar_cohort: Path,
     measured_pairs: Path,
     mesh_pairs: Path,
@@ -64,9 +65,9 @@ def test_killed_at_ten_random_moments_a_training_ends_bit_for_bit_as_if_it_had_n
 
     moments = random.Random(0)
     kills, resumed = 0, 0
-    for attempt in range(3 * KILLS):
+    for attempt in range(3 * kills_asked):
         folder = tmp_path / f"cut{attempt}"
-        while kills < KILLS and not (folder / "finished.json").exists():
+        while kills < kills_asked and not (folder / "finished.json").exists():
             process = training_process(files, settings | {"output_dir": str(folder)}, tmp_path / "log")
             resumed += bool(state_files(folder))
             # a moment in steps, not in seconds: the machine may be busy now and idle later
@@ -81,9 +82,9 @@ def test_killed_at_ten_random_moments_a_training_ends_bit_for_bit_as_if_it_had_n
         _has_results(folder, whole)
         assert not (folder / FOLDER).exists()
         assert not list(folder.rglob(".*.partial*"))
-        if kills == KILLS:
+        if kills == kills_asked:
             break
-    assert kills == KILLS
+    assert kills == kills_asked
     assert resumed > 0
     _check_tracking(tmp_path, bundle)
 

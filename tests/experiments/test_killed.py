@@ -1,5 +1,7 @@
 """Commands of many parts, from what a kill at each of their renames leaves: they end as one that was not killed.
 
+pytestmark = pytest.mark.long
+
 Everything they do is done in one process, so that every rename is met. What takes long has a stand-in: people who were
 simulated before, trainings that count, pictures of a few bytes.
 """

@@ -8,6 +8,8 @@ import pytest
 from dxa_monai.errors import InputError, TrainingError
 from dxa_monai.experiments.trainings import LOG_FILE, Training, run_trainings, train_one
 
+pytestmark = pytest.mark.long
+
 CONFIG = {
     "imports": [
         "$from dxa_monai.errors import InputError",

@@ -31,6 +31,8 @@ from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.measures import BODY_MEASURES, PAPER_MEASURES
 from dxa_monai.scan.regions import regional_totals
 
+pytestmark = pytest.mark.long
+
 SEED = 2
 COUNT = 4
 

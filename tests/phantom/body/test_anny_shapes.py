@@ -6,7 +6,7 @@ from anny.paths import get_anny_cache_path, set_anny_cache_path
 from dxa_monai.phantom.body.anny_shapes import AnnyShapes
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_without_a_home_the_model_is_built_all_the_same() -> None:
     home = get_anny_cache_path()
     try:
