@@ -10,6 +10,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "generation": ["GenerationTask"],
         "measures": ["MeasuresTask", "predict_measures"],
         "held_out": ["TrainedArm", "held_out_people"],
+        "precision": ["measure_precision"],
+        "changes": ["measure_changes"],
         "scans": ["evaluate_scans"],
         "scanner_effects": ["EFFECTS"],
         "scanner_effects_table": ["evaluate_scanner_effects"],

@@ -33,11 +33,13 @@ UNITS = {name: name.rpartition("_")[2] if name.endswith(("_g", "_percent")) else
     "bmd_g_cm2": "g/cm2",
     "fat_percent": "% of mass",
 }
-ID_COLUMNS = ("subject_id", "scan_id", "scan", "age_years", "sex", "height_cm", "mass_kg")
+ID_COLUMNS = ("subject_id", "scan_id", "scan", "study_date", "age_years", "sex", "height_cm", "mass_kg")
 """What a manifest says about a scan and the table repeats."""
 FAILED = "failed"
 """In the column ``flags`` of a scan that could not be read, or whose landmarks cannot be used."""
 _MISSING = "indices_missing"
+ABOUT_COLUMNS = (*ID_COLUMNS, "scanner", "flags", _MISSING)
+"""Columns of the table that are no measures of the scan."""
 _SIGNIFICANT_DIGITS = 6
 _KEYS = ("scan_id", "regions", "flags", "landmarks", "landmarks_given", "scanner", "zero", "inputs_sha256")
 _PACKAGES = ("torch", "numpy", "scipy", "xraydb")
