@@ -67,3 +67,14 @@ def test_engines_that_end_log_one_line(caplog: pytest.LogCaptureFixture) -> None
 def test_printable_text_is_left_alone() -> None:
     assert printable("Müller 山 a$b") == "Müller 山 a$b"
     assert printable("a\x1b[2J\n\udce9") == "a\\x1b[2J\\n\\udce9"
+
+
+def test_readers_that_nobody_asked_for_are_not_told_of() -> None:
+    code = "from monai.transforms import LoadImage; LoadImage()"
+    quiet = f"from dxa_monai.bundling.command import begin_command; begin_command(); {code}"
+    told, silent = (
+        subprocess.run([sys.executable, "-c", each], capture_output=True, text=True, check=True)
+        for each in (code, quiet)
+    )
+    assert "nvImageCodec" in told.stderr  # once MONAI says nothing, begin_command need not hush it
+    assert silent.stderr == ""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +47,7 @@ def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
     global _other_version
     lasting_output()
     one_line_of_errors()
+    _quiet_readers()
     sys.excepthook = _print_sentence_or_traceback
     remark = version_remark(metadata) if metadata else None
     if remark is not None:
@@ -61,6 +64,12 @@ def begin_command(metadata: Mapping[str, Any] | None = None) -> None:
         folder = Path(workflow.config_root_path)
         refuse_label_of_another_arm(config["arm"], config["overlay"], folder)
         refuse_arm_without_its_parts(config, folder)
+
+
+def _quiet_readers() -> None:
+    """MONAI makes a reader of every kind for every ``LoadImage``, and tells of those whose libraries are not there."""
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "NvImgCodecPydicomReader: ")
 
 
 def refuse_label_of_another_arm(arm: str, overlay: str, folder: Path) -> None:
