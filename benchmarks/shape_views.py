@@ -28,7 +28,7 @@ from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.splits import split_by_subject
 from dxa_monai.scan.statistics import leading_components
 from dxa_monai.training.kernel_fit import fit_readout
-from dxa_monai.training.shape_fit import PENALTIES
+from dxa_monai.training.shape_fit import PENALTIES, SCALED_COUNT
 from dxa_monai.transforms.point_clouds import CLOUD_POINTS
 
 MASSES = ("total_fat_g", "total_lean_g", "total_bmc_g")
@@ -56,11 +56,18 @@ def from_the_side(cloud: torch.Tensor) -> torch.Tensor:
 
 
 def r2_left_out(
-    groups: Sequence[npt.NDArray[np.floating]], masses: npt.NDArray[np.float64], people: Sequence[str]
+    groups: Sequence[npt.NDArray[np.floating]],
+    masses: npt.NDArray[np.float64],
+    people: Sequence[str],
+    counts: Sequence[float] = (),
 ) -> npt.NDArray[np.float64]:
-    """R2 of each mass, of people whom the regression has not seen; each group of inputs counts alike."""
+    """R2 of each mass, of people whom the regression has not seen; each group of inputs counts alike, or as told."""
     deviations = [group - group.mean(axis=0) for group in groups]
-    scaled = np.concatenate([each / np.sqrt(np.square(each).sum(axis=1).mean()) for each in deviations], axis=1)
+    factors = [
+        count / np.sqrt(np.square(each).sum(axis=1).mean())
+        for each, count in zip(deviations, counts or [1.0] * len(groups), strict=True)
+    ]
+    scaled = np.concatenate([each * factor for each, factor in zip(deviations, factors, strict=True)], axis=1)
     inputs = torch.from_numpy(scaled).float()
     _, components = leading_components(inputs, COMPONENTS)
     codes = (inputs @ components.T).double().numpy()
@@ -99,16 +106,20 @@ def main() -> None:
         table = np.stack(seen[name])
         return [*table[:, :-1].reshape(len(table), maps.shape[0], -1).transpose(1, 0, 2), table[:, -1:]]
 
-    views: dict[str, Callable[[], list[npt.NDArray[np.floating]]]] = {
-        "vertices of registered meshes": lambda: [np.stack(vertices)],
-        f"maps of {CLOUD_POINTS} points drawn at random": lambda: parts("drawn"),
-        f"maps of {CLOUD_POINTS} pieces of the surface": lambda: parts("pieces"),
-        f"maps of {CLOUD_POINTS} pieces, and from the side": lambda: [*parts("pieces"), *parts("side")[:-1]],
-        "maps of every face as four": lambda: parts("divided"),
+    as_the_network = (1.0, 1.0, SCALED_COUNT, SCALED_COUNT, 1.0)
+    views: dict[str, tuple[Callable[[], list[npt.NDArray[np.floating]]], Sequence[float]]] = {
+        "vertices of registered meshes": (lambda: [np.stack(vertices)], ()),
+        f"maps of {CLOUD_POINTS} points drawn at random": (lambda: parts("drawn"), ()),
+        f"maps of {CLOUD_POINTS} pieces of the surface": (lambda: parts("pieces"), ()),
+        "the same, and from the side": (lambda: [*parts("pieces"), *parts("side")[:-1]], ()),
+        "the same, scaled bodies alone": (lambda: parts("pieces")[2:], ()),
+        "the same, scaled bodies twice, as the network": (lambda: parts("pieces"), as_the_network),
+        "maps of every face as four, scaled bodies twice": (lambda: parts("divided"), as_the_network),
     }
     print(f"{len(taken)} bodies, {COMPONENTS} components; R2 of people left out:  fat   lean  BMC")
-    for name, groups in views.items():
-        print(f"{name:<58} " + "  ".join(f"{value:.3f}" for value in r2_left_out(groups(), masses, people)), flush=True)
+    for name, (groups, counts) in views.items():
+        found = r2_left_out(groups(), masses, people, counts)
+        print(f"{name:<58} " + "  ".join(f"{value:.3f}" for value in found), flush=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dxa_monai.training.kernel_fit import FOLDS, Fit, fit_readout
 FloatArray = npt.NDArray[np.float64]
 PENALTIES = tuple(np.logspace(-6.0, 1.0, 15))
 """Of the regression, tried."""
-_SCALED = 2.0
+SCALED_COUNT = 2.0
 """How much the maps of the scaled body count: of training people left out, lean follows better the more they do, and
 the image worse (R2 of lean 0.906, 0.909, 0.910 and 35.47, 35.43, 35.35 dB for 1, 2 and 3)."""
 _ROUNDING = 1e-6
@@ -34,8 +34,8 @@ def shape_vectors(path: ShapePath, clouds: Iterable[torch.Tensor]) -> torch.Tens
 def fit_shape_path(path: ShapePath, vectors: torch.Tensor, codes: FloatArray, people: Sequence[str]) -> Fit:
     """Set a shape path to the bodies and scans of the training people, and their mirror images.
 
-    Each of the maps in metres counts alike, and so does the height; those of the scaled body count ``_SCALED`` times.
-    How far a body may lie from the components is what training bodies do when their person is left out.
+    Each of the maps in metres counts alike, and so does the height; those of the scaled body count ``SCALED_COUNT``
+    times. How far a body may lie from the components is what training bodies do when their person is left out.
 
     Args:
         path: to be set.
@@ -59,7 +59,7 @@ def fit_shape_path(path: ShapePath, vectors: torch.Tensor, codes: FloatArray, pe
     mean = both.mean(dim=0)
     deviations = both - mean
     groups = [*deviations[:, :-1].split(path.maps.shape[1] * path.maps.shape[2], dim=1), deviations[:, -1:]]
-    counts = (1.0, 1.0, _SCALED, _SCALED, 1.0)
+    counts = (1.0, 1.0, SCALED_COUNT, SCALED_COUNT, 1.0)
     scale = torch.cat(
         [
             (group.square().sum(dim=1).mean().sqrt() / counted)
