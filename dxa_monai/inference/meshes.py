@@ -250,7 +250,9 @@ def predict_body(
     unlikeness, materials, sums = math.nan, None, None
     if network.shape_path is not None:
         # what is unlike was told apart at so many points; with fewer, every body is unlike all others
-        whole = point_cloud(body, CLOUD_POINTS, torch.Generator().manual_seed(seed))[None].to(device)
+        whole = cloud
+        if points != CLOUD_POINTS:
+            whole = point_cloud(body, CLOUD_POINTS, torch.Generator().manual_seed(seed))[None].to(device)
         unlikeness = float(network.shape_path.unlikeness(whole))
     if network.material_path is not None:
         materials, sums = (each[0].cpu().numpy() for each in network.materials(cloud))
