@@ -200,7 +200,9 @@ class PointSubsetd(Randomizable, MapTransform, RandomizableTrait):
                 chosen = cloud[:, self.R.permutation(cloud.shape[-1])[: self.count]]
             else:
                 chosen = cloud[:, : self.count]
-            sample[key] = torch.cat([chosen[:AREA], chosen[AREA:] * (cloud.shape[-1] / self.count)])
+            whole = cloud[AREA:].sum(dim=-1, keepdim=True, dtype=torch.float64)
+            share = chosen[AREA:].sum(dim=-1, keepdim=True, dtype=torch.float64) / whole
+            sample[key] = torch.cat([chosen[:AREA], chosen[AREA:] / share.to(chosen.dtype)])
         return sample
 
 

@@ -17,9 +17,6 @@ from dxa_monai.mesh.points import centred, point_cloud
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.phantom.body.model import BodyModel
 
-TOLERANCE_DB = 5.0
-"""Another topology may cost this much more than other points on the same mesh do (both are far above any prediction's
-own error)."""
 BODIES_APART_DB = 8.0
 """A body 5 % larger has to be this much farther away than any other topology of the same body. A network trained in
 seconds reaches 9.7 to 11 dB, depending on the processor."""
@@ -101,9 +98,10 @@ def test_another_topology_gives_the_same_scan(body: BodyMesh, network: PseudoDXA
         "another body": lambda mesh: larger,
     }
     psnr_db = topology_agreement(network, [body], 2048, ways).set_index("topology")["psnr_db"]
-    for way in ("reordered", "fine", "coarse"):
-        assert psnr_db[way] > psnr_db[ANOTHER_SEED] - TOLERANCE_DB
+    for way in (ANOTHER_SEED, "reordered", "fine", "coarse"):
         assert psnr_db[way] > psnr_db["another body"] + BODIES_APART_DB
+    # the same pieces of the surface, in another order
+    assert min(psnr_db[ANOTHER_SEED], psnr_db["reordered"]) > psnr_db["coarse"] + BODIES_APART_DB
 
 
 def _euler(mesh: BodyMesh) -> int:
