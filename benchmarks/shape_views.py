@@ -28,7 +28,7 @@ from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.splits import split_by_subject
 from dxa_monai.scan.statistics import leading_components
 from dxa_monai.training.kernel_fit import fit_readout
-from dxa_monai.training.shape_fit import PENALTIES, SCALED_COUNT
+from dxa_monai.training.shape_fit import GROUP_COUNTS, PENALTIES
 from dxa_monai.transforms.point_clouds import CLOUD_POINTS
 
 MASSES = ("total_fat_g", "total_lean_g", "total_bmc_g")
@@ -106,15 +106,14 @@ def main() -> None:
         table = np.stack(seen[name])
         return [*table[:, :-1].reshape(len(table), maps.shape[0], -1).transpose(1, 0, 2), table[:, -1:]]
 
-    as_the_network = (1.0, 1.0, SCALED_COUNT, SCALED_COUNT, 1.0)
     views: dict[str, tuple[Callable[[], list[npt.NDArray[np.floating]]], Sequence[float]]] = {
         "vertices of registered meshes": (lambda: [np.stack(vertices)], ()),
         f"maps of {CLOUD_POINTS} points drawn at random": (lambda: parts("drawn"), ()),
         f"maps of {CLOUD_POINTS} pieces of the surface": (lambda: parts("pieces"), ()),
         "the same, and from the side": (lambda: [*parts("pieces"), *parts("side")[:-1]], ()),
         "the same, scaled bodies alone": (lambda: parts("pieces")[2:], ()),
-        "the same, scaled bodies twice, as the network": (lambda: parts("pieces"), as_the_network),
-        "maps of every face as four, scaled bodies twice": (lambda: parts("divided"), as_the_network),
+        "the same, scaled bodies twice, as the network": (lambda: parts("pieces"), GROUP_COUNTS),
+        "maps of every face as four, scaled bodies twice": (lambda: parts("divided"), GROUP_COUNTS),
     }
     print(f"{len(taken)} bodies, {COMPONENTS} components; R2 of people left out:  fat   lean  BMC")
     for name, (groups, counts) in views.items():

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dxa_monai.evaluation.precision import PRECISION_NAME, VIRTUAL, measure_precision
+from dxa_monai.evaluation.precision import VIRTUAL, measure_precision, write_precision
 from dxa_monai.inference.body_composition import analyse_scans
 from dxa_monai.inference.scanner_calibration import calibrate_scanner
 from dxa_monai.physics.acquisition import Acquisition
@@ -39,13 +39,10 @@ def main() -> None:
     phantom = StepPhantom().scan(Acquisition(), torch.Generator().manual_seed(0))
     counts = unit_to_counts(np.moveaxis(phantom.numpy(), 0, -1))
     scan, model = chosen.output_dir / "phantom.npy", chosen.output_dir / "scanner_model.json"
-    chosen.output_dir.mkdir(parents=True, exist_ok=True)
     save_scan(RawScan(counts), scan)
     calibrate_scanner(scan, model)
     table = analyse_scans(repeated, chosen.output_dir / "analysis", model, workers=chosen.workers)
-    measure_precision(table, chosen.output_dir)
-    written = (chosen.output_dir / PRECISION_NAME).read_bytes()
-    VIRTUAL.write_bytes(written)
+    write_precision(measure_precision(table, chosen.output_dir), VIRTUAL)
     print(f"{len(repeated)} scans of {len({row['subject_id'] for row in repeated})} people: {VIRTUAL}")
 
 

@@ -28,12 +28,12 @@ from dxa_monai.analysis.indices import MEN, WOMEN
 from dxa_monai.errors import InputError
 from dxa_monai.scan.dicom_scan import read_headers
 from dxa_monai.scan.io import scan_content
+from dxa_monai.scan.people import as_date
 
 _NAMESPACE = uuid.UUID("d1bd4aa5-5f65-5e6f-9a38-4b0f2f6f6d0e")
 """Of the UIDs made here; any would do, but always the same."""
 _LONG, _SHORT = 64, 16
 _UID = re.compile(r"(?=.{1,64}$)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
-_DATE = re.compile(r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})")
 _NOT_IN_TEXT = re.compile(r"[\\\x00-\x1f\x7f]")
 
 
@@ -136,10 +136,10 @@ def _checked_uid(row: Mapping[str, Any], name: str, given: str) -> str:
 
 
 def _checked_date(row: Mapping[str, Any], name: str, given: str) -> str:
-    match = _DATE.fullmatch(given)
-    if match is None or not ("01" <= match[2] <= "12" and "01" <= match[3] <= "31"):
+    date = as_date(given)
+    if not date:
         raise _refused(row, name, "a date as 19720305", given)
-    return "".join(match.groups())
+    return date
 
 
 def _refused(row: Mapping[str, Any], name: str, expected: str, given: str) -> InputError:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import re
 from pathlib import Path
 from typing import NamedTuple
 
 from dxa_monai.errors import InputError
 from dxa_monai.inference.report import ABOUT_COLUMNS
 from dxa_monai.scan.csv_table import read_table
-
-_DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})")
+from dxa_monai.scan.manifest import numeric_columns
+from dxa_monai.scan.people import as_date, is_number
 
 
 class CompositionRow(NamedTuple):
@@ -49,7 +47,7 @@ def read_composition(path: str | Path, visit: str = "") -> CompositionTable:
         visit: column that orders the scans of a person; empty: none is needed.
 
     Raises:
-        InputError: it is no such table, a column is missing, or a scan is there twice.
+        InputError: it is no such table, a column is missing, a measure is no number, or a scan is there twice.
     """
     needed = ["subject_id", "scan_id", *([visit] if visit else [])]
     hint = f"; {visit} says when a scan was taken, and is repeated from the manifest" if visit else ""
@@ -58,11 +56,8 @@ def read_composition(path: str | Path, visit: str = "") -> CompositionTable:
     lacking = [name for name in ("scanner", "flags") if name not in columns]
     if lacking:
         raise InputError(f"{path}: expected a body_composition.csv, got a table without {' and '.join(lacking)}.")
-    measures = [
-        name
-        for name in columns
-        if name not in (*ABOUT_COLUMNS, visit) and all(_is_number(row[name]) for _, row in lines if row[name])
-    ]
+    numeric = numeric_columns(Path(path), lines)
+    measures = [name for name in columns if name in numeric and name not in (*ABOUT_COLUMNS, visit)]
     rows: dict[str, CompositionRow] = {}
     for line, row in lines:
         if row["scan_id"] in rows:
@@ -88,19 +83,12 @@ def moment(row: CompositionRow, column: str, path: str | Path) -> tuple[int, flo
     Raises:
         InputError: the cell is neither a date (2026-11-30 or 20261130) nor a number.
     """
-    dated = _DATE.fullmatch(row.visit)
-    if dated is not None:
-        return 0, float("".join(dated.groups()))
-    if _is_number(row.visit):
+    date = as_date(row.visit)
+    if date:
+        return 0, float(date)
+    if is_number(row.visit):
         return 1, float(row.visit)
     raise InputError(
         f"{path}: expected a date (2026-11-30) or a number in column {column}, got '{row.visit}' for scan "
         f"'{row.scan_id}'."
     )
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        return math.isfinite(float(cell))
-    except ValueError:
-        return False

@@ -27,6 +27,7 @@ from dxa_monai.files import output_folder
 from dxa_monai.runs.outputs import claim_outputs
 from dxa_monai.runs.ownership import letting_go
 from dxa_monai.scan.csv_table import read_table, write_table
+from dxa_monai.scan.people import is_number
 
 LEAST_SIGNIFICANT = 2.77
 """Times the precision error: 1.96 standard deviations of the difference of two scans."""
@@ -159,10 +160,7 @@ def read_precision(path: str | Path) -> dict[str, float]:
         name, cell = row["measure"], row[_LEAST]
         if name in least:
             raise InputError(f"{path}, line {line}: expected each measure once, got '{name}' again.")
-        try:
-            least[name] = float(cell)
-        except ValueError:
-            least[name] = np.nan
-        if not 0.0 <= least[name] < np.inf:
+        if not is_number(cell) or float(cell) < 0.0:
             raise InputError(f"{path}, line {line}: expected a number from 0 in column {_LEAST}, got '{cell}'.")
+        least[name] = float(cell)
     return least

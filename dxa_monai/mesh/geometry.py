@@ -15,7 +15,12 @@ IntArray = npt.NDArray[np.int64]
 
 def face_vectors(vertices: FloatArray, faces: IntArray) -> FloatArray:
     """``(F, 3)`` outward normals of the faces, each as long as the face's area: half the cross product of two sides."""
-    first, second, third = vertices[faces[:, 0]], vertices[faces[:, 1]], vertices[faces[:, 2]]
+    return triangle_vectors(vertices[faces])
+
+
+def triangle_vectors(corners: FloatArray) -> FloatArray:
+    """The same ``(F, 3)`` of triangles ``(F, 3, 3)``, by their corners."""
+    first, second, third = corners[:, 0], corners[:, 1], corners[:, 2]
     return np.asarray(np.cross(second - first, third - first) / 2.0)
 
 

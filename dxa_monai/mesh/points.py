@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from dxa_monai.errors import InputError
-from dxa_monai.mesh.geometry import face_centres, face_vectors, vertex_normals
+from dxa_monai.mesh.geometry import face_centres, face_vectors, triangle_vectors, vertex_normals
 from dxa_monai.mesh.io import BodyMesh
 
 FIXED_STEP = 5
@@ -103,7 +103,7 @@ def surface_pieces(mesh: BodyMesh, count: int) -> tuple[npt.NDArray[np.float64],
         raise InputError(f"count: expected at least one point, got {count}.")
     piece_m2 = float(mesh.face_areas_m2.sum()) / count
     corners = _halved(mesh.vertices_m[mesh.faces[mesh.face_areas_m2 > 0.0]], piece_m2)
-    vectors = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]) / 2.0
+    vectors = triangle_vectors(corners)
     areas, centres = np.linalg.norm(vectors, axis=1), corners.mean(axis=1)
     directions = _SIDES_APART * np.sqrt(piece_m2) * vectors / areas[:, None]
     order, starts = _pieces(np.concatenate([centres, directions], axis=1), areas, count)
@@ -116,8 +116,7 @@ def _halved(corners: npt.NDArray[np.float64], piece_m2: float) -> npt.NDArray[np
     """Triangles ``(F, 3, 3)``, none of them larger than half a piece."""
     done = []
     while len(corners):
-        double = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-        large = double > piece_m2
+        large = np.linalg.norm(triangle_vectors(corners), axis=1) > piece_m2 / 2.0
         done.append(corners[~large])
         corners = corners[large]
         longest = np.linalg.norm(np.roll(corners, -1, axis=1) - corners, axis=2).argmax(axis=1)

@@ -69,7 +69,7 @@ def read_manifest(path: str | os.PathLike[str], data_root: str | os.PathLike[str
     hint = "; a list of paths without a header is read by dxa_monai.scan.manifest.read_path_list"
     table = read_table(path, REQUIRED_COLUMNS, hint)
     root = path.parent if data_root is None else Path(data_root)
-    numeric = _numeric_columns(path, table)
+    numeric = numeric_columns(path, table)
     located: list[tuple[int, Row]] = []
     for line, cells in table:
         row: Row = {name: float(cell) if name in numeric else cell for name, cell in cells.items() if cell}
@@ -189,7 +189,7 @@ def as_datalist(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
     return [{"image": row["scan"], "scan_id": row["scan_id"], "subject_id": row["subject_id"]} for row in rows]
 
 
-def _numeric_columns(path: Path, table: list[tuple[int, dict[str, str]]]) -> set[str]:
+def numeric_columns(path: Path, table: list[tuple[int, dict[str, str]]]) -> set[str]:
     """Columns whose filled cells are all finite numbers.
 
     Raises:

@@ -38,11 +38,20 @@ POSSIBLE_BY_ENDING = {
 }
 """Sums of noise over hardly anything may leave 0 to 100 %."""
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_DATE = re.compile(r"([0-9]{4})-?([0-9]{2})-?([0-9]{2})")
 
 
 def is_number(cell: str) -> bool:
     """Whether a cell is a finite number as all programs write it: no ``1_000``, digits of other scripts, ``nan``."""
     return bool(_NUMBER.fullmatch(cell)) and math.isfinite(float(cell))
+
+
+def as_date(cell: str) -> str:
+    """A date as ``20261130``, of that or of ``2026-11-30``; empty if a cell is none."""
+    match = _DATE.fullmatch(cell)
+    if match is None or not ("01" <= match[2] <= "12" and "01" <= match[3] <= "31"):
+        return ""
+    return "".join(match.groups())
 
 
 def person_key(subject: str) -> str:

@@ -122,11 +122,12 @@ class LoadMeshPointsd(Randomizable, MapTransform, RandomizableTrait):
 
     def _points(self, path: str, generator: torch.Generator) -> torch.Tensor:
         mesh = self._mesh(path)
-        if self.fixed_vertices:
-            points, normals = fixed_vertices(mesh, self.fixed_step, self.vertex_count)
-            image = with_areas(points, normals, float(mesh.face_areas_m2.sum()))
-        elif self.resample:
-            points, normals = sample_points(mesh, self.count, generator)
+        if self.fixed_vertices or self.resample:
+            points, normals = (
+                fixed_vertices(mesh, self.fixed_step, self.vertex_count)
+                if self.fixed_vertices
+                else sample_points(mesh, self.count, generator)
+            )
             image = with_areas(points, normals, float(mesh.face_areas_m2.sum()))
         else:
             image = point_cloud(mesh, self.count, generator)

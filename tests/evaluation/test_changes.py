@@ -159,6 +159,14 @@ def test_numbers_order_visits_as_well_as_dates(tmp_path: Path) -> None:
             "expected a column study_date",
         ),
         (lambda folder: precision(folder, fat=1.0), "expected columns subject_id and scan_id and study_date"),
+        (
+            lambda folder: table(folder, scan("a", 1, 1.0), scan("a", 2, 1.0) | {"total_fat_g": "1_000"}),
+            "line 3: expected a number or nothing in column total_fat_g, got '1_000'",
+        ),
+        (
+            lambda folder: table(folder, scan("a", 1, 1.0) | {"study_date": "2026-13-01"}, scan("a", 2, 1.0)),
+            "expected a date (2026-11-30) or a number in column study_date, got '2026-13-01'",
+        ),
     ],
 )
 def test_tables_of_another_kind_end_in_a_sentence(tmp_path: Path, make: Callable[[Path], Path], sentence: str) -> None:
