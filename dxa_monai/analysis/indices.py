@@ -69,20 +69,26 @@ def _known(person: Mapping[str, Any], name: str) -> Any:
     given = person.get(name)
     if given is None or given == "":
         raise _NotDefined(f"{name} is not known")
-    return _is_woman(given) if name == "sex" else float(given)
+    if name != "sex":
+        return float(given)
+    woman = is_woman(given)
+    if woman is None:
+        raise _NotDefined(f"sex: expected one of {', '.join((*WOMEN, *MEN))}, got '{given}'")
+    return woman
 
 
-def _is_woman(given: object) -> bool:
-    word = str(given).strip().lower()
-    if word in WOMEN:
-        return True
-    if word in MEN:
-        return False
-    raise _NotDefined(f"sex: expected one of {', '.join((*WOMEN, *MEN))}, got '{given}'")
+def is_woman(sex: object) -> bool | None:
+    """Whether a cell says a woman's sex (``WOMEN``) or a man's (``MEN``); None: neither."""
+    word = str(sex).strip().lower()
+    return True if word in WOMEN else False if word in MEN else None
 
 
 def _per_height(region: str, quantity: str) -> Callable[[Regions, float], float]:
     return lambda regions, height_cm: regions[region][quantity] / 1e3 / (height_cm / 100.0) ** 2
+
+
+def _fat_free_mass_index(regions: Regions, height_cm: float) -> float:
+    return (regions["total"]["lean_g"] + regions["total"]["bmc_g"]) / 1e3 / (height_cm / 100.0) ** 2
 
 
 def _appendicular_lean_kg(regions: Regions) -> float:
@@ -128,6 +134,9 @@ INDICES: dict[str, Index] = {
     ),
     "lean_mass_index_kg_m2": Index(
         "kg/m2", "total lean, without bone mineral, over height squared", _per_height("total", "lean_g"), ("height_cm",)
+    ),
+    "fat_free_mass_index_kg_m2": Index(
+        "kg/m2", "total lean and bone mineral over height squared", _fat_free_mass_index, ("height_cm",)
     ),
     "appendicular_lean_kg": Index("kg", "lean of arms and legs, without bone mineral", _appendicular_lean_kg),
     "appendicular_lean_index_kg_m2": Index(

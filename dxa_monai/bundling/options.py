@@ -95,6 +95,9 @@ OPTIONS: dict[str, Option] = {
     "scanner_model": Option(PathTo("a JSON file"), "the calibrated scanner; None: calibrated from scans", True),
     "landmarks": Option(PathTo("a folder"), "edited landmarks, one SCANID.json each; None: they are found", True),
     "polygons": Option(PathTo("a JSON file"), "regions of your own; None: there are none", True),
+    "reference": Option(
+        PathTo("a CSV file of curves, or nhanes_white"), "people whom values are held against; None: nobody", True
+    ),
     "split_file": Option(PathTo("a CSV file or its folder", True), "who is in which part; empty: split here"),
     "path_lists": Option(ListOf(PathTo(), may_be_empty=True), "three lists of scans instead of a manifest"),
     "config_files": Option(ListOf(PathTo()), "training config and its overlays"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dxa_monai.errors import InputError
-from dxa_monai.inference.report import ABOUT_COLUMNS
+from dxa_monai.inference.report import ABOUT_COLUMNS, STANDING_ENDINGS
 from dxa_monai.scan.csv_table import read_table
 from dxa_monai.scan.manifest import numeric_columns
 from dxa_monai.scan.people import as_date, is_number
@@ -57,7 +57,11 @@ def read_composition(path: str | Path, visit: str = "") -> CompositionTable:
     if lacking:
         raise InputError(f"{path}: expected a body_composition.csv, got a table without {' and '.join(lacking)}.")
     numeric = numeric_columns(Path(path), lines)
-    measures = [name for name in columns if name in numeric and name not in (*ABOUT_COLUMNS, visit)]
+    measures = [
+        name
+        for name in columns
+        if name in numeric and name not in (*ABOUT_COLUMNS, visit) and not name.endswith(STANDING_ENDINGS)
+    ]
     rows: dict[str, CompositionRow] = {}
     for line, row in lines:
         if row["scan_id"] in rows:

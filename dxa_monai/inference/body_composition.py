@@ -32,6 +32,7 @@ from dxa_monai.analysis.bone import BoneSettings
 from dxa_monai.analysis.composition import METHODS, BodyComposition, analyse_scan, check_method
 from dxa_monai.analysis.landmarks import Landmarks, read_landmarks, write_landmarks
 from dxa_monai.analysis.polygons import read_polygons
+from dxa_monai.analysis.reference_curves import ReferenceCurves, read_reference
 from dxa_monai.analysis.segments import Point
 from dxa_monai.errors import InputError, describe_user_error
 from dxa_monai.files import output_folder, remove_partial
@@ -139,6 +140,7 @@ def analyse_scans(
     pages: bool = False,
     maps: bool = False,
     dicom: bool = False,
+    reference: str | Path | None = None,
 ) -> Path:
     """Analyse scans and write their reports. The terminal says which scanner they were read with and what was flagged.
 
@@ -168,6 +170,8 @@ def analyse_scans(
         pages: also write a page for each scan and one for all (:mod:`dxa_monai.inference.pages`).
         maps: also write the maps of a scan (:mod:`dxa_monai.inference.map_files`).
         dicom: also write DICOM objects of a scan (:mod:`dxa_monai.dicom.objects`).
+        reference: whom the values are held against, see
+            :func:`dxa_monai.analysis.reference_curves.read_reference`; None: nobody.
 
     Returns:
         Path of the table.
@@ -189,8 +193,9 @@ def analyse_scans(
     source = ScanSource() if source is None else source
     if polygons_file is not None:
         _check_polygons(rows, polygons_file, source)
+    curves = None if reference is None else read_reference(reference)
     wheel = WheelSegments() if wheel is None else wheel
-    on_request = ScanFiles(maps, dicom)
+    on_request = ScanFiles(maps, dicom, curves)
     folder = claim_analysis(
         output_dir,
         rows,
@@ -218,6 +223,7 @@ def analyse_scans(
         method,
         predicted,
         on_request=on_request,
+        reference=curves,
     )
     table, failed, bad, reports = [], [], list(set_aside), []
     apart = cluster or workers > 1
@@ -244,10 +250,10 @@ def analyse_scans(
             failed.append(f"{row['scan_id']}: {fatal[0]}")
             bad.append(BadScan(row, str(row["scan"]), "inference", fatal[0]))
     path = folder / TABLE_NAME
-    write_composition_table(table, path, job.polygon_names)
+    write_composition_table(table, path, job.polygon_names, curves)
     print(f"Body composition of {len(rows) - len(failed)} of {len(rows)} scans: {path}")
     if pages:
-        print(f"Pages: {write_pages(reports, folder)}")
+        print(f"Pages: {write_pages(reports, folder, curves)}")
     tell_scanner_and_flags(reports, scanner_model)
     for sentence in failed:
         print(printable(sentence), file=sys.stderr)
@@ -294,6 +300,7 @@ class _Job:
     predicted: bool = False
     polygon_names: tuple[str, ...] = ()
     on_request: ScanFiles = dataclasses.field(default_factory=ScanFiles)
+    reference: ReferenceCurves | None = None
 
     def for_other_machines(self) -> _Job:
         """The same with whole paths: the workers of a cluster run in folders of their own."""
@@ -349,7 +356,7 @@ class _Job:
             as_found = found_then and (given is None or as_points(given) == earlier["landmarks"])
             if as_found or (given is not None and earlier["inputs_sha256"] == inputs_with(given)):
                 # The scan is the same; what a manifest says of the person may have changed.
-                report = with_person(earlier, row)
+                report = with_person(earlier, row, self.reference)
                 if report != earlier:
                     report.pop("dicom", None)  # its objects are of the person as known then
                     write_report(report, json_path)
@@ -363,7 +370,7 @@ class _Job:
                 given = None  # nobody has edited them
             else:
                 composition = analysed_with(given)
-        report = as_report(row, composition, model, inputs_with(given))
+        report = as_report(row, composition, model, inputs_with(given), self.reference)
         if self.draw is not None:
             self.draw(composition, _title(scan_id, composition), spacing, polygons, png_path)
         report |= self.on_request.write(row, composition, report, spacing, self.folder, self.draw is not None, polygons)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES
-from dxa_monai.analysis.indices import INDICES
+from dxa_monai.analysis.indices import INDICES, is_woman
+from dxa_monai.analysis.reference_curves import PERCENTILES, ReferenceCurves
+from dxa_monai.figures.reference_curves import reference_figure
+from dxa_monai.inference.report import values_of
 from dxa_monai.pages.render import inlined, render, write_page
 from dxa_monai.scan.measures import measure_label
 
@@ -41,19 +45,23 @@ def page_names(scan_ids: Sequence[str]) -> list[str]:
     return [RUN_PAGE, *(f"{scan_id}.html" for scan_id in scan_ids)]
 
 
-def write_pages(reports: Sequence[Mapping[str, Any]], folder: str | Path) -> Path:
+def write_pages(
+    reports: Sequence[Mapping[str, Any]], folder: str | Path, reference: ReferenceCurves | None = None
+) -> Path:
     """Write the pages of a run; a page needs no other file.
 
     Args:
         reports: of :func:`dxa_monai.inference.report.as_report`.
         folder: with the pictures, ``{scan_id}.png``, where they were drawn; gets ``{scan_id}.html`` and ``RUN_PAGE``.
+        reference: that the reports were written with; None: none.
 
     Returns:
         The page of all scans.
     """
     folder = Path(folder)
     for report in reports:
-        write_page(folder / f"{report['scan_id']}.html", scan_page(report, folder / f"{report['scan_id']}.png"))
+        picture = folder / f"{report['scan_id']}.png"
+        write_page(picture.with_name(f"{report['scan_id']}.html"), scan_page(report, picture, reference))
     # what asks for a look stands first
     ordered = sorted(reports, key=lambda report: str(report["scan_id"]))
     ordered.sort(key=_weight, reverse=True)
@@ -62,12 +70,13 @@ def write_pages(reports: Sequence[Mapping[str, Any]], folder: str | Path) -> Pat
     return folder / RUN_PAGE
 
 
-def scan_page(report: Mapping[str, Any], picture: Path) -> str:
+def scan_page(report: Mapping[str, Any], picture: Path, reference: ReferenceCurves | None = None) -> str:
     """The page of one scan.
 
     Args:
         report: of the scan.
         picture: of its regions; left out where there is none.
+        reference: that the report was written with; None: none.
     """
     regions = report["regions"]
     person = {label: report.get(name) for name, label in _PERSON.items()}
@@ -82,7 +91,23 @@ def scan_page(report: Mapping[str, Any], picture: Path) -> str:
         regions=names,
         quantities=_labels(QUANTITIES),
         indices=[(measure_label(name), index, name) for name, index in INDICES.items()],
+        reference=report.get("reference"),
+        curves="" if reference is None else _curves(report, reference),
+        label=measure_label,
+        percentiles=PERCENTILES,
+        values=values_of(report),
     )
+
+
+def _curves(report: Mapping[str, Any], reference: ReferenceCurves) -> str:
+    """The picture of a person's values among the people of a reference; empty where they stand nowhere."""
+    values = values_of(report)
+    placed = {name: values[name] for name in report["reference"]["standings"]}
+    if not placed:
+        return ""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "curves.png"
+        return inlined(reference_figure(reference, placed, bool(is_woman(report["sex"])), report["age_years"], path))
 
 
 def _labels(quantities: Sequence[str]) -> dict[str, str]:

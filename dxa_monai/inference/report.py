@@ -17,6 +17,7 @@ import dxa_monai
 from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES, BodyComposition
 from dxa_monai.analysis.indices import INDICES, body_indices
 from dxa_monai.analysis.landmarks import LANDMARK_NAMES, Landmarks
+from dxa_monai.analysis.reference_curves import ReferenceCurves
 from dxa_monai.analysis.segments import Point
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
@@ -38,8 +39,11 @@ ID_COLUMNS = ("subject_id", "scan_id", "scan", "study_date", "age_years", "sex",
 FAILED = "failed"
 """In the column ``flags`` of a scan that could not be read, or whose landmarks cannot be used."""
 _MISSING = "indices_missing"
-ABOUT_COLUMNS = (*ID_COLUMNS, "scanner", "flags", _MISSING)
+_POPULATION, _UNPLACED = "reference_population", "reference_missing"
+ABOUT_COLUMNS = (*ID_COLUMNS, "scanner", "flags", _MISSING, _POPULATION, _UNPLACED)
 """Columns of the table that are no measures of the scan."""
+STANDING_ENDINGS = ("_z", "_percentile")
+"""Of columns that say where a measure stands among a reference."""
 _SIGNIFICANT_DIGITS = 6
 _KEYS = ("scan_id", "regions", "flags", "landmarks", "landmarks_given", "scanner", "zero", "inputs_sha256")
 _PACKAGES = ("torch", "numpy", "scipy", "xraydb")
@@ -71,7 +75,11 @@ def fingerprint(
 
 
 def as_report(
-    row: Mapping[str, Any], composition: BodyComposition, model: ScannerModel, hash_of_inputs: str
+    row: Mapping[str, Any],
+    composition: BodyComposition,
+    model: ScannerModel,
+    hash_of_inputs: str,
+    reference: ReferenceCurves | None = None,
 ) -> dict[str, Any]:
     """The report of one scan as plain types.
 
@@ -80,6 +88,7 @@ def as_report(
         composition: the analysis.
         model: the scanner.
         hash_of_inputs: of :func:`fingerprint`.
+        reference: people whom the values are held against; None: nobody.
     """
     regions: dict[str, dict[str, float]] = {}
     for name, value in composition.totals.items():
@@ -106,21 +115,45 @@ def as_report(
         "versions": versions(),
         "inputs_sha256": hash_of_inputs,
     }
-    return with_person(report, row)
+    return with_person(report, row, reference)
 
 
-def with_person(report: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
-    """A report with what a manifest says of the scan, and the indices that follow from it.
+def with_person(
+    report: Mapping[str, Any], row: Mapping[str, Any], reference: ReferenceCurves | None = None
+) -> dict[str, Any]:
+    """A report with what a manifest says of the scan, the indices that follow from it, and where the values stand.
 
     Args:
         report: of the same scan, whoever it was said to be of.
         row: what it has of ``ID_COLUMNS`` is repeated.
+        reference: people whom the values are held against; None: nobody.
     """
     about = identity(row)
     values, reasons = body_indices(report["regions"], about)
     rounded = {name: _rounded(value) if isinstance(value, float) else value for name, value in values.items()}
-    rest = {name: value for name, value in report.items() if name not in ID_COLUMNS}
-    return {**about, **rest, "indices": rounded, "indices_missing": reasons}
+    rest = {name: value for name, value in report.items() if name not in (*ID_COLUMNS, "reference")}
+    known = {**about, **rest, "indices": rounded, "indices_missing": reasons}
+    return known if reference is None else known | {"reference": _standings(known, reference)}
+
+
+def _standings(report: Mapping[str, Any], reference: ReferenceCurves) -> dict[str, Any]:
+    """Where the values of a report stand among the people of a reference, as plain types."""
+    standings, reasons = reference.standings(values_of(report), report)
+    placed = {
+        measure: {name: _rounded(value) for name, value in standing._asdict().items()}
+        for measure, standing in standings.items()
+    }
+    return {"population": reference.population, "standings": placed, "missing": reasons}
+
+
+def values_of(report: Mapping[str, Any]) -> dict[str, Any]:
+    """``{region}_{quantity}`` and the indices of a report, by column of the table."""
+    regions = {
+        f"{region}_{quantity}": value
+        for region, quantities in report["regions"].items()
+        for quantity, value in quantities.items()
+    }
+    return regions | {name: _yes_or_no(value) for name, value in report["indices"].items()}
 
 
 def _other_reading(composition: BodyComposition) -> dict[str, Any] | None:
@@ -189,34 +222,56 @@ def read_report(path: Path) -> dict[str, Any] | None:
 def table_row(report: Mapping[str, Any]) -> dict[str, Any]:
     """A report as a row of the table.
 
-    What identifies the scan, ``scanner``, ``flags``, ``{region}_{quantity}``, the indices, ``indices_missing``.
+    What identifies the scan, ``scanner``, ``flags``, ``{region}_{quantity}``, the indices, ``indices_missing``; with a
+    reference ``reference_population``, ``{measure}_z``, ``{measure}_percentile`` and ``reference_missing``.
     """
+    reference = report.get("reference")
+    standings = {} if reference is None else _standing_cells(reference)
     return {
         **{name: report[name] for name in ID_COLUMNS if name in report},
         "scanner": report["scanner"]["calibration"],
         "flags": " ".join(flag["name"] for flag in report["flags"]),
-        **{
-            f"{region}_{quantity}": value
-            for region, quantities in report["regions"].items()
-            for quantity, value in quantities.items()
-        },
-        **{name: _yes_or_no(value) for name, value in report["indices"].items()},
-        _MISSING: "; ".join(f"{name}: {reason}" for name, reason in report["indices_missing"].items()),
+        **values_of(report),
+        _MISSING: _joined(report["indices_missing"]),
+        **standings,
     }
 
 
-def write_composition_table(rows: Iterable[Mapping[str, Any]], path: Path, polygons: Sequence[str] = ()) -> None:
+def _standing_cells(reference: Mapping[str, Any]) -> dict[str, Any]:
+    cells = {
+        f"{measure}_{name}": standing[name]
+        for measure, standing in reference["standings"].items()
+        for name in ("z", "percentile")
+    }
+    return {_POPULATION: reference["population"], **cells, _UNPLACED: _joined(reference["missing"])}
+
+
+def _joined(reasons: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+
+
+def write_composition_table(
+    rows: Iterable[Mapping[str, Any]],
+    path: Path,
+    polygons: Sequence[str] = (),
+    reference: ReferenceCurves | None = None,
+) -> None:
     """Write the table of a run: one row a scan, empty cells where a scan was refused.
 
     Args:
         rows: of :func:`table_row`, or with ``ID_COLUMNS`` and ``flags`` alone.
         path: CSV file.
         polygons: names of the user's regions.
+        reference: people whom the values were held against; None: nobody.
     """
     rows = list(rows)
     known = [name for name in ID_COLUMNS if any(name in row for row in rows)]
     regions = [f"{region}_{quantity}" for region in (*REGION_NAMES, *polygons) for quantity in QUANTITIES]
-    write_table(path, [*known, "scanner", "flags", *regions, *INDICES, _MISSING], rows)
+    columns = [*known, "scanner", "flags", *regions, *INDICES, _MISSING]
+    if reference is not None:
+        standings = [f"{measure}{ending}" for measure in reference.measures for ending in STANDING_ENDINGS]
+        columns += [_POPULATION, *standings, _UNPLACED]
+    write_table(path, columns, rows)
 
 
 def _yes_or_no(value: Any) -> Any:

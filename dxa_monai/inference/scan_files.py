@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dxa_monai.analysis.composition import BodyComposition
+from dxa_monai.analysis.reference_curves import ReferenceCurves
 from dxa_monai.analysis.segments import Point
 from dxa_monai.dicom.objects import dicom_names, dicom_paths, write_dicom
 from dxa_monai.dicom.study import study_of
@@ -22,10 +23,12 @@ class ScanFiles:
     Args:
         maps: fat, lean, bone mineral and regions as NIfTI (:mod:`dxa_monai.inference.map_files`).
         dicom: density, picture, regions and numbers (:mod:`dxa_monai.dicom.objects`).
+        reference: of the reports; what an earlier one was written with counts.
     """
 
     maps: bool = False
     dicom: bool = False
+    reference: ReferenceCurves | None = None
 
     def names(self, scan_id: str, pictures: bool) -> list[str]:
         """Files that may be written for a scan, relative to the outputs."""
@@ -49,7 +52,7 @@ class ScanFiles:
         written = earlier.get("dicom")
         return (
             isinstance(written, dict)
-            and with_person(earlier, row) == earlier
+            and with_person(earlier, row, self.reference) == earlier
             and written.get("study_sha256") == study_of(row).digest()
             and all(path.is_file() for path in dicom_paths(written, folder, scan_id))
         )

@@ -7,7 +7,7 @@ import pytest
 from dxa_monai.analysis.indices import INDICES, body_indices
 
 REGIONS = {
-    "total": {"fat_g": 20_000.0, "lean_g": 50_000.0},
+    "total": {"fat_g": 20_000.0, "lean_g": 50_000.0, "bmc_g": 2_500.0},
     "arms": {"fat_g": 2_000.0, "lean_g": 6_000.0},
     "legs": {"fat_g": 6_000.0, "lean_g": 14_000.0},
     "left_arm": {"lean_g": 2_900.0},
@@ -27,6 +27,7 @@ def test_each_is_what_its_definition_says() -> None:
     assert list(values) == list(INDICES)
     assert values["fat_mass_index_kg_m2"] == pytest.approx(20.0 / 2.89)
     assert values["lean_mass_index_kg_m2"] == pytest.approx(50.0 / 2.89)
+    assert values["fat_free_mass_index_kg_m2"] == pytest.approx(52.5 / 2.89)
     assert values["appendicular_lean_kg"] == pytest.approx(20.0)
     assert values["appendicular_lean_index_kg_m2"] == pytest.approx(6.9204, abs=1e-4)
     assert values["appendicular_lean_per_bmi_m2"] == pytest.approx(20.0 / (75.0 / 2.89))
@@ -53,7 +54,7 @@ def test_a_value_at_the_cut_off_is_not_below_it() -> None:
 @pytest.mark.parametrize(
     ("change", "missing", "reason"),
     [
-        ({"height_cm": None}, 6, "height_cm is not known"),
+        ({"height_cm": None}, 7, "height_cm is not known"),
         ({"mass_kg": ""}, 2, "mass_kg is not known"),
         ({"sex": "x"}, 2, "sex: expected one of f, female, w, woman, m, male, man, got 'x'"),
         ({"age_years": 12.0}, 2, "the cut-off is for adults, got an age of 12 years"),

@@ -156,6 +156,8 @@ def test_a_zip_holds_what_the_bundle_needs_and_nothing_else(dist: Path, name: st
     assets = {path for path in inside if path.startswith("dxa_monai/") and path not in package}
     assert package <= inside
     assert assets == {
+        "dxa_monai/analysis/data/nhanes_white.csv",
+        "dxa_monai/analysis/data/nhanes_white_source.txt",
         "dxa_monai/evaluation/data/virtual_precision.csv",
         "dxa_monai/evaluation/data/virtual_precision_source.txt",
         "dxa_monai/pages/data/base.html.jinja",

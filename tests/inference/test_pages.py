@@ -14,9 +14,11 @@ import pytest
 from dxa_monai.analysis.composition import QUANTITIES as ALL_QUANTITIES
 from dxa_monai.analysis.composition import REGION_NAMES
 from dxa_monai.analysis.indices import INDICES, body_indices
+from dxa_monai.analysis.reference_curves import read_reference
 from dxa_monai.errors import InputError
 from dxa_monai.inference.body_composition import claim_analysis
 from dxa_monai.inference.pages import RUN_PAGE, page_names, scan_page, write_pages
+from dxa_monai.inference.report import with_person
 
 PERSON = {"subject_id": "P1", "age_years": 71.0, "sex": "F", "height_cm": 165.0, "mass_kg": 70.0}
 
@@ -81,6 +83,23 @@ def test_what_is_not_known_is_left_empty_with_its_reason(tmp_path: Path) -> None
         "height_cm" in i.needs for i in INDICES.values()
     )
     assert "Nothing is known of the person." in page.text
+
+
+def test_a_reference_puts_the_person_on_its_curves(tmp_path: Path) -> None:
+    reference = read_reference("nhanes_white")
+    row = {"scan_id": "A", "scan": "A.npy", **PERSON}
+    report = with_person(_report("A", **PERSON), row, reference)
+    write_pages([report], tmp_path, reference)
+    page = _Page((tmp_path / "A.html").read_text())
+    assert [link[:22] for link in page.links] == ["data:image/png;base64,"]
+    assert "White adults of the United States" in page.text
+    standing = report["reference"]["standings"]["total_bmc_g"]
+    assert f"{standing['z']:+.2f}" in page.text
+    child = with_person(report, row | {"age_years": 9.0}, reference)
+    write_pages([child], tmp_path, reference)
+    page = _Page((tmp_path / "A.html").read_text())
+    assert page.links == []
+    assert "left empty: the reference is of ages from 20 to 80, got 9 years" in page.text
 
 
 def test_a_scan_without_numbers_says_why(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import torch
 from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES, BodyComposition
 from dxa_monai.analysis.flags import Flag
 from dxa_monai.analysis.indices import INDICES
+from dxa_monai.analysis.reference_curves import read_reference
 from dxa_monai.errors import InputError
+from dxa_monai.evaluation.composition_rows import read_composition
 from dxa_monai.inference.report import (
     as_report,
     fingerprint,
@@ -107,3 +109,25 @@ def test_what_a_manifest_says_now_gives_the_indices() -> None:
     assert cells["indices_missing"] == ""
     assert table_row(unknown)["indices_missing"].startswith("fat_mass_index_kg_m2: height_cm is not known; ")
     assert with_person(known, row) == unknown
+
+
+def test_a_reference_places_values_in_report_and_table(tmp_path: Path) -> None:
+    reference = read_reference("nhanes_white")
+    row = {"scan_id": "A", "scan": "a.npy", "subject_id": "P", "sex": "F", "age_years": 50.0, "height_cm": 165.0}
+    totals = TOTALS | {"total_fat_percent": 40.8, "total_bmc_g": 1841.0}
+    report = as_report(row, analysis(totals=totals), ScannerModel(), "abc", reference)
+    placed = report["reference"]["standings"]
+    assert placed["total_fat_percent"] == {"z": 0.0, "percentile": 50.0, "median": 40.8}
+    assert placed["total_bmc_g"]["z"] == pytest.approx(-1.0, abs=0.1)
+    assert with_person(report, row, reference) == report
+    assert "reference" not in with_person(report, row)
+    moved = with_person(report, row | {"age_years": 15.0}, reference)
+    assert moved["reference"]["standings"] == {}
+    write_composition_table([table_row(report), table_row(moved | {"scan_id": "B"})], tmp_path / "t.csv", reference=reference)
+    first, second = csv.DictReader((tmp_path / "t.csv").open())
+    assert (first["total_fat_percent_z"], first["total_fat_percent_percentile"]) == ("0.0", "50.0")
+    assert first["reference_population"].startswith("White adults of the United States")
+    assert first["reference_missing"] == ""
+    assert second["total_fat_percent_z"] == ""
+    assert "total_bmc_g: the reference is of ages from 20 to 80, got 15 years" in second["reference_missing"]
+    assert not [name for name in read_composition(tmp_path / "t.csv").measures if name.endswith("_z")]
