@@ -30,6 +30,7 @@ from dxa_monai.physics.correction import ScanCorrection, find_correction
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.format import CHANNELS, PIXEL_SPACING_MM, pixel_area_cm2
 from dxa_monai.scan.regions import OVERLAPPING_REGIONS, REGION_GROUPS, regional_totals, weighted_totals
+from dxa_monai.scan.trunk_parts import TRUNK_PARTS, trunk_part_totals
 from dxa_monai.threads import one_thread
 
 QUANTITIES = ("fat_g", "lean_g", "bmc_g", "bone_area_cm2", "bmd_g_cm2", "mass_g", "fat_percent")
@@ -39,6 +40,8 @@ GHOST_G_CM2 = 1.0
 """In a scan that a network made, less tissue than that is no body: a finger has half as much again. Chosen on twelve
 virtual people outside of all trainings: 1 keeps their mass, 2 takes 0.8 kg off it."""
 REGION_NAMES = (*REGION_GROUPS, *OVERLAPPING_REGIONS)
+"""Regions whose truth a virtual cohort knows."""
+REPORTED_REGIONS = (*REGION_NAMES, *TRUNK_PARTS)
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,8 @@ class BodyComposition:
         landmarks_given: whether a person gave them.
         region_map: ``(H, W)`` uint8 of :class:`dxa_monai.scan.regions.Region` in the whole silhouette; all 0
             without landmarks.
-        totals: ``{region}_{quantity}`` of ``REGION_NAMES`` x ``QUANTITIES``, then of the user's polygons; empty if a
-            flag is fatal.
+        totals: ``{region}_{quantity}`` of ``REPORTED_REGIONS`` x ``QUANTITIES``, then of the user's polygons; empty
+            if a flag is fatal.
         flags: what is doubtful.
         correction: what was taken off the scan before it was analysed: zero, failed columns, displacement.
         method: of ``METHODS``, which made the maps.
@@ -182,8 +185,9 @@ def analyse_scan(
     region_map = region_map_from_landmarks(landmarks, silhouette | body)
     totals: dict[str, float] = {}
     if not any(flag.fatal for flag in flags):
-        measured = regional_totals(areal, region_map, area_cm2)
-        totals = {f"{region}_{name}": measured[f"{region}_{name}"] for region in REGION_NAMES for name in QUANTITIES}
+        measured = regional_totals(areal, region_map, area_cm2) | trunk_part_totals(areal, region_map, area_cm2)
+        names = [f"{region}_{quantity}" for region in REPORTED_REGIONS for quantity in QUANTITIES]
+        totals = {name: measured[name] for name in names}
         for name, points in (polygons or {}).items():
             inside = weighted_totals(areal, polygon_coverage(points, shape), area_cm2)
             totals |= {f"{name}_{quantity}": inside[quantity] for quantity in QUANTITIES}

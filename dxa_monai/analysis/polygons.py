@@ -29,6 +29,7 @@ from dxa_monai.analysis.segments import Point, segments_meet
 from dxa_monai.errors import InputError
 from dxa_monai.input_files import read_keys
 from dxa_monai.scan.regions import OVERLAPPING_REGIONS, REGION_GROUPS
+from dxa_monai.scan.trunk_parts import TRUNK_PARTS
 
 POLYGONS_VERSION = 1
 UNITS = ("pixel", "mm")
@@ -97,7 +98,7 @@ def checked_polygons(
                 f"{source}: expected polygon names of at most 40 lower-case letters, digits and underscores that begin "
                 f"with a letter, got {name[:60]!r}."
             )
-        if name in REGION_GROUPS or name in OVERLAPPING_REGIONS:
+        if name in (*REGION_GROUPS, *OVERLAPPING_REGIONS, *TRUNK_PARTS):
             raise InputError(f"{source}: expected polygon names other than the standard regions', got {name!r}.")
         if not 3 <= len(points) <= MOST_POINTS:
             raise InputError(

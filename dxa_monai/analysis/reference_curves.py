@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import inv_boxcox, ndtr, ndtri
 
-from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES
+from dxa_monai.analysis.composition import QUANTITIES, REPORTED_REGIONS
 from dxa_monai.analysis.indices import INDICES, MEN, WOMEN, is_woman
 from dxa_monai.errors import InputError
 from dxa_monai.scan.csv_table import read_table
@@ -31,7 +31,7 @@ from dxa_monai.scan.people import is_number
 COLUMNS = ("measure", "sex", "age_years", "lambda", "mu", "sigma", "population")
 """Of a file of curves, one row for each measure, sex and age."""
 MEASURES = (
-    *(f"{region}_{quantity}" for region in REGION_NAMES for quantity in QUANTITIES),
+    *(f"{region}_{quantity}" for region in REPORTED_REGIONS for quantity in QUANTITIES),
     *(name for name, index in INDICES.items() if index.unit != "yes or no"),
 )
 """That there can be curves of: columns of the table of body composition."""

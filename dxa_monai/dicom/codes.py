@@ -50,6 +50,7 @@ INDEX_CODES = {
     for name, value in {
         "fat_mass_index_kg_m2": "FMI",
         "lean_mass_index_kg_m2": "LMI",
+        "fat_free_mass_index_kg_m2": "FFMI",
         "appendicular_lean_kg": "ALM",
         "appendicular_lean_index_kg_m2": "ALMI",
         "appendicular_lean_per_bmi_m2": "ALM_BMI",
@@ -78,6 +79,10 @@ SITES: dict[str, tuple[Code, Code | None]] = {
     "total": (codes.SCT.EntireBody, None),
     "android": (own("ANDROID", "Android region"), None),
     "gynoid": (own("GYNOID", "Gynoid region"), None),
+    "left_ribs": (codes.SCT.Rib, _LEFT),
+    "right_ribs": (codes.SCT.Rib, _RIGHT),
+    "thoracic_spine": (codes.SCT.ThoracicSpine, None),
+    "lumbar_spine": (codes.SCT.LumbarSpine, None),
 }
 """Site and side of each region."""
 POLYGON_SITE = own("POLYGON", "Region drawn by a person")

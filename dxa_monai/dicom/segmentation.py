@@ -19,6 +19,7 @@ from dxa_monai.dicom.codes import ALGORITHM_FAMILY, ANATOMICAL_STRUCTURE, POLYGO
 from dxa_monai.dicom.study import uid_of
 from dxa_monai.scan.dicom_checks import ORIENTATION
 from dxa_monai.scan.regions import OVERLAPPING_REGIONS, REGION_GROUPS, android_gynoid
+from dxa_monai.scan.trunk_parts import trunk_parts
 
 _DEPTH_MM = 1.0
 """As of the coronal volumes of :mod:`dxa_monai.scan.coronal`: a projection has no depth, but readers ask for one."""
@@ -32,7 +33,7 @@ def region_masks(
     """The pixels ``(H, W)`` of each region that has numbers.
 
     The first eight are the codes of :class:`dxa_monai.scan.regions.Region`, in their order; arms, legs, trunk, subtotal
-    and total join them, android, gynoid and the user's polygons overlap them.
+    and total join them, android, gynoid, the parts of the trunk and the user's polygons overlap them.
 
     Args:
         region_map: ``(H, W)`` of :class:`dxa_monai.scan.regions.Region`.
@@ -41,6 +42,7 @@ def region_masks(
     masks = {name: np.isin(region_map, [int(code) for code in gathered]) for name, gathered in REGION_GROUPS.items()}
     for name, share in zip(OVERLAPPING_REGIONS, android_gynoid(region_map), strict=True):
         masks[name] = share >= _HALF
+    masks |= {name: share >= _HALF for name, share in trunk_parts(region_map).items()}
     shape = (region_map.shape[0], region_map.shape[1])
     return masks | {name: polygon_coverage(points, shape) >= _HALF for name, points in (polygons or {}).items()}
 

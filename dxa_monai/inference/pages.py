@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES
+from dxa_monai.analysis.composition import QUANTITIES, REPORTED_REGIONS
 from dxa_monai.analysis.indices import INDICES, is_woman
 from dxa_monai.analysis.reference_curves import PERCENTILES, ReferenceCurves
 from dxa_monai.figures.reference_curves import reference_figure
@@ -80,7 +80,7 @@ def scan_page(report: Mapping[str, Any], picture: Path, reference: ReferenceCurv
     """
     regions = report["regions"]
     person = {label: report.get(name) for name, label in _PERSON.items()}
-    names = [name for name in REGION_NAMES if name in regions]
+    names = [name for name in REPORTED_REGIONS if name in regions]
     names += [name for name in regions if name not in names]
     return render(
         "scan.html.jinja",

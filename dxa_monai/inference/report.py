@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 import dxa_monai
-from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES, BodyComposition
+from dxa_monai.analysis.composition import QUANTITIES, REPORTED_REGIONS, BodyComposition
 from dxa_monai.analysis.indices import INDICES, body_indices
 from dxa_monai.analysis.landmarks import LANDMARK_NAMES, Landmarks
 from dxa_monai.analysis.reference_curves import ReferenceCurves
@@ -266,7 +266,7 @@ def write_composition_table(
     """
     rows = list(rows)
     known = [name for name in ID_COLUMNS if any(name in row for row in rows)]
-    regions = [f"{region}_{quantity}" for region in (*REGION_NAMES, *polygons) for quantity in QUANTITIES]
+    regions = [f"{region}_{quantity}" for region in (*REPORTED_REGIONS, *polygons) for quantity in QUANTITIES]
     columns = [*known, "scanner", "flags", *regions, *INDICES, _MISSING]
     if reference is not None:
         standings = [f"{measure}{ending}" for measure in reference.measures for ending in STANDING_ENDINGS]

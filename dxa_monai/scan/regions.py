@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -86,12 +87,48 @@ def android_gynoid(region_map: Array) -> tuple[FloatArray, FloatArray]:
             men", Nutrition & Diabetes 3:e64, 2013, doi:10.1038/nutd.2013.5.
     """
     codes = np.asarray(region_map)
-    nothing = np.zeros(codes.shape), np.zeros(codes.shape)
+    lines = trunk_lines(codes)
+    if lines is None:
+        return np.zeros(codes.shape), np.zeros(codes.shape)
+    height = ANDROID_HEIGHT_SHARE * lines.distance
+    legs = (codes == Region.LEFT_LEG) | (codes == Region.RIGHT_LEG)
+    trunk = np.isin(codes, _TRUNK)
+    android = lines.share_between(0.0, height) * trunk
+    gynoid = lines.share_between(-(GYNOID_DROP + GYNOID_HEIGHT) * height, -GYNOID_DROP * height) * (trunk | legs)
+    return android, gynoid
+
+
+class TrunkLines(NamedTuple):
+    """The pelvis line of a region map, a straight line fitted to the pelvis' upper edge, and how far the neck is.
+
+    Attributes:
+        above: ``(H, W)`` rows from each pixel's centre down to the pelvis line.
+        distance: rows from the pelvis line up to the neck line, at the middle of the neck.
+    """
+
+    above: FloatArray
+    distance: float
+
+    def share_between(self, lowest: float, highest: float) -> FloatArray:
+        """``(H, W)`` share of each pixel between two levels, in rows above the pelvis line."""
+        return np.clip(np.minimum(self.above + 0.5, highest) - np.maximum(self.above - 0.5, lowest), 0.0, 1.0)
+
+
+def trunk_lines(region_map: Array) -> TrunkLines | None:
+    """The lines that parts of the trunk are measured from.
+
+    Args:
+        region_map: ``(H, W)`` integers of :class:`Region`.
+
+    Returns:
+        None if head and chest or chest and pelvis do not adjoin.
+    """
+    codes = np.asarray(region_map)
     chest = (codes == Region.RIBS) | (codes == Region.SPINE)
     neck_row, neck_column = np.nonzero((codes[:-1] == Region.HEAD) & chest[1:])
     pelvis_row, pelvis_column = np.nonzero(chest[:-1] & (codes[1:] == Region.PELVIS))
     if neck_row.size == 0 or pelvis_row.size == 0:
-        return nothing
+        return None
     spread = pelvis_column - pelvis_column.mean()
     slope = float((spread * pelvis_row).sum() / max((spread**2).sum(), 1.0))
 
@@ -99,21 +136,8 @@ def android_gynoid(region_map: Array) -> tuple[FloatArray, FloatArray]:
         return np.asarray(pelvis_row.mean() + 0.5 + slope * (column - pelvis_column.mean()), dtype=np.float64)
 
     distance = float(pelvis_line(float(neck_column.mean())) - (neck_row.mean() + 0.5))
-    if distance <= 0.0:
-        return nothing
     rows, columns = np.indices(codes.shape, dtype=np.float64)
-    above = pelvis_line(columns) - rows  # rows from a pixel's centre down to the pelvis line
-    height = ANDROID_HEIGHT_SHARE * distance
-
-    def between(lowest: float, highest: float) -> FloatArray:
-        """Share of each pixel between two levels above the pelvis line."""
-        return np.clip(np.minimum(above + 0.5, highest) - np.maximum(above - 0.5, lowest), 0.0, 1.0)
-
-    legs = (codes == Region.LEFT_LEG) | (codes == Region.RIGHT_LEG)
-    trunk = chest | (codes == Region.PELVIS)
-    android = between(0.0, height) * trunk
-    gynoid = between(-(GYNOID_DROP + GYNOID_HEIGHT) * height, -GYNOID_DROP * height) * (trunk | legs)
-    return android, gynoid
+    return TrunkLines(pelvis_line(columns) - rows, distance) if distance > 0.0 else None
 
 
 def weighted_totals(areal_density_g_cm2: Array, share: Array, pixel_area_cm2: float) -> dict[str, float]:

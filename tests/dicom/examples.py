@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dxa_monai.analysis.composition import REGION_NAMES, BodyComposition
+from dxa_monai.analysis.composition import REPORTED_REGIONS, BodyComposition
 from dxa_monai.analysis.indices import body_indices
 from dxa_monai.analysis.landmarks import landmarks_from_points
 from dxa_monai.analysis.polygons import polygon_coverage
@@ -14,6 +14,7 @@ from dxa_monai.analysis.region_cuts import region_map_from_landmarks
 from dxa_monai.inference.report import UNITS
 from dxa_monai.scan.format import PIXEL_SPACING_MM, pixel_area_cm2
 from dxa_monai.scan.regions import regional_totals, weighted_totals
+from dxa_monai.scan.trunk_parts import trunk_part_totals
 from tests.analysis.points import IMAGE_SHAPE, plain_points
 
 THIGH = {"right_thigh": [(90.0, 40.0), (90.0, 54.5), (104.0, 53.0), (104.0, 41.0)]}
@@ -29,10 +30,10 @@ def analysis() -> tuple[BodyComposition, dict[str, Any]]:
     landmarks = landmarks_from_points(plain_points(), IMAGE_SHAPE)
     codes = region_map_from_landmarks(landmarks, body)
     area_cm2 = pixel_area_cm2(PIXEL_SPACING_MM)
-    totals = regional_totals(density, codes, area_cm2)
+    totals = regional_totals(density, codes, area_cm2) | trunk_part_totals(density, codes, area_cm2)
     regions = {
         name: {quantity: float(f"{totals[f'{name}_{quantity}']:.6g}") for quantity in QUANTITIES}
-        for name in REGION_NAMES
+        for name in REPORTED_REGIONS
     }
     for name, points in THIGH.items():
         inside = weighted_totals(density, polygon_coverage(points, IMAGE_SHAPE), area_cm2)

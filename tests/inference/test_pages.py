@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dxa_monai.analysis.composition import QUANTITIES as ALL_QUANTITIES
-from dxa_monai.analysis.composition import REGION_NAMES
+from dxa_monai.analysis.composition import REPORTED_REGIONS
 from dxa_monai.analysis.indices import INDICES, body_indices
 from dxa_monai.analysis.reference_curves import read_reference
 from dxa_monai.errors import InputError
@@ -26,7 +26,7 @@ PERSON = {"subject_id": "P1", "age_years": 71.0, "sex": "F", "height_cm": 165.0,
 def _report(scan_id: str, *flags: tuple[str, bool], **person: Any) -> dict[str, Any]:
     regions = {
         region: {quantity: 1000.0 * place + 10.0 * column + 7.0 for column, quantity in enumerate(ALL_QUANTITIES)}
-        for place, region in enumerate(REGION_NAMES, start=1)
+        for place, region in enumerate(REPORTED_REGIONS, start=1)
     }
     values, missing = body_indices(regions, person)
     return {

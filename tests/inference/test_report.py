@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dxa_monai.analysis.composition import QUANTITIES, REGION_NAMES, BodyComposition
+from dxa_monai.analysis.composition import QUANTITIES, REPORTED_REGIONS, BodyComposition
 from dxa_monai.analysis.flags import Flag
 from dxa_monai.analysis.indices import INDICES
 from dxa_monai.analysis.reference_curves import read_reference
@@ -29,7 +29,7 @@ from dxa_monai.scan.collect import check_scan_ids
 
 TOTALS = {
     f"{region}_{quantity}": 1.0 + 10.0 * i + j
-    for i, region in enumerate((*REGION_NAMES, "left_thigh"))
+    for i, region in enumerate((*REPORTED_REGIONS, "left_thigh"))
     for j, quantity in enumerate(QUANTITIES)
 }
 ROW = {"scan_id": "A", "subject_id": "P", "scan": "/data/somewhere/A.npy", "sex": "F", "total_fat_g": 1e6}
@@ -47,7 +47,7 @@ def test_a_report_comes_back_from_its_file(tmp_path: Path) -> None:
     write_report(report, tmp_path / "A.json")
     assert read_report(tmp_path / "A.json") == json.loads(json.dumps(report))
     assert report["regions"]["left_arm"]["bmd_g_cm2"] == TOTALS["left_arm_bmd_g_cm2"]
-    assert set(report["regions"]) == {*REGION_NAMES, "left_thigh"}
+    assert set(report["regions"]) == {*REPORTED_REGIONS, "left_thigh"}
     assert report["scanner"]["calibration"] == "nominal scanner"
     assert set(report["units"]) == {*QUANTITIES, *INDICES}
     assert report["versions"]["dxa_monai"]
@@ -123,7 +123,9 @@ def test_a_reference_places_values_in_report_and_table(tmp_path: Path) -> None:
     assert "reference" not in with_person(report, row)
     moved = with_person(report, row | {"age_years": 15.0}, reference)
     assert moved["reference"]["standings"] == {}
-    write_composition_table([table_row(report), table_row(moved | {"scan_id": "B"})], tmp_path / "t.csv", reference=reference)
+    write_composition_table(
+        [table_row(report), table_row(moved | {"scan_id": "B"})], tmp_path / "t.csv", reference=reference
+    )
     first, second = csv.DictReader((tmp_path / "t.csv").open())
     assert (first["total_fat_percent_z"], first["total_fat_percent_percentile"]) == ("0.0", "50.0")
     assert first["reference_population"].startswith("White adults of the United States")
