@@ -10,8 +10,8 @@
      }
     }
 
-Points are [row, column] from the centre of the first pixel, in pixels or, with ``"unit": "mm"``, in millimetres; the
-last point is joined to the first.
+One file serves every scan, or a folder holds ``SCANID.json`` for each. Points are [row, column] from the centre of the
+first pixel, in pixels or, with ``"unit": "mm"``, in millimetres; the last point is joined to the first.
 """
 
 from __future__ import annotations
@@ -71,6 +71,28 @@ def read_polygons(
         named = [read_point(path, f"point {index} of polygon {name!r}", point) for index, point in enumerate(points, 1)]
         polygons[name] = [(row / scale[0], column / scale[1]) for row, column in named]
     return checked_polygons(polygons, image_shape, path)
+
+
+def polygons_of_scan(
+    source: str | Path, scan_id: str, image_shape: tuple[int, int], pixel_spacing_mm: tuple[float, float]
+) -> dict[str, list[Point]]:
+    """The polygons of one scan: those of a file, the same for every scan, or of ``SCANID.json`` in a folder.
+
+    Args:
+        source: file, or folder with a file for each scan; a scan without one has none.
+        scan_id: whose they are.
+        image_shape: (rows, columns) of its image.
+        pixel_spacing_mm: (row, column).
+
+    Raises:
+        InputError: see :func:`read_polygons`.
+    """
+    path = Path(source)
+    if path.is_dir():
+        path = path / f"{scan_id}.json"
+        if not path.is_file():
+            return {}
+    return read_polygons(path, image_shape, pixel_spacing_mm)
 
 
 def checked_polygons(

@@ -94,7 +94,9 @@ OPTIONS: dict[str, Option] = {
     "phantom_scan": Option(PathTo("a scan"), "raw scan of the step phantom"),
     "scanner_model": Option(PathTo("a JSON file"), "the calibrated scanner; None: calibrated from scans", True),
     "landmarks": Option(PathTo("a folder"), "edited landmarks, one SCANID.json each; None: they are found", True),
-    "polygons": Option(PathTo("a JSON file"), "regions of your own; None: there are none", True),
+    "polygons": Option(
+        PathTo("a JSON file, or a folder of SCANID.json"), "regions of your own; None: there are none", True
+    ),
     "reference": Option(
         PathTo("a CSV file of curves, or nhanes_white"), "people whom values are held against; None: nobody", True
     ),

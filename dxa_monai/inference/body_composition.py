@@ -31,7 +31,7 @@ from tqdm import tqdm
 from dxa_monai.analysis.bone import BoneSettings
 from dxa_monai.analysis.composition import METHODS, BodyComposition, analyse_scan, check_method
 from dxa_monai.analysis.landmarks import Landmarks, read_landmarks, write_landmarks
-from dxa_monai.analysis.polygons import read_polygons
+from dxa_monai.analysis.polygons import polygons_of_scan, read_polygons
 from dxa_monai.analysis.reference_curves import ReferenceCurves, read_reference
 from dxa_monai.analysis.segments import Point
 from dxa_monai.errors import InputError, describe_user_error
@@ -51,7 +51,7 @@ from dxa_monai.inference.report import (
     write_report,
 )
 from dxa_monai.inference.run_scanner import CALIBRATIONS, SCANNER_MODEL_NAME, scanner_of_run, scanner_of_scan
-from dxa_monai.inference.run_summary import refuse_another_scanner, tell_scanner_and_flags, tell_unused_landmarks
+from dxa_monai.inference.run_summary import refuse_another_scanner, tell_scanner_and_flags, tell_unused_files
 from dxa_monai.inference.scan_files import ScanFiles
 from dxa_monai.parallel.cluster import run_on_cluster
 from dxa_monai.parallel.worker_pool import run_in_processes
@@ -151,7 +151,7 @@ def analyse_scans(
         calibration: one of ``CALIBRATIONS``. "run" takes all scans for scans of one scanner.
         landmarks_dir: folder of edited ``{scan_id}.json``; scans without one, or with one as it was found, have theirs
             found.
-        polygons_file: the user's own regions, the same for every scan.
+        polygons_file: the user's own regions: a file for every scan, or a folder with ``{scan_id}.json`` of each.
         draw: writes the picture of a scan; None: no pictures.
         source: how the scans are read; None: as the files declare.
         settings: how bone is told from soft tissue.
@@ -188,7 +188,7 @@ def analyse_scans(
     if landmarks_dir is not None and not Path(landmarks_dir).is_dir():
         raise InputError(f"{landmarks_dir}: expected a folder of landmarks, got no such folder.")
     if landmarks_dir is not None:
-        tell_unused_landmarks(rows, Path(landmarks_dir))
+        tell_unused_files(rows, Path(landmarks_dir), LANDMARKS)
 
     source = ScanSource() if source is None else source
     if polygons_file is not None:
@@ -317,8 +317,8 @@ class _Job:
         shape, spacing = (scan.counts.shape[0], scan.counts.shape[1]), scan.pixel_spacing_mm
         polygons: dict[str, list[Point]] = {}
         if self.polygons_file is not None:
-            polygons = read_polygons(self.polygons_file, shape, spacing)
-            self.polygon_names = tuple(polygons)
+            polygons = polygons_of_scan(self.polygons_file, scan_id, shape, spacing)
+            self.polygon_names = tuple(dict.fromkeys([*self.polygon_names, *polygons]))
         given = self._given_landmarks(scan_id, shape)
         model = scanner_of_scan(raw, spacing, self.wheel) if self.model is None else self.model
         settings = (
@@ -418,7 +418,10 @@ def _title(scan_id: str, composition: BodyComposition) -> str:
 
 
 def _check_polygons(rows: Sequence[Mapping[str, Any]], path: str | Path, source: ScanSource) -> None:
-    """Refuse faulty polygons before the first scan is analysed, rather than once for every scan."""
+    """Refuse faulty polygons of every scan before the first is analysed, rather than once for each."""
+    if Path(path).is_dir():
+        tell_unused_files(rows, Path(path), "polygons")
+        return
     for row in rows:
         try:
             scan = source.read(row["scan"])

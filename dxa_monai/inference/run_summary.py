@@ -18,12 +18,13 @@ _SCANNER_NAMES = {
 _CALIBRATED = ("phantom", "scan")
 
 
-def tell_unused_landmarks(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:
-    """Say which files of landmarks belong to no scan; refuse one that does but for the capitals of its name.
+def tell_unused_files(rows: Sequence[Mapping[str, Any]], folder: Path, what: str) -> None:
+    """Say which files of a folder with one for each scan are of none; refuse one that is but for its capitals.
 
     Args:
         rows: with ``scan_id``.
-        folder: of landmarks.
+        folder: with ``SCANID.json``.
+        what: they hold, for example "landmarks".
 
     Raises:
         InputError: ``A.JSON`` or ``a.json`` is there for the scan A, and no ``A.json``.
@@ -35,11 +36,11 @@ def tell_unused_landmarks(rows: Sequence[Mapping[str, Any]], folder: Path) -> No
     )
     for name in unused:
         if name.casefold() in alike and not (folder / alike[name.casefold()]).is_file():
-            raise InputError(f"{folder / name}: expected landmarks named {alike[name.casefold()]}, got {name}.")
+            raise InputError(f"{folder / name}: expected {what} named {alike[name.casefold()]}, got {name}.")
     if unused:
         more = ", ..." if len(unused) > _SHOWN_NAMES else ""
         print(
-            f"{folder}: {len(unused)} files of landmarks are of no scan of this run and are not used: "
+            f"{folder}: {len(unused)} files of {what} are of no scan of this run and are not used: "
             f"{', '.join(unused[:_SHOWN_NAMES])}{more}"
         )
 

@@ -22,6 +22,9 @@ MAX_TABLE_BYTES = 50_000_000
 """A hundred thousand scans with all that is known of them."""
 MAX_TABLE_CELLS = 5_000_000
 
+_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+"""What some programs put between cells instead."""
+
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 """What a spreadsheet takes for a formula, or, behind apostrophes, what :func:`harmless` has made of one."""
 
@@ -86,6 +89,11 @@ def read_table(path: Path, required: Sequence[str], hint: str = "") -> list[tupl
     """
     (_, header), *lines = read_lines(path)
     missing = [name for name in required if name not in header]
+    other = next((mark for mark in _OTHER_SEPARATORS if len(header) == 1 and mark in header[0]), None)
+    if missing and other is not None:
+        raise InputError(
+            f"{path}: expected cells separated by commas, got {_OTHER_SEPARATORS[other]} in the header {header[0]!r}."
+        )
     if missing:
         wanted = f"{'a column' if len(missing) == 1 else 'columns'} {' and '.join(missing)}"
         raise InputError(f"{path}: expected {wanted}, got {', '.join(header)}{hint}.")

@@ -72,6 +72,12 @@ def read_manifest(path: str | os.PathLike[str], data_root: str | os.PathLike[str
     numeric = numeric_columns(path, table)
     located: list[tuple[int, Row]] = []
     for line, cells in table:
+        for name in PATH_COLUMNS:
+            cell = cells.get(name, "")
+            if "\\" in cell and not os.path.lexists(root / cell):
+                raise InputError(
+                    f"{path}, line {line}: expected a path with / between folders in column {name}, got '{cell}'."
+                )
         row: Row = {name: float(cell) if name in numeric else cell for name, cell in cells.items() if cell}
         row.setdefault("scan_id", _stem(row["scan"], path, line))
         for name in PATH_COLUMNS:

@@ -281,6 +281,22 @@ def test_polygons_are_columns_and_faulty_ones_end_the_run_at_once(scans: Path, t
     assert not list((tmp_path / "other").glob("*.json"))
 
 
+def test_a_folder_holds_the_polygons_of_each_scan(
+    scans: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "polygons"
+    folder.mkdir()
+    first, second = (row["scan_id"] for row in analyse(scans, tmp_path / "none"))
+    square = [[60, 30], [60, 70], [90, 70], [90, 30]]
+    for scan_id, name in ((first, "belly"), ("nobody", "belly")):
+        content = {"version": 1, "unit": "pixel", "polygons": {name: square}}
+        (folder / f"{scan_id}.json").write_text(json.dumps(content))
+    rows = {row["scan_id"]: row for row in analyse(scans, tmp_path / "out", polygons_file=folder)}
+    assert float(rows[first]["belly_mass_g"]) > 0.0
+    assert rows[second]["belly_mass_g"] == ""
+    assert "1 files of polygons are of no scan of this run and are not used: nobody.json" in capsys.readouterr().out
+
+
 def test_a_second_reader_is_chosen_and_both_are_told(scans: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     first = analyse(scans, output)

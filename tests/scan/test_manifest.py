@@ -82,7 +82,15 @@ HEADER = "subject_id,scan,age_years\n"
     [
         ("subject,scan\n1,scans/p1_v1.npy\n", ": expected a column subject_id, got subject, scan; "),
         ("scans/p1_v1.npy\n", ": expected columns subject_id and scan, got scans/p1_v1.npy; "),
-        ("subject_id;scan\n1;a.npy\n", ": expected columns subject_id and scan, got subject_id;scan; "),
+        (
+            "subject_id;scan\n1;a.npy\n",
+            ": expected cells separated by commas, got semicolons in the header 'subject_id;scan'.",
+        ),
+        ("subject_id\tscan\n1\ta.npy\n", ": expected cells separated by commas, got tabs in the header "),
+        (
+            "subject_id,scan\n1,scans\\p1_v1.npy\n",
+            ", line 2: expected a path with / between folders in column scan, got 'scans\\p1_v1.npy'.",
+        ),
         (HEADER + "1,scans/p1_v1.npy,old\n", ", line 2: expected a number or nothing in column age_years, got 'old'."),
         (HEADER + "1,scans/p1_v1.npy,nan\n", ", line 2: expected a number or nothing in column age_years, got 'nan'."),
         (HEADER + "1,../outside.npy,\n", ", line 2: expected a scan inside the data folder "),
