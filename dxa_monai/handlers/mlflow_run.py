@@ -14,7 +14,7 @@ import ignite.distributed as idist
 from dxa_monai.tracking.network_model import save_network_model
 from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri, reason_of
-from dxa_monai.tracking.tracked_run import PARENT_TAG, TrackedRun, report_outcome
+from dxa_monai.tracking.tracked_run import DESCRIPTION_TAG, PARENT_TAG, TrackedRun, report_outcome
 
 logger = logging.getLogger(__name__)
 
@@ -140,6 +140,9 @@ class MLflowRun:
         if best > self._best:
             self._best = best
             metrics = {**metrics, self._best_name: best}
+            self.run.set_tag(
+                DESCRIPTION_TAG, f"Best {self.key_metric} {best:.4g}, after epoch {step}. {self.run_folder}"
+            )
         self.run.log_metrics(metrics, step)
 
     def set_tag(self, name: str, value: str) -> None:

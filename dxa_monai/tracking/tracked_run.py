@@ -39,6 +39,8 @@ QUICK_SECONDS = 2.0
 _NO_UTF8 = "it knows no folder whose name is not UTF-8 (in a terminal of ASCII, PYTHONUTF8=1 helps)"
 
 PARENT_TAG = "mlflow.parentRunId"
+DESCRIPTION_TAG = "mlflow.note.content"
+"""What MLflow's page shows as a run's description."""
 _OPEN = ("RUNNING", "SCHEDULED")
 
 

@@ -1,6 +1,8 @@
+import ast
 import csv
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +65,8 @@ def test_runs_are_tracked_and_finished(trained_arms: dict[str, Path]) -> None:
     assert set(by_arm) == set(trained_arms)
     for tracked in by_arm.values():
         assert tracked.info.status == "FINISHED"
+        best = tracked.data.metrics["best_validation_psnr_db"]
+        assert tracked.data.tags["mlflow.note.content"].startswith(f"Best validation/psnr_db {best:.4g}, after epoch ")
         assert tracked.data.params["dataset_hash"] == by_arm["no_dxa"].data.params["dataset_hash"]
         assert len(client.get_metric_history(tracked.info.run_id, "validation/psnr_db")) == VAE["max_epochs"]
         artifacts = {artifact.path for artifact in client.list_artifacts(tracked.info.run_id)}
@@ -304,6 +308,21 @@ def test_the_energies_ratio_is_an_arm_that_the_record_names(bar_cohort: Path, tm
     assert record["loss"]["energy_ratio"]["window"] == 0.07
     log = pd.read_csv(tmp_path / "run" / "metrics.csv")
     assert np.isfinite(log["train/loss_energy_ratio"]).all()
+
+
+def test_a_training_ends_with_the_command_that_evaluates_it(
+    bar_cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _train(tmp_path / "it's mine", bar_cohort.parent, max_epochs=1)
+    line = capsys.readouterr().out.strip().splitlines()[-1]
+    start = "next, on the people held out: python -m monai.bundle run "
+    assert line.startswith(start)
+    words = shlex.split(line.removeprefix(start))
+    given = {name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)}
+    assert ast.literal_eval(given["arms"]) == {"no_dxa": str(tmp_path / "it's mine" / "best.pt")}
+    run(**given | {"arms": ast.literal_eval(given["arms"])}, components=5, composition=False)
+    table = pd.read_csv(Path(given["output_dir"]) / "image_quality.csv")
+    assert "no_dxa" in list(table["arm"])
 
 
 def test_another_optimizer_is_an_overlay(bar_cohort: Path, tmp_path: Path) -> None:
