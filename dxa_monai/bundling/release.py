@@ -31,6 +31,8 @@ _BUNDLE_FILES = ("LICENSE", METADATA.as_posix(), "docs/README.md")
 """What every bundle has to have."""
 _SHARED_FILES = {"requirements.txt": "requirements.txt", "docs/releases.md": "docs/releases.md"}
 """Files of the repository that every zip gets, and where."""
+_SAMPLES = "samples"
+"""Folder of the repository with a virtual person to try a bundle on; every zip gets it."""
 _LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?P<target>[^)#]+)(?:#[^)]*)?\)")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 # The earliest time a zip can hold: no clock, no file system and no time zone decides about the bytes.
@@ -64,9 +66,9 @@ def build_release(
     """Write ``NAME_vX.Y.Z.zip`` of every bundle and ``SHA256SUMS`` of these zips to ``output_dir``.
 
     A zip holds one folder, ``NAME``: the bundle's ``configs``, ``docs``, ``models`` (where it has weights) and
-    ``LICENSE``, the package ``dxa_monai`` with its data and their licences, and ``requirements.txt``. Same files, same
-    bytes, on any machine: entries are sorted and stored uncompressed, with one time and one permission. Links of its
-    pages that lead to pages of the repository become plain text.
+    ``LICENSE``, the package ``dxa_monai`` with its data and their licences, ``requirements.txt``, and ``samples``, a
+    virtual person. Same files, same bytes, on any machine: entries are sorted and stored uncompressed, with one time
+    and one permission. Links of its pages that lead to pages of the repository become plain text.
 
     All bundles are checked before the first file is written; files of the same name are replaced. Where git is at hand,
     a zip holds only files that git tracks.
@@ -169,6 +171,7 @@ def write_large_files(bundle: Path, weights: Path, url: str) -> Path:
 def _contents(bundle: Path) -> dict[str, Path]:
     """Files by their names in the zip, below its root folder."""
     contents = {name: REPOSITORY / source for name, source in _SHARED_FILES.items()}
+    contents |= {path.relative_to(REPOSITORY).as_posix(): path for path in _files(REPOSITORY / _SAMPLES)}
     for folder in _BUNDLE_FOLDERS:
         contents |= {path.relative_to(bundle).as_posix(): path for path in _files(bundle / folder)}
     contents |= {name: bundle / name for name in ("LICENSE", LARGE_FILES) if os.path.lexists(bundle / name)}

@@ -15,6 +15,7 @@ from dxa_monai.figures.panels import new_figure, save_figure
 from dxa_monai.own_matplotlib import in_own_style
 from dxa_monai.scan.format import Array
 from dxa_monai.scan.regions import Region, android_gynoid
+from dxa_monai.scan.trunk_parts import trunk_parts
 
 _REGION_COLOURS = {
     Region.HEAD: "#e8a33d",
@@ -56,7 +57,7 @@ def write_region_overlay(
 ) -> Path:
     """Write a PNG of two panels: soft tissue with the coloured, labelled regions; bone with cut lines and landmarks.
 
-    Dashed lines bound android (A) and gynoid (G).
+    Dashed lines bound android (A), gynoid (G) and the lumbar spine (L).
 
     Args:
         areal_density_g_cm2: ``(3, H, W)`` fat, lean and bone mineral.
@@ -112,7 +113,7 @@ def write_region_overlay(
 
 
 def _draw_regions(axis: Axes, regions: Array) -> None:
-    """Outline and label every region, and mark the android and the gynoid band."""
+    """Outline and label every region, and mark the android and the gynoid band and the lumbar spine."""
     for region, colour in _REGION_COLOURS.items():
         mask = np.asarray(regions == region)
         if not mask.any():
@@ -134,7 +135,8 @@ def _draw_regions(axis: Axes, regions: Array) -> None:
             column, row, _LABELS[region], color="white", fontsize=7, ha="center", va="center", rotation=turned,
             bbox={"facecolor": "black", "alpha": 0.45, "pad": 0.8, "linewidth": 0},
         )  # fmt: skip
-    for name, share in zip("AG", android_gynoid(regions), strict=True):
+    bands = (*android_gynoid(regions), trunk_parts(regions)["lumbar_spine"])
+    for name, share in zip("AGL", bands, strict=True):
         if share.any():
             axis.contour(share, [0.5], colors=[_BAND], linewidths=0.8, linestyles="dashed")
             row, column = np.argwhere(share > 0.5)[-1]

@@ -18,11 +18,15 @@ from dxa_monai.scan.collect import check_scan_ids
 from dxa_monai.scan.csv_table import write_table
 
 TABLE_NAME = "anthropometry.csv"
+_ABOUT = {"subject_id": "subject_id", "scan_id": "scan_id", "scan": "relative"}
+"""Columns of what is known of a scan, by what a batch calls it."""
 _SIGNIFICANT_DIGITS = 6
 
 
 class MeasuresWriter:
     """Write ``anthropometry.csv``: one row a scan, ``scan_id, scan`` and a column for each measure, in its unit.
+
+    Scans of a manifest have their ``subject_id`` before these.
 
     The batch holds ``scan_id`` and ``relative``, as :func:`dxa_monai.scan.collect.collect_scans` gives them; the
     network's output is ``(B, M)``. The table is written when all scans are done, whole or not at all.
@@ -67,7 +71,8 @@ class MeasuresWriter:
             shown = {
                 name: f"{value:.{_SIGNIFICANT_DIGITS}g}" for name, value in zip(self.measures, values, strict=True)
             }
-            self._rows.append({"scan_id": batch["scan_id"][index], "scan": batch["relative"][index]} | shown)
+            about = {name: batch[key][index] for name, key in _ABOUT.items() if key in batch}
+            self._rows.append(about | shown)
         if self._bar is not None:
             self._bar.update()
 
@@ -75,6 +80,7 @@ class MeasuresWriter:
         """Write the table and say where it lies."""
         if self._bar is not None:
             self._bar.close()
-        write_table(self.path, ("scan_id", "scan", *self.measures), self._rows)
+        about = [name for name in _ABOUT if name != "subject_id" or any(name in row for row in self._rows)]
+        write_table(self.path, (*about, *self.measures), self._rows)
         let_go(self.path.parent)
         print(f"Measures of {len(self._rows)} scans: {self.path}")

@@ -25,7 +25,8 @@ def collect_scans(source: str | os.PathLike[str]) -> list[dict[str, str]]:
 
     Returns:
         A MONAI data list ordered by path: ``image`` (absolute path), ``scan_id`` (the manifest's; otherwise the file
-        name without its ending) and ``relative`` (path below the folder or the manifest's folder).
+        name without its ending) and ``relative`` (path below the folder or the manifest's folder); of a manifest also
+        ``subject_id``.
 
     Raises:
         InputError: there is no such path, it holds no scan or a link to a folder, or the manifest is faulty.
@@ -44,7 +45,10 @@ def collect_scans(source: str | os.PathLike[str]) -> list[dict[str, str]]:
     if path.suffix.lower() == ".csv":
         # relative to the folder that was named, as wherever a manifest is read, also where the file is a link
         root = Path(source).parent.resolve()
-        return [_entry(Path(row["scan"]), row["scan_id"], root) for row in read_manifest(source)]
+        return [
+            _entry(Path(row["scan"]), row["scan_id"], root) | {"subject_id": row["subject_id"]}
+            for row in read_manifest(source)
+        ]
     if not path.is_file():
         raise InputError(f"{source}: expected a scan, a folder of scans or a manifest, got no such path.")
     return [_entry(path, file_stem(path), path.parent)]

@@ -98,6 +98,16 @@ def test_inference_gives_every_scan_its_measures_with_units(
     assert list(table.columns) == ["scan_id", "scan", *BODY_MEASURES]
     assert len(table) == len(read_manifest(measured_pairs))
     assert np.isfinite(table[list(BODY_MEASURES)].to_numpy()).all()
+    run(
+        config_file=_files("inference.json"),
+        input=str(measured_pairs),
+        output_dir=str(tmp_path / "manifest"),
+        checkpoint=str(trained / "best.pt"),
+    )
+    named = pd.read_csv(tmp_path / "manifest" / "anthropometry.csv", dtype={"subject_id": str})
+    assert list(named.columns) == ["subject_id", "scan_id", "scan", *BODY_MEASURES]
+    owners = {row["scan_id"]: row["subject_id"] for row in read_manifest(measured_pairs)}
+    assert dict(zip(named["scan_id"], named["subject_id"], strict=True)) == owners
 
 
 def test_people_of_the_pretraining_are_refused(

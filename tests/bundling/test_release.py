@@ -152,6 +152,7 @@ def test_a_zip_holds_what_the_bundle_needs_and_nothing_else(dist: Path, name: st
     inside = {path.removeprefix(f"{name}/") for path in names}
     assert len(inside) == len(names)
     assert inside >= {"LICENSE", "requirements.txt", "configs/metadata.json", "docs/README.md", "docs/releases.md"}
+    assert inside >= {f"samples/{each}" for each in ("README.md", "manifest.csv", "scan.npz", "body.ply")}
     package = {f"dxa_monai/{path.relative_to(REPOSITORY / 'dxa_monai')}" for path in _sources()}
     assets = {path for path in inside if path.startswith("dxa_monai/") and path not in package}
     assert package <= inside
@@ -178,6 +179,7 @@ def test_a_zip_holds_what_the_bundle_needs_and_nothing_else(dist: Path, name: st
         "configs",
         "docs",
         "models",
+        "samples",
         "dxa_monai",
     }
 

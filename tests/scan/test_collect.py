@@ -4,13 +4,16 @@ import pytest
 
 from dxa_monai.errors import InputError
 from dxa_monai.scan.collect import collect_scans
+from dxa_monai.scan.manifest import read_manifest
 
 
 def test_manifest_and_folder_name_the_same_scans(bar_cohort: Path) -> None:
     by_manifest = {entry["image"]: entry for entry in collect_scans(bar_cohort)}
     by_folder = {entry["image"]: entry for entry in collect_scans(bar_cohort.parent)}
+    people = {path: entry.pop("subject_id") for path, entry in by_manifest.items()}
     assert by_manifest == by_folder
     assert len(by_manifest) == 25
+    assert people == {row["scan"]: row["subject_id"] for row in read_manifest(bar_cohort)}
 
 
 def test_single_file(bar_cohort: Path) -> None:
