@@ -223,7 +223,9 @@ def _torchscript(name: str, checkpoint: str, folder: Path) -> torch.jit.ScriptMo
 
 def _onnx(name: str, checkpoint: str, folder: Path) -> onnxruntime.InferenceSession:
     exported = folder / "model.onnx"
-    given = {"ckpt_file": checkpoint, "key_in_ckpt": "state", "checkpoint": checkpoint}
+    given: dict[str, Any] = {"ckpt_file": checkpoint, "key_in_ckpt": "state", "checkpoint": checkpoint}
+    # of one scan, PyTorch would take the number of scans for a constant
+    given["input_shape"] = [2, 7, 16384] if name == "pseudo_dxa" else [2, 6, 150, 109]
     converter = {"input_names": ["input"], "dynamic_axes": {"input": {0: "batch"}}}
     onnx_export(net_id="network_def", filepath=str(exported), converter_kwargs=converter, **_files(name), **given)
     return onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
