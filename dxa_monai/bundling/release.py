@@ -27,7 +27,7 @@ METADATA = Path("configs", "metadata.json")
 SUMS_FILE = "SHA256SUMS"
 
 _BUNDLE_FOLDERS = ("configs", "docs", "models")
-_BUNDLE_FILES = ("LICENSE", METADATA.as_posix(), "docs/README.md")
+BUNDLE_FILES = ("LICENSE", METADATA.as_posix(), "docs/README.md", "docs/data_license.txt")
 """What every bundle has to have."""
 _SHARED_FILES = {"requirements.txt": "requirements.txt", "docs/releases.md": "docs/releases.md"}
 """Files of the repository that every zip gets, and where."""
@@ -108,7 +108,7 @@ def bundle_version(bundle: Path) -> str:
     Raises:
         InputError: a file is missing, ``metadata.json`` cannot be read, or its name or version is another.
     """
-    for name in _BUNDLE_FILES:
+    for name in BUNDLE_FILES:
         if not os.path.lexists(bundle / name):
             raise InputError(f"{bundle / name}: expected a file that every bundle has, got none.")
         _refuse_no_file(bundle / name)
