@@ -31,7 +31,8 @@ BUNDLE_FILES = ("LICENSE", METADATA.as_posix(), "docs/README.md", "docs/data_lic
 """What every bundle has to have."""
 _SHARED_FILES = {"requirements.txt": "requirements.txt", "docs/releases.md": "docs/releases.md"}
 """Files of the repository that every zip gets, and where."""
-_LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?P<target>[^)#]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?P<target>[^)#]+)(?:#[^)]*)?\)")
+"""In a page: its text and where it leads, without the place within that page."""
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 # The earliest time a zip can hold: no clock, no file system and no time zone decides about the bytes.
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
@@ -255,7 +256,7 @@ def _self_contained(page: str, name: str, contents: Mapping[str, Path]) -> str:
         inside = posixpath.normpath(posixpath.join(posixpath.dirname(name), target)) in contents
         return match[0] if inside or "://" in target else text
 
-    return _LINK.sub(link_or_text, page)
+    return LINK.sub(link_or_text, page)
 
 
 def _sha256(path: Path) -> str:
