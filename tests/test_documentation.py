@@ -29,7 +29,7 @@ _LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 _MONAI_ACTIONS = {
     "run", "download", "download_large_files", "verify_metadata", "verify_net_in_out", "ckpt_export", "onnx_export"
 }  # fmt: skip
-_PLAIN = {"cd", "dask", "pip", "sha256sum", "mlflow", "apt-get", ".", "docker", "export", "grep", "mkdir"}
+_PLAIN = {"cd", "dask", "pip", "sha256sum", "mlflow", "apt-get", ".", "docker", "export", "grep", "hf", "mkdir"}
 """Programs of others."""
 
 

@@ -206,6 +206,7 @@ OPTIONS: dict[str, Option] = {
     "parts": Option(ListOf(Choice("dxa_monai.paper.plan.PARTS")), "parts of the paper that are run; None: all", True),
     # how it is run
     "device": Option(Device(), "where networks compute"),
+    "trt_precision": Option(Choice("dxa_monai.inference.tensorrt.PRECISIONS"), "in which TensorRT computes"),
     "workers": Option(Count(), "processes that do the work", True),
     "num_workers": Option(Count(), "processes that read scans"),
     "mesh_workers": Option(Count(), "processes that read meshes"),

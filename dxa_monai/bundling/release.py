@@ -27,13 +27,14 @@ METADATA = Path("configs", "metadata.json")
 SUMS_FILE = "SHA256SUMS"
 
 _BUNDLE_FOLDERS = ("configs", "docs", "models")
-_BUNDLE_FILES = ("LICENSE", METADATA.as_posix(), "docs/README.md")
+BUNDLE_FILES = ("LICENSE", METADATA.as_posix(), "docs/README.md", "docs/data_license.txt")
 """What every bundle has to have."""
 _SHARED_FILES = {"requirements.txt": "requirements.txt", "docs/releases.md": "docs/releases.md"}
 """Files of the repository that every zip gets, and where."""
 _SAMPLES = "samples"
 """Folder of the repository with a virtual person to try a bundle on; every zip gets it."""
-_LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?P<target>[^)#]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"!?\[(?P<text>[^\]]*)\]\((?P<target>[^)#]+)(?:#[^)]*)?\)")
+"""In a page: its text and where it leads, without the place within that page."""
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 # The earliest time a zip can hold: no clock, no file system and no time zone decides about the bytes.
 _TIMESTAMP = (1980, 1, 1, 0, 0, 0)
@@ -110,7 +111,7 @@ def bundle_version(bundle: Path) -> str:
     Raises:
         InputError: a file is missing, ``metadata.json`` cannot be read, or its name or version is another.
     """
-    for name in _BUNDLE_FILES:
+    for name in BUNDLE_FILES:
         if not os.path.lexists(bundle / name):
             raise InputError(f"{bundle / name}: expected a file that every bundle has, got none.")
         _refuse_no_file(bundle / name)
@@ -258,7 +259,7 @@ def _self_contained(page: str, name: str, contents: Mapping[str, Path]) -> str:
         inside = posixpath.normpath(posixpath.join(posixpath.dirname(name), target)) in contents
         return match[0] if inside or "://" in target else text
 
-    return _LINK.sub(link_or_text, page)
+    return LINK.sub(link_or_text, page)
 
 
 def _sha256(path: Path) -> str:

@@ -110,9 +110,10 @@ class TrainingState:
             self._restore(engine, self._found)
             self._found = None
         self.loader.start_at(engine.state.iteration)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self.after_iteration)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.after_epoch)
-        self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self.during_validation)
+        if not engine.has_event_handler(self.after_iteration):  # a federated training is started again in each round
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self.after_iteration)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self.after_epoch)
+            self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self.during_validation)
         self._saved_at = time.monotonic()
 
     def after_iteration(self, engine: Any) -> None:

@@ -5,6 +5,9 @@ change by less than a ten-thousandth of how far scans lie apart (squares), which
 network with a shape path the last fifth is left out: what shape tells of these is worth 0.03 dB. Components of shape
 have a scale each, and only the cells that any body reaches; so have those of maps of materials, a scale for each
 material, and their mean is in half precision.
+
+Whoever loads such a file's state into a network gets the components again, MONAI's own commands included: networks
+restore what they are given (:class:`dxa_monai.networks.rebuildable.Rebuildable`).
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+
+from dxa_monai.errors import InputError
 
 SCANS, SHAPES = "linear_path.components", "shape_path.components"
 _SCALES, _FINE, _DEVIATIONS = (
@@ -88,6 +93,27 @@ def restore_components(state: dict[str, Any]) -> None:
         state[SHAPES] = whole
         del state[_SHAPE_SCALES], state[_CELLS]
     _restore_materials(state)
+
+
+def restore_components_below(state: dict[str, Any], prefix: str) -> None:
+    """:func:`restore_components` of a network that is part of another, in whose state its names begin with ``prefix``.
+
+    Raises:
+        InputError: components are bytes, and what these are worth is not there: whoever has taken the tensors that a
+            network has names for, and left the others, would load something else without a word.
+    """
+    own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    given = set(own)
+    restore_components(own)
+    for name in (SCANS, SHAPES, MATERIALS):
+        if isinstance(own.get(name), torch.Tensor) and not own[name].is_floating_point():
+            raise InputError(
+                f"{prefix}{name}: expected numbers, or bytes with their scales, got bytes alone; read released weights "
+                "with dxa_monai.networks.load_network, or with monai.bundle.load without key_in_ckpt."
+            )
+    for name in given - set(own):
+        del state[prefix + name]
+    state.update({prefix + name: value for name, value in own.items()})
 
 
 def _restore_materials(state: dict[str, Any]) -> None:

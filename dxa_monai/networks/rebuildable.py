@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from dxa_monai.networks.compact_components import restore_components_below
+
 
 class Rebuildable(nn.Module):
     """Base of networks that keep the arguments of their constructor; a subclass needs to do nothing for it.
@@ -18,6 +20,8 @@ class Rebuildable(nn.Module):
     The constructor of every subclass is wrapped once, where the class is made, and notes all of its arguments, defaults
     included, by name. Of nested constructors the outermost counts, that of the network that was asked for; one that
     takes ``*args`` or ``**kwargs`` leaves it to the constructor that it hands them to.
+
+    ``load_state_dict`` also takes the state of a compact file (:mod:`dxa_monai.networks.compact_components`).
     """
 
     _architecture: dict[str, Any]
@@ -31,6 +35,10 @@ class Rebuildable(nn.Module):
     def architecture(self) -> dict[str, Any]:
         """The constructor's arguments as plain types: ``type(network)(**architecture)`` makes an equal network."""
         return deepcopy(self._architecture)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any, **kwargs: Any) -> None:
+        restore_components_below(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
 
 def plain(value: Any) -> Any:

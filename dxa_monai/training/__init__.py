@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "data": ["BodyData", "MeasuredData", "TrainingData"],
-        "start": ["GeneratorStart", "TrunkStart", "VAEStart"],
+        "start": ["GeneratorStart", "GivenStart", "TrunkStart", "VAEStart"],
         "muon": ["MatrixMuon"],
         "run": ["TrainingRun"],
     },

@@ -83,6 +83,23 @@ class VAEStart:
         return {"mirrored": self.mirrored, "contrast_weight": self.contrast_weight}
 
 
+class GivenStart:
+    """The weights come from somebody else before each round of training: nothing is fitted to the data.
+
+    In a federated training (docs/federated.md) normalisation and components are part of what all sites share.
+    """
+
+    def check(self) -> None:
+        """Nothing to refuse: what is given is not there yet."""
+
+    def prepare(self) -> None:
+        """Leave the network as it is."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the network's architecture does not tell, in plain types."""
+        return {"initialisation": "given in each round"}
+
+
 class PretrainedStart:
     """What starts from random weights or from a file of weights that other people were trained on.
 

@@ -26,7 +26,7 @@ from dxa_monai.bundling.release import REPOSITORY, bundle_folders
 from dxa_monai.errors import InputError
 from dxa_monai.mesh.io import BodyMesh
 from dxa_monai.mesh.points import point_cloud
-from dxa_monai.networks.checkpoint import load_pseudo_dxa, load_regressor, load_vae, save_network
+from dxa_monai.networks.checkpoint import compact_checkpoint, load_pseudo_dxa, load_regressor, load_vae, save_network
 from dxa_monai.phantom.body.model import BodyModel
 from dxa_monai.physics.scanner_model import ScannerModel
 from tests.analysis.cohort import raw_scan
@@ -103,8 +103,9 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     scans = torch.from_numpy(np.stack([raw_scan(index) for index in range(3)]))
     networks["dxa_anthropometry"].set_normalisation(scans.mean(dim=0), float(scans.std(dim=0).mean()))
     for name, network in networks.items():
-        save_network(network, folder / f"{name}.pt")
-    return {path.stem: str(path) for path in folder.glob("*.pt")}
+        save_network(network, folder / "whole.pt")
+        compact_checkpoint(folder / "whole.pt", folder / f"{name}.pt")  # as those of a release
+    return {name: str(folder / f"{name}.pt") for name in networks}
 
 
 @pytest.mark.parametrize("name", BUNDLES)
@@ -223,9 +224,10 @@ def _torchscript(name: str, checkpoint: str, folder: Path) -> torch.jit.ScriptMo
 
 def _onnx(name: str, checkpoint: str, folder: Path) -> onnxruntime.InferenceSession:
     exported = folder / "model.onnx"
+    # two in a batch: what is exported with one takes one alone
+    shape = [2, 7, 16384] if name == "pseudo_dxa" else [2, 6, 150, 109]
     given: dict[str, Any] = {"ckpt_file": checkpoint, "key_in_ckpt": "state", "checkpoint": checkpoint}
-    # of one scan, PyTorch would take the number of scans for a constant
-    given["input_shape"] = [2, 7, 16384] if name == "pseudo_dxa" else [2, 6, 150, 109]
+    given["input_shape"] = shape
     converter = {"input_names": ["input"], "dynamic_axes": {"input": {0: "batch"}}}
     onnx_export(net_id="network_def", filepath=str(exported), converter_kwargs=converter, **_files(name), **given)
     return onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])

@@ -151,7 +151,7 @@ def test_a_zip_holds_what_the_bundle_needs_and_nothing_else(dist: Path, name: st
     assert names == sorted(names)
     inside = {path.removeprefix(f"{name}/") for path in names}
     assert len(inside) == len(names)
-    assert inside >= {"LICENSE", "requirements.txt", "configs/metadata.json", "docs/README.md", "docs/releases.md"}
+    assert inside >= {"LICENSE", "requirements.txt", "docs/releases.md"} | set(release.BUNDLE_FILES)
     assert inside >= {f"samples/{each}" for each in ("README.md", "manifest.csv", "scan.npz", "body.ply")}
     package = {f"dxa_monai/{path.relative_to(REPOSITORY / 'dxa_monai')}" for path in _sources()}
     assets = {path for path in inside if path.startswith("dxa_monai/") and path not in package}
@@ -349,8 +349,8 @@ def test_metadata_that_belongs_to_another_bundle_or_version_is_refused(
     assert not (tmp_path / "dist").exists()
 
 
-@pytest.mark.parametrize("missing", ["LICENSE", "docs/README.md"])
-def test_a_bundle_without_licence_or_readme_is_refused(tmp_path: Path, missing: str) -> None:
+@pytest.mark.parametrize("missing", ["LICENSE", "docs/README.md", "docs/data_license.txt"])
+def test_a_bundle_without_licences_or_readme_is_refused(tmp_path: Path, missing: str) -> None:
     (_copy_bundles(tmp_path / "bundles") / "dxa_vae" / missing).unlink()
     with pytest.raises(InputError, match=missing):
         build_release(tmp_path / "dist", tmp_path / "bundles", ["dxa_vae"])

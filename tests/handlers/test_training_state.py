@@ -87,6 +87,17 @@ def test_a_state_is_saved_only_when_it_is_time(tmp_path: Path) -> None:
     assert not Training(tmp_path).state.found
 
 
+def test_a_training_that_is_run_again_for_more_epochs_saves_each_state_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training, saved = Training(tmp_path, epochs=1), []
+    monkeypatch.setattr(training.state, "save", lambda engine: saved.append(engine.state.iteration))
+    for epochs in (1, 2, 3):
+        training.trainer.state.max_epochs = epochs
+        training.run()
+    assert saved == [1, 2, 3, 4, 5, 6]
+
+
 def test_frozen_weights_are_not_saved(tmp_path: Path) -> None:
     Training(tmp_path).run()
     state = newest_state(tmp_path)

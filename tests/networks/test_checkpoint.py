@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 import torch
+from monai.networks import copy_model_state
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from dxa_monai.errors import InputError
 from dxa_monai.networks import tensor_checks
 from dxa_monai.networks.checkpoint import compact_checkpoint, load_tensors, load_vae, save_network
+from dxa_monai.networks.single_output import Reconstruction
 from dxa_monai.networks.vae import DXAVAE
 
 MakeVAE = Callable[..., DXAVAE]
@@ -81,6 +83,32 @@ def test_compact_components_are_bytes_and_stand_for_the_same_images(make_vae: Ma
     expected, got = vae.linear_path.decode(codes), loaded.linear_path.decode(codes)
     assert (got - expected).square().mean() < 2e-5 * expected.square().mean()
     assert not got.equal(expected)
+
+
+def test_a_compact_state_is_loaded_by_whoever_knows_torch_alone(make_vae: MakeVAE, tmp_path: Path) -> None:
+    vae = make_vae(linear_channels=1).eval()
+    vae.linear_path.components.copy_(torch.randn(vae.linear_path.components.shape))
+    save_network(vae, tmp_path / "best.pt")
+    compact_checkpoint(tmp_path / "best.pt", tmp_path / "half.pt")
+    expected = load_vae(tmp_path / "half.pt").state_dict()
+    state = torch.load(tmp_path / "half.pt", weights_only=True)["state"]
+    names = set(state)
+    alone, part = make_vae(linear_channels=1), Reconstruction(make_vae(linear_channels=1))
+    alone.load_state_dict(state)
+    part.load_state_dict({f"vae.{name}": tensor for name, tensor in state.items()})
+    for network in (alone, part.vae):
+        for name, tensor in network.state_dict().items():
+            torch.testing.assert_close(tensor, expected[name], rtol=0, atol=0)
+    assert set(state) == names
+
+
+def test_bytes_without_what_they_are_worth_are_refused(make_vae: MakeVAE, tmp_path: Path) -> None:
+    save_network(make_vae(linear_channels=1), tmp_path / "best.pt")
+    compact_checkpoint(tmp_path / "best.pt", tmp_path / "half.pt")
+    vae, state = make_vae(linear_channels=1), torch.load(tmp_path / "half.pt", weights_only=True)["state"]
+    with pytest.raises(InputError, match=r"linear_path\.components: expected numbers, or bytes with their scales, got"):
+        # takes what the network has names for
+        copy_model_state(dst=vae, src=state)
 
 
 @pytest.mark.parametrize("scales", [torch.ones(3), "many"])
