@@ -55,8 +55,8 @@ def note_analysis(
     """
     options = {
         "scanner": _scanner(folder, analysis.model, scanner_model),
-        "polygons": _from(folder, analysis.polygons_file),
-        "landmarks": _from(folder, landmarks_dir),
+        "polygons": None if analysis.polygons_file is None else _from(folder, analysis.polygons_file),
+        "landmarks": None if landmarks_dir is None else _from(folder, landmarks_dir),
         "bone_settings": dataclasses.asdict(analysis.settings),
         "source": analysis.source.as_dict(),
         "wheel": dataclasses.asdict(analysis.wheel),
@@ -152,10 +152,9 @@ class RunRecord:
             raise InputError(f"{note}: {error}") from error
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise InputError(f"{note}: expected {_EXPECTED}, got other options.") from error
+        model = None if file is None else read_scanner_model(file)
         if values is not None:
             model = ScannerModel.from_dict(values, str(note))
-        else:
-            model = None if file is None else read_scanner_model(file)
         if device.type == "cuda" and not torch.cuda.is_available():
             device = torch.device("cpu")
         method, predicted = options["method"], options["predicted"]
@@ -202,9 +201,7 @@ def _scanner(folder: Path, model: ScannerModel | None, file: str | Path | None) 
     return {"values": model.as_dict()} if file is None else {"file": _from(folder, file)}
 
 
-def _from(folder: Path, path: str | Path | None) -> str | None:
+def _from(folder: Path, path: str | Path) -> str:
     """A path as it is reached from a folder; the name of a link is kept, since it says what the file is."""
-    if path is None:
-        return None
     parent, name = os.path.split(os.fspath(path))
     return os.path.relpath(os.path.join(os.path.realpath(parent or "."), name), folder.resolve())

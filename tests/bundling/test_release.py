@@ -158,6 +158,10 @@ def test_a_zip_holds_what_the_bundle_needs_and_nothing_else(dist: Path, name: st
     assert assets == {
         "dxa_monai/evaluation/data/virtual_precision.csv",
         "dxa_monai/evaluation/data/virtual_precision_source.txt",
+        "dxa_monai/landmarks/data/page.css",
+        "dxa_monai/landmarks/data/page.html",
+        "dxa_monai/landmarks/data/page.js",
+        "dxa_monai/landmarks/data/picture.js",
         "dxa_monai/pages/data/base.html.jinja",
         "dxa_monai/pages/data/report.html.jinja",
         "dxa_monai/pages/data/report.md.jinja",
