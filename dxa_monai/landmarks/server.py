@@ -33,7 +33,7 @@ MAX_BODY_BYTES = 64_000
 """Of a request: ten times a full set of landmarks."""
 _KEPT_SESSIONS = 8
 _PATIENCE_S = 30.0
-_SCAN = re.compile(r"scans/(\d{1,9})(?:/(numbers|save))?")
+_SCAN = re.compile(r"scans/([0-9]{1,9})(?:/(numbers|save))?")
 _JSON, _HTML = "application/json", "text/html; charset=utf-8"
 
 

@@ -165,6 +165,14 @@ def test_a_report_that_inference_did_not_write_is_none(key: str, value: Any, run
     assert {each["scan_id"]: each["flags"] for each in LandmarkFolder(run).listing()}["A01"] == ["no report"]
 
 
+def test_what_a_note_names_is_read_as_a_scan_alone(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "diary.txt").write_text("secret")
+    change(run / NOTE, lambda note: note["analyses"]["scans"].update({"A01": ["../../diary.txt", 0]}))
+    with pytest.raises(InputError, match=r"diary\.txt: expected ") as told:
+        session_of(run)
+    assert "secret" not in str(told.value)
+
+
 def test_a_name_that_leads_out_of_the_folder_is_refused(run: Path) -> None:
     change(run / NOTE, lambda note: note["analyses"]["scans"].update({"../../A01": ["../study/scans/0.npy", 0]}))
     with pytest.raises(InputError, match="expected a path inside"):

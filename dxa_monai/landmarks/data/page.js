@@ -4,6 +4,7 @@
 
 const STEP = 0.25, FAR = 2; // pixels that an arrow key moves a point by, without and with Shift
 const WAIT_MS = 250; // after the last arrow key, until the numbers are asked for
+const MOST_LISTED = 300; // scans at a time
 const $ = id => document.getElementById(id);
 const scans = new Map(); // those that were opened, by their number
 let about = null, current = null, chosen = null, pictures = [], asked = 0, opening = 0;
@@ -27,15 +28,16 @@ const unsaved = scan => !same(scan.points, scan.saved ?? scan.begun);
 
 function listScans() {
   const wanted = $("filter").value.toLowerCase();
-  $("scans").replaceChildren(...about.scans.flatMap((each, number) => {
-    if (!`${each.scan_id} ${each.flags.join(" ")}`.toLowerCase().includes(wanted)) return [];
+  const found = about.scans.map((each, number) => [each, number]).filter(([each]) => `${each.scan_id} ${each.flags.join(" ")}`.toLowerCase().includes(wanted));
+  $("more").textContent = found.length > MOST_LISTED ? `and ${found.length - MOST_LISTED} more: find them above` : "";
+  $("scans").replaceChildren(...found.slice(0, MOST_LISTED).map(([each, number]) => {
     const name = html("span", {}, each.scan_id);
     const notes = [...each.flags, ...(each.by_hand ? ["by hand"] : [])].join(", ");
     const button = html("button", { type: "button", "data-number": number }, name, html("small", each.fatal ? { class: "fatal" } : {}, notes));
     if (number === current) button.setAttribute("aria-current", "true");
     if (scans.has(number) && unsaved(scans.get(number))) name.className = "unsaved";
     button.addEventListener("click", () => open(number));
-    return [html("li", {}, button)];
+    return html("li", {}, button);
   }));
 }
 

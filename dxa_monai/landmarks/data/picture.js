@@ -39,8 +39,9 @@ class Picture {
     this.regions = svg("g");
     this.lines = about.lines.map(() => svg("line", { class: "cut" }));
     this.points = new Map(about.points.map(name => [name, this.makePoint(name, keyboard)]));
+    this.front = svg("text", { class: "front" }); // the chosen point's name, over all others
     const polygons = Object.values(scan.polygons).map(points => svg("polygon", { class: "polygon", points: points.map(each => this.place(each).join()).join(" ") }));
-    this.svg = svg("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none" }, this.regions, ...polygons, ...this.lines, ...this.points.values());
+    this.svg = svg("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none" }, this.regions, ...polygons, ...this.lines, ...this.points.values(), this.front);
     if (keyboard) {
       this.svg.setAttribute("role", "group");
       this.svg.setAttribute("aria-label", "Points; arrow keys move the chosen one");
@@ -84,6 +85,12 @@ class Picture {
       point.setAttribute("aria-label", `${words(name)}, row ${row.toFixed(2)}, column ${column.toFixed(2)}`);
       point.classList.toggle("chosen", name === chosen);
       this.putLabel(name, point.lastChild, this.place(points[name])[0]);
+    }
+    this.front.textContent = chosen ? words(chosen) : "";
+    if (chosen) {
+      const label = this.points.get(chosen).lastChild;
+      for (const key of ["x", "y", "text-anchor"]) this.front.setAttribute(key, label.getAttribute(key));
+      this.front.setAttribute("transform", this.points.get(chosen).getAttribute("transform"));
     }
     this.about.lines.forEach(([first, second], index) => {
       const [[x1, y1], [x2, y2]] = [this.place(points[first]), this.place(points[second])];
