@@ -88,14 +88,12 @@ class ScanToAnalyse:
         Args:
             landmarks: given by a person; None: they are found.
         """
-        settings = (
-            dataclasses.asdict(self.how.settings)
-            | {
-                "zero_counts": self.how.source.zero_counts,
-                "method": self.how.method,
-            }
-            | ({"predicted": True} if self.how.predicted else {})
-        )
+        source = self.how.source
+        settings = dataclasses.asdict(self.how.settings)
+        settings |= {"zero_counts": source.zero_counts, "method": self.how.method}
+        # what is not declared is not named, so that reports made before it could be are kept
+        settings |= {"channels": source.channels} if source.channels is not None else {}
+        settings |= {"predicted": True} if self.how.predicted else {}
         return fingerprint(Path(self.path), self.model, self.pixel_spacing_mm, landmarks, self.polygons, settings)
 
     def composition(self, landmarks: Landmarks | None) -> BodyComposition:

@@ -42,6 +42,7 @@ function listScans() {
 }
 
 async function open(number) {
+  settle();
   const mine = ++opening;
   let scan = scans.get(number), sentence = "";
   const kept = scan && unsaved(scan);
@@ -130,6 +131,7 @@ async function recompute() {
 }
 
 async function save() {
+  settle();
   const [scan, number] = [scans.get(current), current];
   if (!scan || scan.from || $("save").disabled) return;
   const points = copy(scan.points);
