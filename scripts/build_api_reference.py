@@ -12,7 +12,7 @@ from dxa_monai.files import atomic_path
 
 SUBPACKAGES = (
     *("scan", "physics", "analysis", "mesh", "phantom", "networks", "losses", "metrics"),
-    *("training", "evaluation", "experiments", "inference"),
+    *("training", "evaluation", "experiments", "inference", "landmarks"),
 )
 PAGE = REPOSITORY / "docs" / "api.md"
 _HEAD = """# API reference

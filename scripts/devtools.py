@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +16,20 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from dxa_monai.errors import InputError
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def find_browser() -> str:
+    """Path of a Chromium.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = next((path for path in map(shutil.which, BROWSERS) if path), None)
+    if found is None:
+        raise InputError(f"PATH: expected one of {', '.join(BROWSERS)} (Debian: apt install chromium), got none.")
+    return found
 
 
 class Page:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-import shutil
 import socket
 import subprocess
 import sys
@@ -26,10 +25,9 @@ from urllib.parse import quote
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.tracking.server import check_tracking_uri
-from scripts.devtools import Page, open_page
+from scripts.devtools import Page, find_browser, open_page
 
 REPOSITORY = Path(__file__).parents[1]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 WINDOW = (1400, 800)
 ASIDE = '[data-component-id="mlflow.assistant.chat_panel.close"]'
 """Closes the panel that covers a third of every page."""
@@ -64,18 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 print(picture(page, server + address, path, (ASIDE, UNFOLD) if name == "runs" else (ASIDE,)))
     except InputError as error:
         sys.exit(f"error: {error}")
-
-
-def find_browser() -> str:
-    """Path of a Chromium.
-
-    Raises:
-        InputError: there is none.
-    """
-    found = next((path for path in map(shutil.which, BROWSERS) if path), None)
-    if found is None:
-        raise InputError(f"PATH: expected one of {', '.join(BROWSERS)} (Debian: apt install chromium), got none.")
-    return found
 
 
 def small_comparison(folder: Path) -> str:

@@ -86,6 +86,20 @@ class Landmarks:
         return [self.point(f"{side}_{name}") for name in ARM_POINTS]
 
 
+def _line_ends() -> dict[str, list[tuple[str, str]]]:
+    lines = {"the neck line": [("right_neck", "left_neck")]}
+    for side in SIDES:
+        lines[f"the {side} arm's cut"] = list(pairwise(f"{side}_{name}" for name in ARM_POINTS))
+        lines[f"the {side} spine line"] = [(f"{side}_spine_upper", f"{side}_spine_lower")]
+    lines["the pelvis line"] = [("right_crest", "left_crest")]
+    for side in SIDES:
+        lines[f"the {side} hip line"] = [("crotch", f"{side}_hip")]
+    lines["the line between the legs"] = [("crotch", "between_feet")]
+    return lines
+
+
+CUT_LINES = _line_ends()
+"""Which landmarks the cut lines join, by the line's name: each a list of pairs."""
 LANDMARK_NAMES = tuple(field.name for field in fields(Landmarks) if field.name != "image_shape")
 _PAIRS = tuple(name.removeprefix("right_") for name in LANDMARK_NAMES if name.startswith("right_"))
 
@@ -132,16 +146,7 @@ def landmarks_from_points(
 def cut_lines(landmarks: Landmarks) -> dict[str, list[Segment]]:
     """The cut lines as drawn, by name: each a list of segments ((row, column), (row, column))."""
     at = landmarks.point
-    lines = {"the neck line": [(at("right_neck"), at("left_neck"))]}
-    for side in SIDES:
-        cut = landmarks.arm_cut(side)
-        lines[f"the {side} arm's cut"] = list(pairwise(cut))
-        lines[f"the {side} spine line"] = [(at(f"{side}_spine_upper"), at(f"{side}_spine_lower"))]
-    lines["the pelvis line"] = [(at("right_crest"), at("left_crest"))]
-    for side in SIDES:
-        lines[f"the {side} hip line"] = [(at("crotch"), at(f"{side}_hip"))]
-    lines["the line between the legs"] = [(at("crotch"), at("between_feet"))]
-    return lines
+    return {line: [(at(upper), at(lower)) for upper, lower in ends] for line, ends in CUT_LINES.items()}
 
 
 def write_landmarks(landmarks: Landmarks, path: str | Path) -> Path:

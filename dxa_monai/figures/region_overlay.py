@@ -17,7 +17,7 @@ from dxa_monai.scan.format import Array
 from dxa_monai.scan.regions import Region, android_gynoid
 from dxa_monai.scan.trunk_parts import trunk_parts
 
-_REGION_COLOURS = {
+REGION_COLOURS = {
     Region.HEAD: "#e8a33d",
     Region.LEFT_ARM: "#4fb3bf",
     Region.RIGHT_ARM: "#4fb3bf",
@@ -27,7 +27,8 @@ _REGION_COLOURS = {
     Region.SPINE: "#f2e863",
     Region.PELVIS: "#a78bda",
 }
-_LABELS = {
+"""Of outlines on a grey picture."""
+REGION_LABELS = {
     Region.HEAD: "head",
     Region.LEFT_ARM: "L arm",
     Region.RIGHT_ARM: "R arm",
@@ -37,8 +38,10 @@ _LABELS = {
     Region.SPINE: "spine",
     Region.PELVIS: "pelvis",
 }
+"""Short, for pictures."""
 _LINE, _DOT, _BAND, _POLYGON = "#37d6ff", "#ff4d3d", "#ffffff", "#ffb000"
-_BRIGHTEST_BONE_G_CM2 = 1.5
+BRIGHTEST_BONE_G_CM2 = 1.5
+"""White in a picture of bone mineral."""
 
 
 _TITLE_CHARACTERS = 95
@@ -82,7 +85,7 @@ def write_region_overlay(
     top = panel_height / (panel_height + 0.5)
     share = panel_width / (2.0 * panel_width + 0.3)
     brightest = max(float(np.quantile(tissue, 0.995)), 1e-3)
-    images = ((tissue, brightest, "soft tissue"), (density[2], _BRIGHTEST_BONE_G_CM2, "bone mineral"))
+    images = ((tissue, brightest, "soft tissue"), (density[2], BRIGHTEST_BONE_G_CM2, "bone mineral"))
     axes = []
     for index, (image, highest, name) in enumerate(images):
         axis = figure.add_axes((index * (1.0 - share), 0.0, share, top))
@@ -114,7 +117,7 @@ def write_region_overlay(
 
 def _draw_regions(axis: Axes, regions: Array) -> None:
     """Outline and label every region, and mark the android and the gynoid band and the lumbar spine."""
-    for region, colour in _REGION_COLOURS.items():
+    for region, colour in REGION_COLOURS.items():
         mask = np.asarray(regions == region)
         if not mask.any():
             continue
@@ -132,7 +135,7 @@ def _draw_regions(axis: Axes, regions: Array) -> None:
             column = float(across[: max(len(across) // 2, 1)].mean())
         turned = 90.0 if region in (Region.SPINE, Region.LEFT_ARM, Region.RIGHT_ARM) else 0.0
         axis.text(
-            column, row, _LABELS[region], color="white", fontsize=7, ha="center", va="center", rotation=turned,
+            column, row, REGION_LABELS[region], color="white", fontsize=7, ha="center", va="center", rotation=turned,
             bbox={"facecolor": "black", "alpha": 0.45, "pad": 0.8, "linewidth": 0},
         )  # fmt: skip
     bands = (*android_gynoid(regions), trunk_parts(regions)["lumbar_spine"])

@@ -29,9 +29,9 @@ import torch
 from tqdm import tqdm
 
 from dxa_monai.analysis.bone import BoneSettings
-from dxa_monai.analysis.composition import METHODS, BodyComposition, analyse_scan, check_method
+from dxa_monai.analysis.composition import METHODS, BodyComposition, check_method
 from dxa_monai.analysis.landmarks import Landmarks, read_landmarks, write_landmarks
-from dxa_monai.analysis.polygons import polygons_of_scan, read_polygons
+from dxa_monai.analysis.polygons import read_polygons
 from dxa_monai.analysis.reference_curves import ReferenceCurves, read_reference
 from dxa_monai.analysis.segments import Point
 from dxa_monai.errors import InputError, describe_user_error
@@ -42,7 +42,6 @@ from dxa_monai.inference.report import (
     TABLE_NAME,
     as_points,
     as_report,
-    fingerprint,
     identity,
     read_report,
     table_row,
@@ -50,18 +49,17 @@ from dxa_monai.inference.report import (
     write_composition_table,
     write_report,
 )
-from dxa_monai.inference.run_scanner import CALIBRATIONS, SCANNER_MODEL_NAME, scanner_of_run, scanner_of_scan
+from dxa_monai.inference.run_record import note_analysis
+from dxa_monai.inference.run_scanner import CALIBRATIONS, SCANNER_MODEL_NAME, scanner_of_run
 from dxa_monai.inference.run_summary import refuse_another_scanner, tell_scanner_and_flags, tell_unused_files
+from dxa_monai.inference.scan_analysis import ScanAnalysis
 from dxa_monai.inference.scan_files import ScanFiles
 from dxa_monai.parallel.cluster import run_on_cluster
 from dxa_monai.parallel.worker_pool import run_in_processes
 from dxa_monai.physics.beam_model import WheelSegments
-from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.runs.outputs import claim_outputs
 from dxa_monai.runs.ownership import letting_go
 from dxa_monai.scan.collect import check_scan_ids, collect_scans
-from dxa_monai.scan.format import channels_first
-from dxa_monai.scan.io import RawScan
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.quarantine import QUARANTINE_NAME, BadScan, BadScanPolicy
 from dxa_monai.scan.source import ScanSource
@@ -210,21 +208,9 @@ def analyse_scans(
     )
     model = scanner_of_run(rows, folder, scanner_model, calibration, source, wheel)
     settings = BoneSettings() if settings is None else settings
-    job = _Job(
-        folder,
-        model,
-        landmarks_dir,
-        polygons_file,
-        draw,
-        settings,
-        torch.device(device),
-        source,
-        wheel,
-        method,
-        predicted,
-        on_request=on_request,
-        reference=curves,
-    )
+    analysis = ScanAnalysis(model, polygons_file, settings, torch.device(device), source, wheel, method, predicted)
+    note_analysis(folder, rows, analysis, scanner_model, landmarks_dir)
+    job = _Job(folder, analysis, landmarks_dir, draw, on_request, reference=curves)
     table, failed, bad, reports = [], [], list(set_aside), []
     apart = cluster or workers > 1
     if apart:
@@ -288,80 +274,44 @@ class _Job:
     """What is the same for every scan of a run."""
 
     folder: Path
-    model: ScannerModel | None
+    analysis: ScanAnalysis
     landmarks_dir: str | Path | None
-    polygons_file: str | Path | None
     draw: Draw | None
-    settings: BoneSettings
-    device: torch.device
-    source: ScanSource
-    wheel: WheelSegments
-    method: str
-    predicted: bool = False
+    on_request: ScanFiles
     polygon_names: tuple[str, ...] = ()
-    on_request: ScanFiles = dataclasses.field(default_factory=ScanFiles)
     reference: ReferenceCurves | None = None
 
     def for_other_machines(self) -> _Job:
         """The same with whole paths: the workers of a cluster run in folders of their own."""
         landmarks_dir = None if self.landmarks_dir is None else os.path.abspath(self.landmarks_dir)
-        polygons_file = None if self.polygons_file is None else os.path.abspath(self.polygons_file)
-        folder = self.folder.absolute()
-        return dataclasses.replace(self, folder=folder, landmarks_dir=landmarks_dir, polygons_file=polygons_file)
+        polygons_file = self.analysis.polygons_file
+        polygons_file = None if polygons_file is None else os.path.abspath(polygons_file)
+        analysis = dataclasses.replace(self.analysis, polygons_file=polygons_file)
+        return dataclasses.replace(self, folder=self.folder.absolute(), analysis=analysis, landmarks_dir=landmarks_dir)
 
     def report(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Analyse one scan and write its files, unless they are there; its report."""
         scan_id = str(row["scan_id"])
-        scan = self.source.read(row["scan"])
-        raw = _as_tensor(scan)
-        shape, spacing = (scan.counts.shape[0], scan.counts.shape[1]), scan.pixel_spacing_mm
-        polygons: dict[str, list[Point]] = {}
-        if self.polygons_file is not None:
-            polygons = polygons_of_scan(self.polygons_file, scan_id, shape, spacing)
-            self.polygon_names = tuple(dict.fromkeys([*self.polygon_names, *polygons]))
-        given = self._given_landmarks(scan_id, shape)
-        model = scanner_of_scan(raw, spacing, self.wheel) if self.model is None else self.model
-        settings = (
-            dataclasses.asdict(self.settings)
-            | {
-                "zero_counts": self.source.zero_counts,
-                "method": self.method,
-            }
-            | ({"predicted": True} if self.predicted else {})
-        )
-
-        def inputs_with(landmarks: Landmarks | None) -> str:
-            return fingerprint(row["scan"], model, spacing, landmarks, polygons, settings)
-
-        def analysed_with(landmarks: Landmarks | None) -> BodyComposition:
-            return analyse_scan(
-                raw.to(self.device),
-                model,
-                spacing,
-                landmarks,
-                polygons,
-                self.settings,
-                self.source.zero_counts,
-                self.method,
-                self.predicted,
-            )
-
+        scan = self.analysis.read(row["scan"], scan_id)
+        spacing, polygons = scan.pixel_spacing_mm, scan.polygons
+        self.polygon_names = tuple(dict.fromkeys([*self.polygon_names, *polygons]))
+        given = self._given_landmarks(scan_id, scan.shape)
         json_path, png_path = self.folder / f"{scan_id}.json", self.folder / f"{scan_id}.png"
         earlier = read_report(json_path)
         drawn = self.draw is None or png_path.is_file()
         if earlier is not None and drawn and self.on_request.all_there(earlier, row, self.folder):
-            found_then = not earlier["landmarks_given"] and earlier["inputs_sha256"] == inputs_with(None)
+            found_then = not earlier["landmarks_given"] and earlier["inputs_sha256"] == scan.fingerprint(None)
             if found_then and given is None:
                 self._refuse_unused_edits(scan_id, [earlier["landmarks"]])
             as_found = found_then and (given is None or as_points(given) == earlier["landmarks"])
-            if as_found or (given is not None and earlier["inputs_sha256"] == inputs_with(given)):
+            if as_found or (given is not None and earlier["inputs_sha256"] == scan.fingerprint(given)):
                 # The scan is the same; what a manifest says of the person may have changed.
                 report = with_person(earlier, row, self.reference)
                 if report != earlier:
                     report.pop("dicom", None)  # its objects are of the person as known then
                     write_report(report, json_path)
                 return report
-        composition = analysed_with(None)
+        composition = scan.composition(None)
         if given is None and composition.landmarks is not None:
             self._write_landmarks(composition.landmarks, scan_id, earlier)
         elif given is not None:
@@ -369,8 +319,8 @@ class _Job:
             if found is not None and as_points(found) == as_points(given):
                 given = None  # nobody has edited them
             else:
-                composition = analysed_with(given)
-        report = as_report(row, composition, model, inputs_with(given), self.reference)
+                composition = scan.composition(given)
+        report = as_report(row, composition, scan.model, scan.fingerprint(given), self.reference)
         if self.draw is not None:
             self.draw(composition, _title(scan_id, composition), spacing, polygons, png_path)
         report |= self.on_request.write(row, composition, report, spacing, self.folder, self.draw is not None, polygons)
@@ -397,10 +347,6 @@ class _Job:
                 f"{path}: expected no landmarks or those found before, got edited ones; "
                 f"use them with --landmarks {path.parent}, or move them away."
             )
-
-
-def _as_tensor(scan: RawScan) -> torch.Tensor:
-    return torch.from_numpy(channels_first(scan.counts))
 
 
 def _title(scan_id: str, composition: BodyComposition) -> str:

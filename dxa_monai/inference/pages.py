@@ -62,10 +62,7 @@ def write_pages(
     for report in reports:
         picture = folder / f"{report['scan_id']}.png"
         write_page(picture.with_name(f"{report['scan_id']}.html"), scan_page(report, picture, reference))
-    # what asks for a look stands first
-    ordered = sorted(reports, key=lambda report: str(report["scan_id"]))
-    ordered.sort(key=_weight, reverse=True)
-    text = render("scans.html.jinja", shown=_shown, reports=ordered, totals=_labels(TOTALS))
+    text = render("scans.html.jinja", shown=_shown, reports=flagged_first(reports), totals=quantity_labels(TOTALS))
     write_page(folder / RUN_PAGE, text)
     return folder / RUN_PAGE
 
@@ -89,7 +86,7 @@ def scan_page(report: Mapping[str, Any], picture: Path, reference: ReferenceCurv
         person={label: value for label, value in person.items() if value not in (None, "")},
         picture=inlined(picture) if picture.is_file() else "",
         regions=names,
-        quantities=_labels(QUANTITIES),
+        quantities=quantity_labels(QUANTITIES),
         indices=[(measure_label(name), index, name) for name, index in INDICES.items()],
         reference=report.get("reference"),
         curves="" if reference is None else _curves(report, reference),
@@ -110,13 +107,26 @@ def _curves(report: Mapping[str, Any], reference: ReferenceCurves) -> str:
         return inlined(reference_figure(reference, placed, bool(is_woman(report["sex"])), report["age_years"], path))
 
 
-def _labels(quantities: Sequence[str]) -> dict[str, str]:
+def quantity_labels(quantities: Sequence[str]) -> dict[str, str]:
+    """What stands above a column of each quantity."""
     return {name: measure_label(name) for name in quantities}
+
+
+def flagged_first(reports: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Reports by ``scan_id``, before them those with flags: what asks for a look stands first."""
+    ordered = sorted(reports, key=lambda report: str(report["scan_id"]))
+    ordered.sort(key=_weight, reverse=True)
+    return ordered
 
 
 def _weight(report: Mapping[str, Any]) -> tuple[int, int]:
     flags = report["flags"]
     return sum(flag["fatal"] for flag in flags), len(flags)
+
+
+def decimals_of(quantity: str) -> int | None:
+    """How many decimals a quantity is shown with; None: three significant digits."""
+    return next((digits for end, digits in _DECIMALS.items() if quantity.endswith(end)), None)
 
 
 def _shown(value: Any, quantity: str = "") -> str:
@@ -126,6 +136,6 @@ def _shown(value: Any, quantity: str = "") -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        decimals = next((digits for end, digits in _DECIMALS.items() if quantity.endswith(end)), None)
+        decimals = decimals_of(quantity)
         return f"{value:.3g}" if decimals is None else f"{value:.{decimals}f}"
     return str(value)
