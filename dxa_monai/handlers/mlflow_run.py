@@ -11,6 +11,7 @@ from typing import Any
 
 import ignite.distributed as idist
 
+from dxa_monai.figures.validation_example import validation_figure
 from dxa_monai.tracking.network_model import save_network_model
 from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri, reason_of
@@ -23,6 +24,10 @@ ARTIFACTS = (
     *("noise_floor.json", "scanner_model.json"),
 )
 """Files of a run's folder that are copied to the MLflow run; what a training does not make is left out."""
+
+
+VALIDATION_PICTURE = "validation.png"
+"""Among the artifacts: a scan that was not trained on, and what the best network makes of it."""
 
 
 class MLflowRun:
@@ -53,8 +58,9 @@ class MLflowRun:
         resume: go on with the run that ``run_folder`` names, if it does and the run is still there.
         key_metric: the greatest value of this metric so far is logged, too: ``best_validation_psnr_db`` of
             ``validation/psnr_db``. MLflow's tables show the last value of a metric, not that of the best network.
-        log_model: add the best network as an MLflow model (:mod:`dxa_monai.tracking.network_model`) when the training
-            has come to its end; seconds, a minute for a network of points.
+        log_model: when the training has come to its end, add the best network as an MLflow model
+            (:mod:`dxa_monai.tracking.network_model`; seconds, a minute for a network of points), and a picture of what
+            it makes of the first validation scan.
 
     Raises:
         InputError: see :func:`dxa_monai.tracking.server.check_tracking_uri`.
@@ -91,9 +97,12 @@ class MLflowRun:
         self.key_metric = key_metric
         self.log_model = log_model
         self.run: TrackedRun | None = None
+        self._validation: Any = None
         self._best = -math.inf
 
-    def describe(self, name: str, record: Mapping[str, Any], folder: Path, metric: str, resume: bool) -> None:
+    def describe(
+        self, name: str, record: Mapping[str, Any], folder: Path, metric: str, resume: bool, validation: Any = None
+    ) -> None:
         """Say what training this is the log of.
 
         Args:
@@ -102,7 +111,9 @@ class MLflowRun:
             folder: of the run; ``ARTIFACTS`` in it are copied to the MLflow run.
             metric: of the validations that is the key metric.
             resume: go on with the MLflow run that the folder names.
+            validation: data set of the validations; None: no picture is drawn.
         """
+        self._validation = validation
         self.name, self.params, self.resume = name, dict(record), resume
         self.run_folder, self.local_log = folder, folder / "metrics.csv"
         self.artifacts = [folder / name for name in ARTIFACTS]
@@ -127,7 +138,7 @@ class MLflowRun:
             self._best = self.run.last_values.get(self._best_name, -math.inf)
             with report_outcome(self.run, self.artifacts):
                 result = run_engine(*args, **kwargs)
-                self._log_model()
+                self._log_best()
                 return result
 
         engine.run = run
@@ -150,14 +161,22 @@ class MLflowRun:
         if self.run is not None:
             self.run.set_tag(name, value)
 
-    def _log_model(self) -> None:
+    def _log_best(self) -> None:
+        """Add what the best network is good for; tracking never stops the work, and the network itself is there."""
         best = Path(self.run_folder) / "best.pt"
         if not (self.log_model and self.run is not None and self.run.active and best.is_file()):
             return
         with TemporaryDirectory() as folder:
             try:
+                if self._validation is not None:
+                    picture = validation_figure(best, self._validation[0], Path(folder) / VALIDATION_PICTURE)
+                    if picture is not None:
+                        self.run.log_artifact(picture)
+            except Exception as error:
+                logger.warning("%s: expected a picture of what it makes, got none: %s", best, reason_of(error))
+            try:
                 self.run.log_artifact(save_network_model(best, folder))
-            except Exception as error:  # the network itself is there, and tracking never stops the work
+            except Exception as error:
                 logger.warning("%s: expected an MLflow model of it, got none: %s", best, reason_of(error))
 
     @property

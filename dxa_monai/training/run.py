@@ -153,7 +153,8 @@ class TrainingRun:
             self._early_stop.attach(self.evaluator)
         for log in self.logs:
             if hasattr(log, "describe"):
-                log.describe(self.name, record, self.folder, self.metric, self.resume)
+                scans = getattr(self.evaluator.data_loader, "dataset", None)
+                log.describe(self.name, record, self.folder, self.metric, self.resume, scans)
                 log.attach(trainer)
 
     def _tell_terms_that_are_never_on(self, max_epochs: int) -> None:
