@@ -33,7 +33,7 @@ from dxa_monai.figures.predicted_scans import Prediction, prediction_figure
 from dxa_monai.figures.scan_report import composition_figure
 from dxa_monai.files import atomic_path, output_folder, remove_partial
 from dxa_monai.inference.body_composition import analyse_scans, claim_analysis
-from dxa_monai.inference.report import rounded_totals
+from dxa_monai.inference.report import ID_COLUMNS, rounded_totals
 from dxa_monai.inference.run_scanner import SCANNER_MODEL_NAME
 from dxa_monai.input_files import files_below
 from dxa_monai.mesh.checks import checked
@@ -47,6 +47,7 @@ from dxa_monai.scan.collect import check_scan_ids
 from dxa_monai.scan.csv_table import write_table
 from dxa_monai.scan.format import unit_to_counts
 from dxa_monai.scan.io import RawScan, save_scan
+from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.quarantine import BadScan, BadScanPolicy
 from dxa_monai.scan.regions import totals_of_sums
 from dxa_monai.scan.source import ScanSource
@@ -60,12 +61,18 @@ MAPS_NAME = "composition_of_maps.csv"
 FORMATS = (".npy", ".nii.gz", ".npz", ".nrrd", ".mha")
 
 
-def collect_meshes(source: str | Path) -> list[dict[str, str]]:
-    """The meshes of a file, or of a folder with its subfolders, as rows with ``mesh`` and ``scan_id`` (its name).
+def collect_meshes(source: str | Path) -> list[dict[str, Any]]:
+    """The meshes of a file, a folder with its subfolders, or a manifest with ``subject_id`` and ``mesh``, as rows.
+
+    Returns:
+        Rows with ``mesh``, ``scan_id`` (the manifest's; otherwise the mesh's name) and what a manifest knows.
 
     Raises:
-        InputError: there is no such path, it holds no mesh or a link to a folder, or two meshes have one name.
+        InputError: there is no such path, it holds no mesh or a link to a folder, two meshes have one name, or the
+            manifest is faulty.
     """
+    if Path(source).suffix.lower() == ".csv":
+        return [row | {"scan": row["mesh"]} for row in read_manifest(source, of="mesh")]
     path = Path(source).resolve()
     files = [path] if path.is_file() else []
     if path.is_dir():
@@ -154,7 +161,8 @@ def predict_meshes(
             continue
         predicted = predict_body(network, body, points, int((mesh or {}).get("seed", 0)), device, draws)
         image = predicted.image
-        shapes.append({"scan_id": row["scan_id"], "unlikeness": round(predicted.unlikeness, 3)})
+        person = {name: row[name] for name in ID_COLUMNS if name in row}
+        shapes.append(person | {"unlikeness": round(predicted.unlikeness, 3)})
         counts = unit_to_counts(np.moveaxis(image, 0, -1))
         paths = [folder / "scans" / f"{row['scan_id']}{ending}" for ending in formats]
         for path in paths:
@@ -162,14 +170,15 @@ def predict_meshes(
         if predicted.materials is not None and predicted.sums is not None:
             with atomic_path(folder / "materials" / f"{row['scan_id']}.npy") as temporary:
                 np.save(temporary, predicted.materials, allow_pickle=False)
-            held.append({"scan_id": row["scan_id"]} | rounded_totals(totals_of_sums(predicted.sums)))
+            held.append(person | rounded_totals(totals_of_sums(predicted.sums)))
         if pictures:
             shown = Prediction(str(row["scan_id"]), body, None, image)
             prediction_figure(shown, folder / "pictures" / f"{row['scan_id']}.png")
-        done.append({"scan_id": row["scan_id"], "scan": str(paths[0])})
+        done.append(person | {"scan": str(paths[0])})
     for sentence in failed:
         print(sentence, file=sys.stderr)
-    write_table(folder / SHAPES_NAME, ("scan_id", "unlikeness"), shapes)
+    known = [name for name in ("subject_id", "scan_id") if any(name in row for row in rows)]
+    write_table(folder / SHAPES_NAME, (*known, "unlikeness"), shapes)
     unlike = [each for each in shapes if each["unlikeness"] > 1.0]
     for each in unlike:
         print(
@@ -181,7 +190,7 @@ def predict_meshes(
     print(f"Raw scans of {len(done)} of {len(rows)} meshes: {folder / 'scans'}")
     if mapped:
         columns = [f"{region}_{quantity}" for region in REGION_NAMES for quantity in QUANTITIES]
-        write_table(folder / MAPS_NAME, ("scan_id", *columns), held)
+        write_table(folder / MAPS_NAME, (*known, *columns), held)
         print(f"Body composition by the maps, without an image: {folder / MAPS_NAME}")
     if not done:
         raise InputError(f"{folder}: expected scans of all {len(rows)} meshes, got none, first {failed[0]}")

@@ -48,12 +48,15 @@ COLUMNS = ("subject_id", "scan_id", "scan", "age_years", "sex", "height_cm", "ma
 NUMERIC_ENDINGS = ("_years", "_mm", "_cm", "_cm2", "_l", "_kg", "_g", "_g_cm2", "_percent", "_fraction")
 
 
-def read_manifest(path: str | os.PathLike[str], data_root: str | os.PathLike[str] | None = None) -> list[Row]:
+def read_manifest(
+    path: str | os.PathLike[str], data_root: str | os.PathLike[str] | None = None, of: str = "scan"
+) -> list[Row]:
     """Read a manifest.
 
     Args:
         path: CSV file with a header, comma-separated, UTF-8.
         data_root: data folder that the paths are relative to and must stay in; None: the manifest's folder.
+        of: column that every row has to have, "scan" or "mesh"; without a ``scan_id`` rows are called after its files.
 
     Returns:
         One dictionary a row. ``scan``, ``mesh`` and ``truth`` are absolute paths. A column that holds numbers only
@@ -67,7 +70,7 @@ def read_manifest(path: str | os.PathLike[str], data_root: str | os.PathLike[str
     """
     path = Path(path)
     hint = "; a list of paths without a header is read by dxa_monai.scan.manifest.read_path_list"
-    table = read_table(path, REQUIRED_COLUMNS, hint)
+    table = read_table(path, ("subject_id", of), hint if of == "scan" else "")
     root = path.parent if data_root is None else Path(data_root)
     numeric = numeric_columns(path, table)
     located: list[tuple[int, Row]] = []
@@ -79,12 +82,12 @@ def read_manifest(path: str | os.PathLike[str], data_root: str | os.PathLike[str
                     f"{path}, line {line}: expected a path with / between folders in column {name}, got '{cell}'."
                 )
         row: Row = {name: float(cell) if name in numeric else cell for name, cell in cells.items() if cell}
-        row.setdefault("scan_id", _stem(row["scan"], path, line))
+        row.setdefault("scan_id", _stem(row["scan"], path, line) if of == "scan" else Path(row[of]).stem)
         for name in PATH_COLUMNS:
             if name in row:
                 row[name] = _path_in_root(row[name], root, name, path, line)
         located.append((line, row))
-    return _checked(located, path)
+    return _checked(located, path, of)
 
 
 def read_path_list(
@@ -244,9 +247,9 @@ def _link_out_of(root: Path, value: str) -> Path | None:
     return None
 
 
-def _checked(located: list[tuple[int, Row]], path: Path) -> list[Row]:
+def _checked(located: list[tuple[int, Row]], path: Path, of: str = "scan") -> list[Row]:
     """The rows, if their names are unique, their people and numbers can be, and their files exist."""
-    _check_names(located, path)
+    _check_names(located, path, of)
     check_subjects([(line, row["subject_id"]) for line, row in located], path)
     check_values(located, path)
     for name in PATH_COLUMNS:
@@ -261,7 +264,7 @@ def _checked(located: list[tuple[int, Row]], path: Path) -> list[Row]:
     return [row for _, row in located]
 
 
-def _check_names(located: list[tuple[int, Row]], path: Path) -> None:
+def _check_names(located: list[tuple[int, Row]], path: Path, of: str = "scan") -> None:
     for line, row in located:
         # outputs are named after the scan_id, so it must not lead into another folder
         if set("/\\").intersection(str(row["scan_id"])):
@@ -269,7 +272,7 @@ def _check_names(located: list[tuple[int, Row]], path: Path) -> None:
         # a terminal obeys them, and a table with a line break in a name is two rows to many programs
         if any(unicodedata.category(mark) == "Cc" for mark in str(row["scan_id"])):
             raise InputError(f"{path}, line {line}: expected a scan_id of visible characters, got {row['scan_id']!a}.")
-    for name in ("scan_id", "scan"):
+    for name in ("scan_id", of):
         first_line: dict[str, int] = {}
         for line, row in located:
             earlier = first_line.setdefault(row[name], line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,32 @@ def test_maps_are_written_beside_the_scan_and_labelled_as_such(
         assert of_maps[name].iloc[1] == pytest.approx(people[0][name], rel=0.1)
         assert maps[index].sum() * pixel_area_cm2() == pytest.approx(of_maps[name].iloc[1], rel=1e-3)
     assert "Body composition by the maps, without an image" in capsys.readouterr().out
+
+
+def test_a_manifest_tells_meshes_of_one_name_apart_and_says_whose_they_are(
+    people: list[dict[str, Any]], first_maps_of_everybody: PseudoDXA, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "run" / "best.pt"
+    checkpoint.parent.mkdir()
+    save_network(first_maps_of_everybody, checkpoint)
+    lines = ["subject_id,scan_id,mesh,height_cm"]
+    for place, visit in enumerate(("first", "second")):
+        (tmp_path / visit).mkdir()
+        shutil.copyfile(people[place]["mesh"], tmp_path / visit / "body.ply")
+        lines.append(f"P{place},{visit},{visit}/body.ply,{170 + place}")
+    (tmp_path / "meshes.csv").write_text("\n".join(lines))
+    with pytest.raises(InputError, match="expected a file name of its own for every scan"):
+        collect_meshes(tmp_path)
+    rows = collect_meshes(tmp_path / "meshes.csv")
+    table = pd.read_csv(predict_meshes(rows, checkpoint, tmp_path / "out", points=64, pictures=False))
+    of_maps = pd.read_csv(tmp_path / "out" / MAPS_NAME)
+    for each in (table, of_maps):
+        assert list(zip(each["subject_id"], each["scan_id"], strict=True)) == [("P0", "first"), ("P1", "second")]
+    expected = table["total_fat_g"] / 1e3 / np.square([1.70, 1.71])
+    assert table["fat_mass_index_kg_m2"].to_numpy() == pytest.approx(expected.to_numpy(), rel=1e-4)
+    (tmp_path / "meshes.csv").write_text("subject_id,scan\nP0,a.npy\n")
+    with pytest.raises(InputError, match=r"expected a column mesh, got subject_id, scan\."):
+        collect_meshes(tmp_path / "meshes.csv")
 
 
 def test_a_network_without_maps_writes_none(people: list[dict[str, Any]], checkpoint: Path, tmp_path: Path) -> None:
