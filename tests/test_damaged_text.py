@@ -69,6 +69,8 @@ READERS: dict[str, tuple[str, Callable[[Path], str], Callable[[Path], Any]]] = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """With the files that the manifest names, and one beside it that it may not."""
     outside = tmp_path_factory.mktemp("outside")
+    (outside / "a.json").write_text(_scanner(outside))
+    read_scanner_model(outside / "a.json")  # loads the tables of attenuation, which count in no test's memory
     root = outside / "data"
     for name in ("scans/a.npy", "scans/b.npy", "scans/c.npy", "meshes/a.ply", "meshes/c.ply", "../secret.npy"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
