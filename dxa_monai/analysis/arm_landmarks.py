@@ -89,7 +89,7 @@ def find_arm_cut(
     knots[3] = np.clip(knots[3], knots[2] + 0.1 * length, knots[4] - 0.1 * length)
     use = (rows > axilla_row - 0.5) & (rows <= tip)
     start = float(np.interp(axilla_row, rows, middle)) - offset
-    columns = _fitted_polyline(rows[use], low[use], high[use], knots, start)
+    columns = fitted_polyline(rows[use], low[use], high[use], knots, start)
     if (np.interp(knots, rows, middle) - columns)[1:].min() < _NEAREST_CUT_SHARE * share_columns:
         # A line through the trunk is no arm's cut: the cut then passes outside the body, which is all trunk and legs.
         columns = np.full(len(knots), float(outer[np.isfinite(outer)].min(initial=joint)) - 1.0)
@@ -231,9 +231,7 @@ def _inner_edges(
     return np.where(seen, low, -np.inf), np.where(seen, high, np.inf)
 
 
-def _fitted_polyline(
-    rows: FloatArray, low: FloatArray, high: FloatArray, knots: FloatArray, start: float
-) -> FloatArray:
+def fitted_polyline(rows: FloatArray, low: FloatArray, high: FloatArray, knots: FloatArray, start: float) -> FloatArray:
     """Columns at ``knots`` of the broken line that passes through the intervals as well as it can (least squares).
 
     A row of air pulls only when the line leaves it; a row without air pulls to its edge. ``start`` draws the first

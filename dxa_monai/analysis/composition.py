@@ -15,7 +15,7 @@ import torch
 
 from dxa_monai.analysis.bone import BoneSettings, find_and_decompose
 from dxa_monai.analysis.flags import Flag
-from dxa_monai.analysis.landmark_finder import find_landmarks
+from dxa_monai.analysis.landmark_finder import LandmarkFinder, find_landmarks
 from dxa_monai.analysis.landmarks import Landmarks
 from dxa_monai.analysis.polygons import polygon_coverage
 from dxa_monai.analysis.q_scan import read_q
@@ -118,6 +118,7 @@ def analyse_scan(
     zero_counts: Sequence[float] | None = None,
     method: str = METHODS[0],
     predicted: bool = False,
+    find: LandmarkFinder = find_landmarks,
 ) -> BodyComposition:
     """Fat, lean and bone of one scan by region.
 
@@ -136,6 +137,7 @@ def analyse_scan(
         predicted: a network made the scan: that its channels disagree, or what its air reads, tells of the network, and
             not of another scanner, and is not flagged. Haze below ``GHOST_G_CM2`` is no body.
         method: of ``METHODS``, which makes the maps. Bone and landmarks are found by the first in any case.
+        find: finds the landmarks; default: the rules. Others: :mod:`dxa_monai.inference.landmark_finders`.
 
     Returns:
         The analysis. An odd scan raises nothing: it is flagged.
@@ -168,7 +170,7 @@ def analyse_scan(
     flags += tissue_flags(raw, newton, body, masks.bone[0, 0].cpu().numpy(), model, predicted)
     given = landmarks is not None
     if landmarks is None:
-        found = find_landmarks(newton, body, pixel_spacing_mm)
+        found = find(newton, body, pixel_spacing_mm)
         landmarks = found.landmarks
         flags += landmark_flags(found.flags, landmarks is not None)
     if landmarks is None:

@@ -25,6 +25,7 @@ FlagName = Literal[
     "implausible_r",
     "scanner_mismatch",
     "landmarks_guessed",
+    "landmarks_by_network",
     "limbs_differ",
     "arms_touch",
 ]

@@ -6,6 +6,7 @@ the field there are no landmarks at all. Nothing here raises for an odd image.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,8 @@ FLAGS = {
     "crotch_guessed": "the lower edge of the ischia was not seen: the crotch was placed by proportion",
     "proportions_unusual": "the trunk is unusually long or short for the head",
     "shoulders_uneven": "one shoulder is much broader than the other",
+    "placed_by_network": "a network placed all landmarks",
+    "not_seen_by_network": "the network does not see all landmarks in the field",
     **{f"{side}_crest_guessed": f"the {side} iliac crest was not seen" for side in SIDES},
     **{f"{side}_hip_guessed": f"the {side} hip was not seen and placed by proportion" for side in SIDES},
     **{f"{side}_shoulder_guessed": f"the {side} humeral head was not seen" for side in SIDES},
@@ -61,6 +64,10 @@ class LandmarkResult:
 
     landmarks: Landmarks | None
     flags: tuple[str, ...]
+
+
+LandmarkFinder = Callable[[FloatArray, BoolArray, tuple[float, float]], LandmarkResult]
+"""What finds landmarks: areal density ``(3, H, W)``, body ``(H, W)``, pixel spacing in mm; :func:`find_landmarks`."""
 
 
 def find_landmarks(

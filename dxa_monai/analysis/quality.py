@@ -52,6 +52,7 @@ MOST_HIDDEN_SHARE = 0.7
 the 23 whose arms' mass is more than a kilogram off, and 14 of those where it is right within half of one."""
 _FEWEST_SOFT_PIXELS = 100
 _OUT_OF_FIELD = ("head_out_of_field", "feet_out_of_field", "left_arm_out_of_field", "right_arm_out_of_field")
+_BY_NETWORK = "placed_by_network"
 _EDGES: dict[str, tuple[Any, ...]] = {
     "first row (head)": np.s_[0, :],
     "last row (feet)": np.s_[-1, :],
@@ -214,9 +215,12 @@ def landmark_flags(names: tuple[str, ...], found: bool) -> list[Flag]:
         names: flags of :class:`dxa_monai.analysis.landmark_finder.LandmarkResult`.
         found: whether there are landmarks at all.
     """
-    said = "; ".join(LANDMARK_FLAGS[name] for name in names if name not in _OUT_OF_FIELD)
+    said = "; ".join(LANDMARK_FLAGS[name] for name in names if name not in (*_OUT_OF_FIELD, _BY_NETWORK))
     if not found:
         return [
             Flag("not_a_whole_body", f"No landmarks of a whole body were found: {said or 'not in the field'}.", True)
         ]
+    if _BY_NETWORK in names:
+        why = f"the rules found none ({said})" if said else "as was asked for"
+        return [Flag("landmarks_by_network", f"A network placed all cut lines, {why}: look at the picture.")]
     return [Flag("landmarks_guessed", f"Look at the cut lines: {said}.")] if said else []

@@ -94,6 +94,8 @@ OPTIONS: dict[str, Option] = {
     "phantom_scan": Option(PathTo("a scan"), "raw scan of the step phantom"),
     "scanner_model": Option(PathTo("a JSON file"), "the calibrated scanner; None: calibrated from scans", True),
     "landmarks": Option(PathTo("a folder"), "edited landmarks, one SCANID.json each; None: they are found", True),
+    "landmark_finder": Option(Choice("dxa_monai.inference.landmark_finders.FINDERS"), "who finds landmarks"),
+    "landmark_network": Option(PathTo("a network"), "the network that finds landmarks"),
     "polygons": Option(
         PathTo("a JSON file, or a folder of SCANID.json"), "regions of your own; None: there are none", True
     ),
@@ -145,6 +147,7 @@ OPTIONS: dict[str, Option] = {
     ),
     "people": Option(Count(1), "how many people"),
     "scanners": Option(Count(1), "how many scanners are drawn"),
+    "copies": Option(Count(), "moved copies of each scan"),
     "resamples": Option(Count(1), "resamples of the bootstrap"),
     "part": Option(Choice("dxa_monai.scan.splits.SPLIT_NAMES"), "part of the split that is evaluated"),
     "arms": Option(

@@ -36,6 +36,7 @@ from dxa_monai.analysis.reference_curves import ReferenceCurves, read_reference
 from dxa_monai.analysis.segments import Point
 from dxa_monai.errors import InputError, describe_user_error
 from dxa_monai.files import output_folder, remove_partial
+from dxa_monai.inference.landmark_finders import RULES, check_finder
 from dxa_monai.inference.pages import page_names, write_pages
 from dxa_monai.inference.report import (
     FAILED,
@@ -139,6 +140,8 @@ def analyse_scans(
     maps: bool = False,
     dicom: bool = False,
     reference: str | Path | None = None,
+    landmark_finder: str = RULES,
+    landmark_network: str | Path | None = None,
 ) -> Path:
     """Analyse scans and write their reports. The terminal says which scanner they were read with and what was flagged.
 
@@ -170,6 +173,8 @@ def analyse_scans(
         dicom: also write DICOM objects of a scan (:mod:`dxa_monai.dicom.objects`).
         reference: whom the values are held against, see
             :func:`dxa_monai.analysis.reference_curves.read_reference`; None: nobody.
+        landmark_finder: of ``dxa_monai.inference.landmark_finders.FINDERS``, who finds landmarks.
+        landmark_network: file of the network that does; not needed for the rules.
 
     Returns:
         Path of the table.
@@ -183,6 +188,7 @@ def analyse_scans(
     if calibration not in CALIBRATIONS:
         raise InputError(f"calibration: expected one of {', '.join(CALIBRATIONS)}, got '{calibration}'.")
     check_method(method)
+    check_finder(landmark_finder, landmark_network)
     if landmarks_dir is not None and not Path(landmarks_dir).is_dir():
         raise InputError(f"{landmarks_dir}: expected a folder of landmarks, got no such folder.")
     if landmarks_dir is not None:
@@ -208,7 +214,18 @@ def analyse_scans(
     )
     model = scanner_of_run(rows, folder, scanner_model, calibration, source, wheel)
     settings = BoneSettings() if settings is None else settings
-    analysis = ScanAnalysis(model, polygons_file, settings, torch.device(device), source, wheel, method, predicted)
+    analysis = ScanAnalysis(
+        model,
+        polygons_file,
+        settings,
+        torch.device(device),
+        source,
+        wheel,
+        method,
+        predicted,
+        landmark_finder,
+        None if landmark_finder == RULES else landmark_network,
+    )
     note_analysis(folder, rows, analysis, scanner_model, landmarks_dir)
     job = _Job(folder, analysis, landmarks_dir, draw, on_request, reference=curves)
     table, failed, bad, reports = [], [], list(set_aside), []
@@ -286,7 +303,9 @@ class _Job:
         landmarks_dir = None if self.landmarks_dir is None else os.path.abspath(self.landmarks_dir)
         polygons_file = self.analysis.polygons_file
         polygons_file = None if polygons_file is None else os.path.abspath(polygons_file)
-        analysis = dataclasses.replace(self.analysis, polygons_file=polygons_file)
+        network = self.analysis.landmark_network
+        network = None if network is None else os.path.abspath(network)
+        analysis = dataclasses.replace(self.analysis, polygons_file=polygons_file, landmark_network=network)
         return dataclasses.replace(self, folder=self.folder.absolute(), analysis=analysis, landmarks_dir=landmarks_dir)
 
     def report(self, row: Mapping[str, Any]) -> dict[str, Any]:

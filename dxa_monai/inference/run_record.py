@@ -25,6 +25,7 @@ import torch
 from dxa_monai.analysis.bone import BoneSettings
 from dxa_monai.analysis.composition import check_method
 from dxa_monai.errors import InputError
+from dxa_monai.inference.landmark_finders import check_finder
 from dxa_monai.inference.run_scanner import SCANNER_MODEL_NAME
 from dxa_monai.inference.scan_analysis import ScanAnalysis
 from dxa_monai.physics.beam_model import WheelSegments
@@ -62,6 +63,8 @@ def note_analysis(
         "wheel": dataclasses.asdict(analysis.wheel),
         "method": analysis.method,
         "predicted": analysis.predicted,
+        "landmark_finder": analysis.landmark_finder,
+        "landmark_network": None if analysis.landmark_network is None else _from(folder, analysis.landmark_network),
         "device": str(analysis.device),
     }
     options = json.loads(json.dumps(options))
@@ -141,9 +144,12 @@ class RunRecord:
                 raise ValueError
             settings = BoneSettings(**options["bone_settings"])
             source, wheel = ScanSource.from_dict(options["source"]), WheelSegments(**options["wheel"])
-            polygons, landmarks = (
-                None if options[name] is None else self._path(options[name]) for name in ("polygons", "landmarks")
+            polygons, landmarks, network = (
+                None if options[name] is None else self._path(options[name])
+                for name in ("polygons", "landmarks", "landmark_network")
             )
+            finder = options["landmark_finder"]
+            check_finder(finder, network)
             device = torch.device(options["device"])
             scanner = options["scanner"]
             values = None if scanner is None else scanner.get("values")
@@ -158,7 +164,8 @@ class RunRecord:
         if device.type == "cuda" and not torch.cuda.is_available():
             device = torch.device("cpu")
         method, predicted = options["method"], options["predicted"]
-        return ScanAnalysis(model, polygons, settings, device, source, wheel, method, predicted), landmarks
+        analysis = ScanAnalysis(model, polygons, settings, device, source, wheel, method, predicted, finder, network)
+        return analysis, landmarks
 
     def _path(self, relative: str) -> Path:
         return Path(os.path.normpath(self.folder.resolve() / relative))
@@ -188,6 +195,8 @@ _OPTIONS = {
     "wheel",
     "method",
     "predicted",
+    "landmark_finder",
+    "landmark_network",
     "device",
 }
 

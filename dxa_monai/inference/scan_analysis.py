@@ -14,6 +14,7 @@ from dxa_monai.analysis.composition import METHODS, BodyComposition, analyse_sca
 from dxa_monai.analysis.landmarks import Landmarks
 from dxa_monai.analysis.polygons import polygons_of_scan
 from dxa_monai.analysis.segments import Point
+from dxa_monai.inference.landmark_finders import RULES, finder_record, landmark_finder
 from dxa_monai.inference.report import fingerprint
 from dxa_monai.inference.run_scanner import scanner_of_scan
 from dxa_monai.physics.beam_model import WheelSegments
@@ -35,6 +36,8 @@ class ScanAnalysis:
         wheel: what the segments of the scanner's wheel are made of, where no model says so.
         method: of ``dxa_monai.analysis.composition.METHODS``, how channels become materials.
         predicted: a network made the scans; see :func:`dxa_monai.analysis.composition.analyse_scan`.
+        landmark_finder: of ``dxa_monai.inference.landmark_finders.FINDERS``, who finds landmarks.
+        landmark_network: file of the network that does; None: the rules do.
     """
 
     model: ScannerModel | None = None
@@ -45,6 +48,8 @@ class ScanAnalysis:
     wheel: WheelSegments = dataclasses.field(default_factory=WheelSegments)
     method: str = METHODS[0]
     predicted: bool = False
+    landmark_finder: str = RULES
+    landmark_network: str | Path | None = None
 
     def read(self, path: str | os.PathLike[str], scan_id: str) -> ScanToAnalyse:
         """A scan, with its scanner and the user's regions.
@@ -100,6 +105,7 @@ class ScanToAnalyse:
         # what is not declared is not named, so that reports made before it could be are kept
         settings |= {"channels": source.channels} if source.channels is not None else {}
         settings |= {"predicted": True} if self.how.predicted else {}
+        settings |= finder_record(self.how.landmark_finder, self.how.landmark_network)
         return fingerprint(Path(self.path), self.model, self.pixel_spacing_mm, landmarks, self.polygons, settings)
 
     def composition(self, landmarks: Landmarks | None) -> BodyComposition:
@@ -118,4 +124,5 @@ class ScanToAnalyse:
             self.how.source.zero_counts,
             self.how.method,
             self.how.predicted,
+            landmark_finder(self.how.landmark_finder, self.how.landmark_network),
         )

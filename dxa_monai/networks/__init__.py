@@ -8,8 +8,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "vae": ["DXAVAE", "VAEOutput"],
         "regressor": ["AnthropometryRegressor"],
         "pseudo_dxa": ["PseudoDXA"],
+        "landmark_net": ["LandmarkNetwork"],
         "checkpoint": [
             "compact_checkpoint",
+            "load_landmark_network",
             "load_pseudo_dxa",
             "load_regressor",
             "load_vae",

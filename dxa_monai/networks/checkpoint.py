@@ -15,6 +15,7 @@ from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
 from dxa_monai.input_files import open_input
 from dxa_monai.networks.compact_components import compact_components, restore_components
+from dxa_monai.networks.landmark_net import LandmarkNetwork
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.regressor import AnthropometryRegressor
 from dxa_monai.networks.tensor_checks import (
@@ -28,7 +29,7 @@ from dxa_monai.networks.vae import DXAVAE
 
 CHECKPOINT_KEYS = {"architecture", "state", "extra"}
 """What a file by :func:`save_network` holds."""
-Network = DXAVAE | AnthropometryRegressor | PseudoDXA
+Network = DXAVAE | AnthropometryRegressor | PseudoDXA | LandmarkNetwork
 """What can be saved."""
 _NAMED_TENSORS = 3
 _Network = TypeVar("_Network", bound=nn.Module)
@@ -126,6 +127,15 @@ def load_pseudo_dxa(path: str | Path, map_location: str | torch.device = "cpu") 
         InputError: no such file, not a checkpoint of this project, or not one of a PseudoDXA.
     """
     return _built_as_the_file_says(PseudoDXA, path, map_location)
+
+
+def load_landmark_network(path: str | Path, map_location: str | torch.device = "cpu") -> LandmarkNetwork:
+    """The :class:`LandmarkNetwork` of a file by :func:`save_network`, as :func:`load_vae` does it.
+
+    Raises:
+        InputError: no such file, not a checkpoint of this project, or not one of a LandmarkNetwork.
+    """
+    return _built_as_the_file_says(LandmarkNetwork, path, map_location)
 
 
 def load_network(path: str | Path, map_location: str | torch.device = "cpu") -> Network:

@@ -11,9 +11,12 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from dxa_monai.networks.checkpoint import Network
+from dxa_monai.networks.landmark_grid import CHANNEL_NAMES, LandmarkGrid
+from dxa_monai.networks.landmark_net import LandmarkNetwork
 from dxa_monai.networks.pseudo_dxa import POINT_ROWS, PseudoDXA
 from dxa_monai.networks.single_output import PredictedScan, Reconstruction
 from dxa_monai.networks.vae import DXAVAE
+from dxa_monai.scan.format import PIXEL_SPACING_MM, SCAN_SHAPE
 
 _EXAMPLES = 2
 """A batch of one would be taken for one that always is."""
@@ -35,7 +38,8 @@ def exportable(network: Network, points: int) -> Exportable:
     """The part of a network that maps its input to its answer.
 
     A DXA-VAE answers with the reconstruction, a regressor with the measures in their units, a mesh-to-scan network with
-    the scan. Scans are counts / 16383, ``(B, channels, H, W)``.
+    the scan, a network of landmarks with its logits in the cells of the default field. Scans are counts / 16383,
+    ``(B, channels, H, W)``; the cells are those of :mod:`dxa_monai.networks.landmark_grid`.
 
     Args:
         network: put into evaluation mode, and its weights lose their gradients.
@@ -44,6 +48,9 @@ def exportable(network: Network, points: int) -> Exportable:
     network.eval().requires_grad_(False)
     if isinstance(network, PseudoDXA):
         return Exportable(PredictedScan(network), torch.rand(_EXAMPLES, POINT_ROWS, points))
+    if isinstance(network, LandmarkNetwork):
+        cells = LandmarkGrid(SCAN_SHAPE, PIXEL_SPACING_MM, network.cell_mm).shape
+        return Exportable(network, torch.rand(_EXAMPLES, len(CHANNEL_NAMES), *cells))
     architecture = network.architecture()
     scans = torch.rand(_EXAMPLES, architecture["in_channels"], *architecture["spatial_shape"])
     return Exportable(Reconstruction(network) if isinstance(network, DXAVAE) else network, scans)

@@ -6,7 +6,8 @@
       manifest.csv            one row a scan
       cohort.json             seed, count, acquisition, measures, versions, people refused and re-posed, content hash
       scans/{scan_id}.npy     uint16 (150, 109, 6)
-      truth/{scan_id}.npz     areal_density_g_cm2 float32 (3, 150, 109), region_map uint8, pixel_spacing_mm
+      truth/{scan_id}.npz     areal_density_g_cm2 float32 (3, 150, 109), region_map uint8, pixel_spacing_mm,
+                              landmarks (24, 2) (row, column) in pixels
       meshes/{subject_id}.ply T-pose mesh
       people/{subject_id}.json  written last for each person: its manifest rows and file hashes
 
@@ -191,6 +192,8 @@ def write_person(record: PersonRecord, faces: Any, folder: Path, save_mesh: bool
                 "region_map": visit.tissue.region_map,
                 "pixel_spacing_mm": np.array(spacing_mm),
             }
+            if visit.landmarks is not None:
+                truth["landmarks"] = visit.landmarks
             if visit.foreign_g_cm2 is not None:
                 truth["foreign_g_cm2"] = visit.foreign_g_cm2
             with atomic_path(folder / truth_path) as temporary:

@@ -28,6 +28,7 @@ from dxa_monai.phantom.people.population import Person, sample_person, visit_cou
 from dxa_monai.phantom.skeleton.placed import bone_maps, place_skeleton
 from dxa_monai.phantom.tissue.maps import TissueMaps, body_volume_l, compose
 from dxa_monai.phantom.tissue.projection import BodyDoesNotFit, Frame, centre_frame
+from dxa_monai.phantom.tissue.true_landmarks import true_landmarks
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.scan.regions import regional_totals
 
@@ -49,6 +50,8 @@ class Visit:
     foreign_g_cm2: npt.NDArray[Any] | None = None
     """``(3, H, W)`` what the scan shows beside the person, None for nothing."""
     conditions: tuple[str, ...] = ()
+    landmarks: FloatArray | None = None
+    """``(L, 2)`` of :mod:`dxa_monai.phantom.tissue.true_landmarks`, also of a limb that was taken off."""
 
 
 @dataclass(frozen=True)
@@ -158,17 +161,19 @@ class Simulator:
             frame,
             bone_maps(skeleton, frame, cortical_scale=person.cortical_scale),
         )
+        landmarks = true_landmarks(body, self.model.surface, tissue.region_map, frame)
         names: tuple[str, ...] = ()
         foreign: npt.NDArray[Any] | None = None
         if self.conditions:
             scene = Scene.of(tissue, body.joints_m | skeleton.joints_m, frame)
             scene, names = apply_conditions(scene, person, visit, self.conditions)
+            landmarks = landmarks + frame.displacement_px(scene.frame)
             tissue, frame, foreign = scene.tissue, scene.frame, scene.foreign_g_cm2 if names else None
         seen = tissue.areal_density_g_cm2 if foreign is None else tissue.areal_density_g_cm2 + foreign
         noise = torch.Generator().manual_seed(int(person.generator(_FIRST_VISIT_STREAM + visit).integers(2**62)))
         counts = self.acquisition.scan(torch.from_numpy(seen)[None], noise)[0]
         totals = regional_totals(tissue.areal_density_g_cm2, tissue.region_map, frame.pixel_area_cm2)
-        return Visit(counts, tissue, frame, totals, foreign, names)
+        return Visit(counts, tissue, frame, totals, foreign, names, landmarks)
 
     def _lie_down(self, person: Person, phenotype: Phenotype, visit: int) -> tuple[PosedBody | None, Frame | None, int]:
         """Posed body and frame of a visit, and how often the body was put on the table anew; None if it never fits."""

@@ -100,6 +100,20 @@ class GivenStart:
         return {"initialisation": "given in each round"}
 
 
+class RandomStart:
+    """Random weights, and nothing is fitted to the data."""
+
+    def check(self) -> None:
+        """Nothing to refuse."""
+
+    def prepare(self) -> None:
+        """Leave the network as it is."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the network's architecture does not tell, in plain types."""
+        return {"initialisation": RANDOM}
+
+
 class PretrainedStart:
     """What starts from random weights or from a file of weights that other people were trained on.
 

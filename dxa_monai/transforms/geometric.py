@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from monai.config import KeysCollection
@@ -69,12 +71,34 @@ def move_in_field(
     """
     if geometry == FieldGeometry():
         return image
+    air = air_level(image[None].float())[0]
+    return move_map(image.float() - air, geometry, pixel_spacing_mm) + air
+
+
+def move_map(
+    image: torch.Tensor, geometry: FieldGeometry, pixel_spacing_mm: tuple[float, float] = PIXEL_SPACING_MM
+) -> torch.Tensor:
+    """Maps ``(C, H, W)`` that are 0 in open air, as they would look with the body moved; see :func:`move_in_field`."""
     theta = _backward_map(geometry, tuple(image.shape[-2:]), pixel_spacing_mm).to(image.device)
     grid = F.affine_grid(theta[None], [1, *image.shape], align_corners=False)
-    scan = image[None].float()
-    air = air_level(scan)
-    moved = F.grid_sample(scan - air, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return (moved + air)[0]
+    return F.grid_sample(image[None].float(), grid, mode="bilinear", padding_mode="zeros", align_corners=False)[0]
+
+
+def move_points(
+    points: npt.NDArray[np.floating],
+    geometry: FieldGeometry,
+    image_shape: tuple[int, int],
+    pixel_spacing_mm: tuple[float, float] = PIXEL_SPACING_MM,
+) -> npt.NDArray[np.float64]:
+    """Where points ``(L, 2)`` (row, column) of an image lie once the body was moved; pixel centres at integers."""
+    angle = math.radians(geometry.rotation_degrees)
+    cosine, sine = math.cos(angle), math.sin(angle)
+    middle, spacing = (np.array(image_shape) - 1) / 2.0, np.array(pixel_spacing_mm)
+    row_mm, column_mm = ((np.asarray(points, dtype=np.float64) - middle) * spacing).T
+    turned = geometry.zoom * np.stack([cosine * row_mm - sine * column_mm, sine * row_mm + cosine * column_mm], axis=1)
+    shift = np.array([geometry.row_shift, geometry.column_shift]) * image_shape
+    moved: npt.NDArray[np.float64] = turned / spacing + shift + middle
+    return moved
 
 
 def _backward_map(

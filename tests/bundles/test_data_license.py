@@ -74,7 +74,8 @@ def test_weights_were_trained_on_what_it_says(bundle: Path) -> None:
     assert not [term for term in record["loss"] if "perceptual" in term]
 
 
-def test_the_bundle_without_a_network_has_no_weights() -> None:
-    without = [bundle for bundle in BUNDLES if bundle not in TRAINED]
-    assert [bundle.name for bundle in without] == ["dxa_body_composition"]
-    assert _section(without[0], "Weights").split("\n")[1].startswith("None:")
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
+def test_all_weights_of_a_bundle_are_named(bundle: Path) -> None:
+    weights = {f"models/{path.name}" for path in (bundle / "models").glob("*.pt")}
+    assert weights
+    assert weights == set(re.findall(r"models/\w+\.pt", _section(bundle, "Weights")))

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,11 +16,14 @@ from mlflow import MlflowClient
 from monai.bundle import run
 
 from dxa_monai.errors import describe_user_error
+from dxa_monai.losses.landmarks import LandmarkLoss
+from dxa_monai.networks.checkpoint import load_landmark_network
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.physics.scanner_model import read_scanner_model
 from dxa_monai.physics.step_phantom import StepPhantom
 from dxa_monai.scan.format import unit_to_counts
 from dxa_monai.scan.io import RawScan, save_scan
+from dxa_monai.scan.manifest import write_manifest
 from tests.analysis.cohort import cohort_manifest, cohort_rows
 
 BUNDLE = Path(__file__).parents[2] / "bundles" / "dxa_body_composition"
@@ -159,3 +164,79 @@ def test_metadata_belongs_to_the_bundle() -> None:
     assert metadata["name"] == BUNDLE.name
     assert metadata["version"] in metadata["changelog"]
     assert (BUNDLE / "LICENSE").read_text() == (BUNDLE.parents[1] / "LICENSE").read_text()
+
+
+def _seven_people(folder: Path) -> Path:
+    """As few as can be split: one scan under seven names."""
+    rows = []
+    for number in range(7):
+        row = cohort_rows()[0]
+        own = {name: shutil.copy(row[name], folder / f"P{number}_{Path(row[name]).name}") for name in ("scan", "truth")}
+        rows.append(row | own | {"subject_id": f"P{number}", "scan_id": f"P{number}_V1"})
+    write_manifest(rows, folder / "seven.csv")
+    return folder / "seven.csv"
+
+
+def _train_landmarks(folder: Path, **override: Any) -> None:
+    run(
+        config_file=_config("train_landmarks.json"),
+        manifest=str(_seven_people(folder.parent)),
+        output_dir=str(folder),
+        batch_size=2,
+        steps_per_epoch=2,
+        **{"network_def#features": [2] * 6, "device": "cpu"} | override,
+    )
+
+
+def test_a_network_of_landmarks_is_trained_evaluated_and_used_by_a_command_each(tmp_path: Path) -> None:
+    _train_landmarks(tmp_path / "run", max_epochs=2)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (record["arm"], record["initialisation"]) == ("landmarks", "random")
+    log = pd.read_csv(tmp_path / "run" / "metrics.csv")
+    assert np.isfinite(log["train/loss"]).all()
+    network = str(tmp_path / "run" / "last.pt")
+    run(
+        config_file=_config("evaluate_landmarks.json"),
+        manifest=str(_seven_people(tmp_path)),
+        landmark_network=network,
+        output_dir=str(tmp_path / "table"),
+        scanners=1,
+        copies=0,
+        resamples=10,
+    )
+    table = pd.read_csv(tmp_path / "table" / "landmarks.csv").set_index(["group", "finder"])
+    assert table.loc[("adults", "rules"), "found_percent"] == 100.0
+    assert table.loc[("adults", "network"), "found_percent"] == 0.0
+    scan = cohort_rows()[0]["scan"]
+    arguments = {"input": scan, "pictures": False, "landmark_network": network, "calibration": "nominal"}
+    run(config_file=_config("inference.json"), output_dir=str(tmp_path / "rules"), **arguments)
+    with pytest.raises(RuntimeError) as caught:
+        run(
+            config_file=_config("inference.json"),
+            output_dir=str(tmp_path / "network"),
+            landmark_finder="network",
+            **arguments,
+        )
+    assert "the network does not see all landmarks in the field" in str(describe_user_error(caught.value))
+
+
+def test_a_training_of_landmarks_goes_on_as_if_it_had_not_been_interrupted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, Any] = {"max_epochs": 2, "save_every_s": 0}
+    _train_landmarks(tmp_path / "whole", **settings)
+    loss, steps = LandmarkLoss.forward, []
+
+    def interrupted(*arguments: Any) -> torch.Tensor:
+        steps.append(1)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        return loss(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LandmarkLoss, "forward", interrupted)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            _train_landmarks(tmp_path / "parts", **settings)
+    _train_landmarks(tmp_path / "parts", resume=True, **settings)
+    whole, parts = (load_landmark_network(tmp_path / name / "last.pt").state_dict() for name in ("whole", "parts"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)

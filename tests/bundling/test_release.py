@@ -68,12 +68,13 @@ def networks() -> dict[str, Network]:
 
 @pytest.fixture(scope="module")
 def bundles(tmp_path_factory: pytest.TempPathFactory, networks: dict[str, Network]) -> Path:
-    """The repository's bundles with tiny weights; those of ``pseudo_dxa`` are its own, since its scans are analysed."""
+    """The repository's bundles with tiny weights; those of scans that are analysed, or analyse, are their own."""
     folder = _copy_bundles(tmp_path_factory.mktemp("release") / "bundles")
     for name, network in networks.items():
         (folder / name / "models").mkdir()
         save_network(network, folder / name / "models" / "model.pt")
-    shutil.copytree(REPOSITORY / "bundles" / "pseudo_dxa" / "models", folder / "pseudo_dxa" / "models")
+    for name in ("pseudo_dxa", "dxa_body_composition"):
+        shutil.copytree(REPOSITORY / "bundles" / name / "models", folder / name / "models")
     return folder
 
 

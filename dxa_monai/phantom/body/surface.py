@@ -46,6 +46,7 @@ class BodySurface:
             the parts' volumes (and thickness maps) add up to the body's. The cuts are not plane: beside one, a part's
             thickness may be a few millimetres below zero.
         part_of_face: ``(P,)`` part of each of ``part_faces``.
+        trunk_edges: by the name of head or limb, the vertices at which its skin meets that of the trunk.
 
     ``closed_faces`` and ``part_faces`` index into :meth:`closed_vertices`.
     """
@@ -61,6 +62,11 @@ class BodySurface:
         caps = mesh.cap_faces(holes, len(vertex_part))
         self.closed_faces = np.concatenate([outer, caps])
         self.closed_face_part = np.concatenate([outer_part, vertex_part[caps[:, 0]]])
+
+        of_trunk = outer[outer_part == PART_NAMES.index("trunk")]
+        self.trunk_edges = {
+            name: np.intersect1d(outer[outer_part == part], of_trunk) for part, name in enumerate(PART_NAMES) if part
+        }
 
         cuts: list[IntArray] = []
         pieces = [(0, self.closed_faces[self.closed_face_part == 0])]

@@ -62,6 +62,12 @@ class Frame:
         pixels[:, 2] = vertices_m[:, 1] * 100.0
         return pixels
 
+    def displacement_px(self, other: Frame) -> FloatArray:
+        """``(2,)`` rows and columns by which a point lies further on in the pixels of another frame than in these."""
+        rows = (other.origin_z_m - self.origin_z_m) * 1000.0 / self.pixel_spacing_mm[0]
+        columns = (self.origin_x_m - other.origin_x_m) * 1000.0 / self.pixel_spacing_mm[1]
+        return np.array([rows, columns])
+
 
 def centre_frame(
     vertices_m: FloatArray,
