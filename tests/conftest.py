@@ -25,8 +25,9 @@ if threading.current_thread() is threading.main_thread():
     # a shell starts what runs in the background deaf to Ctrl-C, and children inherit that; some tests interrupt them
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# the same examples in every run: what passed here passes elsewhere; `--hypothesis-profile default` tries others
-settings.register_profile("same_examples", derandomize=True)
+# the same examples in every run, however busy the machine is: what passed here passes elsewhere; `--hypothesis-profile
+# default` tries others
+settings.register_profile("same_examples", derandomize=True, deadline=None)
 settings.load_profile("same_examples")
 
 

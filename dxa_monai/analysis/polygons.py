@@ -121,7 +121,9 @@ def checked_polygons(
                 f"with a letter, got {name[:60]!r}."
             )
         if name in (*REGION_GROUPS, *OVERLAPPING_REGIONS, *TRUNK_PARTS):
-            raise InputError(f"{source}: expected polygon names other than the standard regions', got {name!r}.")
+            raise InputError(
+                f"{source}: expected polygon names other than those of the standard regions, got {name!r}."
+            )
         if not 3 <= len(points) <= MOST_POINTS:
             raise InputError(
                 f"{source}: expected polygon {name!r} to have 3 to {MOST_POINTS} points, got {len(points)}."

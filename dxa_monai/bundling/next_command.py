@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import ignite.distributed as idist
 from monai.bundle import ConfigWorkflow
 
 from dxa_monai.bundling.callers import caller_of_type
+from dxa_monai.shell_words import as_typed
 
 
 def tell_evaluation(folder: str | Path, arm: str, manifest: str | Path) -> None:
@@ -30,4 +30,4 @@ def tell_evaluation(folder: str | Path, arm: str, manifest: str | Path) -> None:
         return
     words = ["python", "-m", "monai.bundle", "run", "--config_file", str(config), "--manifest", str(manifest)]
     words += ["--arms", str({arm: str(best)}), "--output_dir", f"{folder}_evaluation"]
-    print(f"next, on the people held out: {shlex.join(words)}")
+    print(f"next, on the people held out: {as_typed(words)}")

@@ -39,6 +39,8 @@ REGION_LABELS = {
     Region.PELVIS: "pelvis",
 }
 """Short, for pictures."""
+_BEHIND_LABELS = {"facecolor": "black", "alpha": 0.45, "pad": 0.8, "linewidth": 0}
+"""White letters are read on thick tissue, too, which is white."""
 _LINE, _DOT, _BAND, _POLYGON = "#37d6ff", "#ff4d3d", "#ffffff", "#ffb000"
 BRIGHTEST_BONE_G_CM2 = 1.5
 """White in a picture of bone mineral."""
@@ -136,11 +138,11 @@ def _draw_regions(axis: Axes, regions: Array) -> None:
         turned = 90.0 if region in (Region.SPINE, Region.LEFT_ARM, Region.RIGHT_ARM) else 0.0
         axis.text(
             column, row, REGION_LABELS[region], color="white", fontsize=7, ha="center", va="center", rotation=turned,
-            bbox={"facecolor": "black", "alpha": 0.45, "pad": 0.8, "linewidth": 0},
+            bbox=_BEHIND_LABELS,
         )  # fmt: skip
     bands = (*android_gynoid(regions), trunk_parts(regions)["lumbar_spine"])
     for name, share in zip("AGL", bands, strict=True):
         if share.any():
             axis.contour(share, [0.5], colors=[_BAND], linewidths=0.8, linestyles="dashed")
             row, column = np.argwhere(share > 0.5)[-1]
-            axis.text(column + 1.5, row, name, color=_BAND, fontsize=7, va="bottom")
+            axis.text(column + 1.5, row, name, color=_BAND, fontsize=7, va="bottom", bbox=_BEHIND_LABELS)

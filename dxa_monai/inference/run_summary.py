@@ -19,7 +19,9 @@ _CALIBRATED = ("phantom", "scan")
 
 
 def tell_unused_files(rows: Sequence[Mapping[str, Any]], folder: Path, what: str) -> None:
-    """Say which files of a folder with one for each scan are of none; refuse one that is but for its capitals.
+    """Say which files of a folder with one for each scan are of none, and whether all are.
+
+    One that would be a scan's but for its capitals is refused.
 
     Args:
         rows: with ``scan_id``.
@@ -37,6 +39,8 @@ def tell_unused_files(rows: Sequence[Mapping[str, Any]], folder: Path, what: str
     for name in unused:
         if name.casefold() in alike and not (folder / alike[name.casefold()]).is_file():
             raise InputError(f"{folder / name}: expected {what} named {alike[name.casefold()]}, got {name}.")
+    if not any((folder / name).is_file() for name in wanted):
+        print(f"{folder}: no {what} of a scan of this run (SCANID.json) are there")
     if unused:
         more = ", ..." if len(unused) > _SHOWN_NAMES else ""
         print(

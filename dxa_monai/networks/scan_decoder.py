@@ -63,6 +63,7 @@ class ScanDecoder(Rebuildable, NormalisesScans):
             generator_dense_shape,
         )
         nn.init.zeros_(self.generator.to_scan.weight)
+        self.linear_channels = linear_channels
         self.linear_codes = linear_channels * int(latent_shape[0]) * int(latent_shape[1])
         image_shape = (out_channels, int(spatial_shape[0]), int(spatial_shape[1]))
         self.linear_path = LinearPath(self.linear_codes, image_shape, linear_directions)

@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from dxa_monai.errors import InputError, TrainingError
-from dxa_monai.paper.parts import FINISHED_PART, LOGS, RECORD_NAME, Outcome, as_typed, run_parts
+from dxa_monai.paper.parts import FINISHED_PART, LOGS, RECORD_NAME, Outcome, run_parts
 from dxa_monai.paper.plan import PARTS, PaperPlan
 from dxa_monai.paper.report import HTML_NAME, MARKDOWN_NAME, Report, build_report, write_report
 from dxa_monai.runs.outputs import claim_outputs
 from dxa_monai.runs.ownership import letting_go
+from dxa_monai.shell_words import as_typed
 from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri
 from dxa_monai.tracking.tracked_run import TrackedRun, mlflow_run

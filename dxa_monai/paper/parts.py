@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import signal
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from dxa_monai.input_files import read_object
 from dxa_monai.paper.plan import Part
 from dxa_monai.runs.finished import FINISHED
 from dxa_monai.runs.interruption import ending_as_exit
+from dxa_monai.shell_words import as_typed
 
 RECORD_NAME = "parts.json"
 LOGS = "logs"
@@ -195,10 +195,3 @@ def _record(folder: Path, outcomes: Mapping[str, Outcome]) -> None:
     with atomic_path(folder / RECORD_NAME) as temporary:
         content = {name: asdict(outcome) for name, outcome in outcomes.items()}
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def as_typed(arguments: Sequence[str]) -> str:
-    """As it is typed; lists and mappings have Python's single quotes, so that the shell's are double ones."""
-    return " ".join(
-        f'"{word}"' if "'" in word and not set(word) & set('"$`\\\\!') else shlex.quote(word) for word in arguments
-    )

@@ -7,6 +7,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ MAX_TABLE_BYTES = 50_000_000
 """A hundred thousand scans with all that is known of them."""
 MAX_TABLE_CELLS = 5_000_000
 
+_MOST_NAMED = 20
+"""Columns of a header that a sentence repeats; `body_composition.csv` has over 150."""
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 """What some programs put between cells instead."""
 
@@ -96,7 +99,7 @@ def read_table(path: Path, required: Sequence[str], hint: str = "") -> list[tupl
         )
     if missing:
         wanted = f"{'a column' if len(missing) == 1 else 'columns'} {' and '.join(missing)}"
-        raise InputError(f"{path}: expected {wanted}, got {', '.join(header)}{hint}.")
+        raise InputError(f"{path}: expected {wanted}, got {_named(header, missing)}{hint}.")
     for name, count in Counter(header).items():
         if count > 1 or not name:
             raise InputError(
@@ -114,6 +117,15 @@ def read_table(path: Path, required: Sequence[str], hint: str = "") -> list[tupl
                 raise InputError(f"{path}, line {line}: expected a value in column {name}, got an empty cell.")
         rows.append((line, row))
     return rows
+
+
+def _named(header: Sequence[str], missing: Sequence[str]) -> str:
+    """The columns of a header in a sentence; of a wide one those alike to the missing ones, or else the first."""
+    if len(header) <= _MOST_NAMED:
+        return ", ".join(header)
+    alike = dict.fromkeys(each for name in missing for each in get_close_matches(name, header, 2))
+    named = list(alike) or list(header[:_MOST_NAMED])
+    return f"{', '.join(named)} and {len(header) - len(named)} others"
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:

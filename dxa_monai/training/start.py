@@ -76,7 +76,19 @@ class VAEStart:
         mean_image = mirrored_mean(mean_image) if self.mirrored else mean_image
         self.network.set_normalisation(mean_image, deviation)
         if self.network.linear_codes > 0:
+            self._check_number_of_scans()
             fit_components(self.network, self.data, self.mirrored, self.contrast_weight, fewer=False)
+
+    def _check_number_of_scans(self) -> None:
+        scans, components = len(self.data.training_rows), self.network.linear_codes
+        channels, halves = self.network.linear_channels, 2 if self.mirrored else 1
+        if halves * scans <= components:
+            raise InputError(
+                f"training split: expected more than {components // halves} scans for the {components} components of "
+                f"network_def#linear_channels {channels}, got {scans}; train on more people, or "
+                f"with fewer linear_channels (each has {components // channels} components) or, "
+                "without any, bundles/dxa_vae/configs/decoder_dense.json after the preset."
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """What the network's architecture does not tell, in plain types."""

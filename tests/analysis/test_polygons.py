@@ -88,7 +88,7 @@ def test_coverage_agrees_with_fine_sampling_and_area(seed: int) -> None:
         ({"thigh": "round"}, ("'thigh'", "list of points")),
         ({"../thigh": SQUARE}, ("'../thigh'", "lower-case letters")),
         ({"": SQUARE}, ("lower-case letters",)),
-        ({"trunk": SQUARE}, ("'trunk'", "standard regions")),
+        ({"trunk": SQUARE}, ("other than those of the standard regions, got 'trunk'.",)),
         ({"android": SQUARE}, ("'android'", "standard regions")),
         ([SQUARE], ("object of names",)),
     ],

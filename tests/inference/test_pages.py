@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -74,6 +76,28 @@ def test_a_page_has_every_number_and_its_picture_inside(tmp_path: Path) -> None:
     assert "doi:10.1093/ageing/afy169" in page.text
     assert "age (years): 71.0" in re.sub(r"\s+", " ", page.text)
     assert "not a medical device" in page.text
+    assert "dashed: android A, gynoid G, lumbar spine L" in page.text
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+def test_the_picture_is_on_the_first_printed_page_and_all_takes_three(tmp_path: Path, paper: str) -> None:
+    matplotlib.image.imsave(tmp_path / "A.png", np.zeros((935, 690, 3)))
+    write_pages([_report("A", ("no_phantom", False), **PERSON)], tmp_path)
+    page = tmp_path / "A.html"
+    page.write_text(page.read_text().replace("<style>", f"<style>@page {{ size: {paper}; }}", 1))
+    command = [
+        "chromium",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        f"--print-to-pdf={tmp_path / 'A.pdf'}",
+        page.as_uri(),
+    ]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    pages = re.findall(rb"<</Type /Page\n.*?>>\nendobj", (tmp_path / "A.pdf").read_bytes(), re.DOTALL)
+    assert 1 <= len(pages) <= 3
+    assert b"/XObject" in pages[0]  # the picture: nothing else is drawn on the first page
 
 
 def test_what_is_not_known_is_left_empty_with_its_reason(tmp_path: Path) -> None:

@@ -43,6 +43,18 @@ def test_what_is_no_table_is_refused(tmp_path, content, sentence):
     assert "\n" not in str(refused.value)
 
 
+def test_of_a_wide_table_similar_columns_are_named_or_else_the_first(tmp_path):
+    path = tmp_path / "table.csv"
+    names = ["scan_id", "age_years", *(f"region_{number}_g" for number in range(150))]
+    write_table(path, names, [dict.fromkeys(names, "1")])
+    with pytest.raises(InputError, match=r"expected a column age_year, got age_years and 151 others\.$"):
+        read_table(path, ["age_year"])
+    with pytest.raises(
+        InputError, match=r"got scan_id, age_years, region_0_g, .*, region_17_g and 132 others; it tells\.$"
+    ):
+        read_table(path, ["zzz"], "; it tells")
+
+
 def test_missing_file_and_folder_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"none.csv: expected a CSV file, got no such file\."):
         read_lines(tmp_path / "none.csv")

@@ -76,8 +76,11 @@ def test_a_contrast_weight_that_nothing_would_use_is_refused(data: TrainingData)
 
 def test_fewer_scans_than_codes_are_refused(data: TrainingData) -> None:
     many = network(latent_shape=(5, 4), latent_channels=5, linear_channels=5)
-    with pytest.raises(InputError, match="expected more than 100 scans for 100 components"):
-        VAEStart(many, data).prepare()
+    scans = len(data.training_rows)
+    told = rf"for the 100 components of network_def#linear_channels 5, got {scans}; .*\(each has 20 components\)"
+    for mirrored, needed in ((False, 100), (True, 50)):
+        with pytest.raises(InputError, match=rf"expected more than {needed} scans {told}"):
+            VAEStart(many, data, mirrored).prepare()
 
 
 def test_scans_are_read_twice_for_a_linear_path_and_no_more(
