@@ -62,6 +62,7 @@ BODY_FLAGS: frozenset[FlagName] = frozenset(
         "landmarks_guessed",
         "limbs_differ",
         "arms_touch",
+        "landmarks_by_network",
     }
 )
 """Flags that speak of who lies there: as the only ones they would send a user to look for the wrong thing."""

@@ -17,7 +17,7 @@ def test_one_command_builds_a_bundle_and_says_so(
     (built,) = (tmp_path / "dist").glob("*.zip")
     told = capsys.readouterr().out
     assert f"{built}  " in told
-    assert "no models/" in told
+    assert "files in models/: 3" in told
     assert (tmp_path / "dist" / "SHA256SUMS").read_text().endswith(f"  {built.name}\n")
 
 
