@@ -10,7 +10,7 @@ from monai.utils.enums import CommonKeys
 
 from dxa_monai.figures.arm_comparison import comparison_figure
 from dxa_monai.networks.checkpoint import load_network
-from dxa_monai.networks.regressor import AnthropometryRegressor
+from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.vae import DXAVAE
 
 _DPI = 100
@@ -32,7 +32,7 @@ def validation_figure(checkpoint: str | Path, item: Mapping[str, torch.Tensor], 
         InputError: see :func:`dxa_monai.networks.checkpoint.load_network`.
     """
     network = load_network(checkpoint)
-    if isinstance(network, AnthropometryRegressor):
+    if not isinstance(network, DXAVAE | PseudoDXA):
         return None
     image = torch.as_tensor(item[CommonKeys.IMAGE])[None]
     made = network.reconstruct(image) if isinstance(network, DXAVAE) else network.predict(image)
