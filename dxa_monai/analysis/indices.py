@@ -16,6 +16,8 @@ ADULT_YEARS = 18.0
 """From this age on cut-offs for adults are applied."""
 WOMEN, MEN = ("f", "female", "w", "woman"), ("m", "male", "man")
 """What is read as a sex, in any case of letters."""
+EXPECTED_SEX = f"one of {', '.join((*WOMEN, *MEN))}"
+"""As sentences say it."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def _known(person: Mapping[str, Any], name: str) -> Any:
         return float(given)
     woman = is_woman(given)
     if woman is None:
-        raise _NotDefined(f"sex: expected one of {', '.join((*WOMEN, *MEN))}, got '{given}'")
+        raise _NotDefined(f"sex: expected {EXPECTED_SEX}, got '{given}'")
     return woman
 
 

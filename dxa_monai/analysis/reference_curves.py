@@ -23,7 +23,7 @@ import numpy.typing as npt
 from scipy.special import inv_boxcox, ndtr, ndtri
 
 from dxa_monai.analysis.composition import QUANTITIES, REPORTED_REGIONS
-from dxa_monai.analysis.indices import INDICES, MEN, WOMEN, is_woman
+from dxa_monai.analysis.indices import EXPECTED_SEX, INDICES, is_woman
 from dxa_monai.errors import InputError
 from dxa_monai.scan.csv_table import read_table
 from dxa_monai.scan.people import is_number
@@ -124,7 +124,7 @@ class ReferenceCurves:
             elif sex in (None, ""):
                 reasons[measure] = "sex is not known"
             elif woman is None:
-                reasons[measure] = f"sex: expected one of {', '.join((*WOMEN, *MEN))}, got '{sex}'"
+                reasons[measure] = f"sex: expected {EXPECTED_SEX}, got '{sex}'"
             elif value in (None, ""):
                 reasons[measure] = "it has no value"
             elif curve is None:
@@ -161,7 +161,7 @@ def read_reference(source: str | Path) -> ReferenceCurves:
             )
         woman = is_woman(row["sex"])
         if woman is None:
-            raise InputError(f"{where}: expected one of {', '.join((*WOMEN, *MEN))} in column sex, got '{row['sex']}'.")
+            raise InputError(f"{where}: expected {EXPECTED_SEX} in column sex, got '{row['sex']}'.")
         age, power, mu, sigma = (_number(row, name, where) for name in ("age_years", "lambda", "mu", "sigma"))
         if age < 0.0 or mu <= 0.0 or sigma <= 0.0:
             raise InputError(

@@ -11,7 +11,6 @@ from typing import Any
 
 import ignite.distributed as idist
 
-from dxa_monai.figures.validation_example import validation_figure
 from dxa_monai.tracking.network_model import save_network_model
 from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri, reason_of
@@ -166,6 +165,10 @@ class MLflowRun:
         best = Path(self.run_folder) / "best.pt"
         if not (self.log_model and self.run is not None and self.run.active and best.is_file()):
             return
+        from dxa_monai.figures.validation_example import (
+            validation_figure,  # trainings that draw nothing need no figures
+        )
+
         with TemporaryDirectory() as folder:
             try:
                 if self._validation is not None:

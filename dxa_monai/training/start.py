@@ -95,25 +95,10 @@ class VAEStart:
         return {"mirrored": self.mirrored, "contrast_weight": self.contrast_weight}
 
 
-class GivenStart:
-    """The weights come from somebody else before each round of training: nothing is fitted to the data.
-
-    In a federated training (docs/federated.md) normalisation and components are part of what all sites share.
-    """
-
-    def check(self) -> None:
-        """Nothing to refuse: what is given is not there yet."""
-
-    def prepare(self) -> None:
-        """Leave the network as it is."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """What the network's architecture does not tell, in plain types."""
-        return {"initialisation": "given in each round"}
-
-
 class RandomStart:
     """Random weights, and nothing is fitted to the data."""
+
+    initialisation = RANDOM
 
     def check(self) -> None:
         """Nothing to refuse."""
@@ -123,7 +108,16 @@ class RandomStart:
 
     def as_dict(self) -> dict[str, Any]:
         """What the network's architecture does not tell, in plain types."""
-        return {"initialisation": RANDOM}
+        return {"initialisation": self.initialisation}
+
+
+class GivenStart(RandomStart):
+    """The weights come from somebody else before each round of training: nothing is fitted to the data either.
+
+    In a federated training (docs/federated.md) normalisation and components are part of what all sites share.
+    """
+
+    initialisation = "given in each round"
 
 
 class PretrainedStart:
