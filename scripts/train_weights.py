@@ -1,9 +1,10 @@
 """Trains the weights that lie in ``bundles/NAME/models``, from nothing: ``python -m scripts.train_weights``.
 
-Two virtual cohorts; on the first the DXA-VAE, on the second the body measures from its codes and the mesh-to-scan
-network from its generator. What is finished is kept: an interrupted command goes on. Then the weights are rounded,
-compared with the unrounded ones on the people held out, and copied with what inference and evaluation read beside
-them. Run it in the repository's root: the paths it records are relative. See docs/releases.md.
+Three virtual cohorts; on the first the DXA-VAE, on the second the body measures from its codes and the mesh-to-scan
+network from its generator, on the third the network of landmarks. What is finished is kept: an interrupted command goes
+on. Then the weights are rounded, compared with the unrounded ones on the people held out (where the bundle has tables
+of R2), and copied with what inference and evaluation read beside them. Run it in the repository's root: the paths it
+records are relative. See docs/releases.md.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +38,24 @@ LARGEST_FILE_BYTES = 8_000_000
 """Of what is committed; larger weights are published (``python -m scripts.publish_weights``)."""
 BESIDE = ("split.csv", "run.json", "noise_floor.json", "scanner_model.json")
 """What a training leaves beside its weights and the released weights need, where there is one."""
+WITH_PRESETS = "train.json"
 SINGLE, HALF = "float32", "float16"
 HALF_FILE, COST_FILE = "half.pt", "half_precision.json"
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """People of a training; another seed for each cohort, so that nobody is in two of them."""
+    """People of a training; another seed for each cohort, so that nobody is in two of them.
+
+    Attributes:
+        people: number of them.
+        seed: of the cohort.
+        special: what :func:`dxa_monai.phantom.cohort.generate_cohort` is told besides.
+    """
 
     people: int
     seed: int
+    special: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,17 +67,27 @@ class Recipe:
         cohort: name of the people.
         settings: what the config is told besides; values that are names of earlier recipes stand for their weights.
         overlays: config files of the bundle between that of the training and the preset's.
+        config: of the training; one that is not ``train.json`` has no presets and no table of R2.
+        weights: name of the released file.
     """
 
     bundle: str
     cohort: str
     settings: Mapping[str, Any]
     overlays: tuple[str, ...] = ()
+    config: str = WITH_PRESETS
+    weights: str = "model.pt"
 
 
+_ODD = {"amputation": 0.06, "hip_implant": 0.06, "knee_implant": 0.06}
+_ODD |= {"jewellery": 0.08, "arm_of_another": 0.1, "head_cut_off": 0.1}
+_OTHERS = {
+    "pairs": Cohort(960, 1),
+    "landmarks": Cohort(240, 7, {"children_share": 0.2, "conditions": _ODD, "save_meshes": False}),
+}
 COHORTS = {
-    "small": {"cohort": Cohort(300, 0), "pairs": Cohort(960, 1)},
-    "paper": {"cohort": Cohort(16000, 0), "pairs": Cohort(960, 1)},
+    "small": {"cohort": Cohort(300, 0), **_OTHERS},
+    "paper": {"cohort": Cohort(16000, 0), **_OTHERS},
 }
 RECIPES = {
     "dxa_vae": Recipe("dxa_vae", "cohort", {}, (f"arm_{ARM}.json",)),
@@ -76,10 +95,16 @@ RECIPES = {
         "dxa_anthropometry", "pairs", {"arm": ARM, "initial_weights": "dxa_vae", "pairs": 1107}
     ),
     "pseudo_dxa": Recipe("pseudo_dxa", "pairs", {"arm": ARM, "generator": "dxa_vae", "pairs": 1107}),
+    "landmarks": Recipe(
+        "dxa_body_composition", "landmarks", {}, config="train_landmarks.json", weights="landmarks.pt"
+    ),
 }
 """In the order of training."""
 DRY_PEOPLE = 20  # two of them in validation and test, which R2 needs
-DRY_SETTINGS: dict[str, Any] = {"max_epochs": 1, "batch_size": 2, "num_workers": 0, "pairs": 0, "backbone": "random"}
+DRY_SETTINGS: dict[str, Any] = {
+    **{"max_epochs": 1, "steps_per_epoch": 2, "batch_size": 2},
+    **{"num_workers": 0, "pairs": 0, "backbone": "random"},
+}
 
 
 def train_weights(
@@ -109,23 +134,26 @@ def train_weights(
         cohort, bundle = COHORTS[preset][recipe.cohort], recipe.bundle
         people = DRY_PEOPLE if dry_run else cohort.people
         dataset = data_dir / recipe.cohort
-        generate_cohort(people, dataset, cohort.seed, workers)
+        generate_cohort(people, dataset, cohort.seed, workers, **cohort.special)
         folder = runs_dir / name
         settings = {key: weights.get(value, value) for key, value in recipe.settings.items()}
-        settings |= {"preset": preset, "manifest": str(dataset / "manifest.csv"), "output_dir": str(folder)}
+        settings |= {"manifest": str(dataset / "manifest.csv"), "output_dir": str(folder)}
+        files = [recipe.config, *recipe.overlays]
+        if recipe.config == WITH_PRESETS:
+            files.append(f"preset_{preset}.json")
+            settings["preset"] = preset
         if bundle == "pseudo_dxa":
             settings |= {"clouds_dir": str(runs_dir / "points")}
         if dry_run:
-            known = json.loads((_configs(bundle) / "train.json").read_text()).keys()
+            known = json.loads((_configs(bundle) / recipe.config).read_text()).keys()
             settings |= {key: value for key, value in DRY_SETTINGS.items() if key in known}
             # so few people have no more components than that
             settings |= {"network_def#linear_channels": 0} if bundle == "dxa_vae" else {}
-        files = ["train.json", *recipe.overlays, f"preset_{preset}.json"]
         run_trainings([Training(tuple(str(_configs(bundle) / file) for file in files), settings)], 0)
         weights[name] = str(folder / "best.pt")
-        if not dry_run:
+        if not dry_run and recipe.config == WITH_PRESETS:
             _evaluate(bundle, preset, folder, dataset)
-        released.append(_release(folder, output_folder(models_dir / bundle / "models")))
+        released.append(_release(folder, output_folder(models_dir / bundle / "models"), recipe.weights))
     return released
 
 
@@ -152,14 +180,14 @@ def _evaluate(name: str, preset: str, folder: Path, dataset: Path) -> None:
         temporary.write_text(json.dumps({"lost_r2": lost}) + "\n")
 
 
-def _release(folder: Path, models: Path) -> Path:
+def _release(folder: Path, models: Path, weights: str) -> Path:
     """Copy a training's rounded weights with what belongs to them."""
-    compact_checkpoint(folder / "best.pt", models / "model.pt")
+    compact_checkpoint(folder / "best.pt", models / weights)
     for name in BESIDE:
         if (folder / name).is_file():
             with atomic_path(models / name) as temporary:
                 shutil.copyfile(folder / name, temporary)
-    return models / "model.pt"
+    return models / weights
 
 
 def lost_r2(evaluation: Path) -> float:

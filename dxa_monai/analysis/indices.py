@@ -9,15 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dxa_monai.scan.people import EXPECTED_SEX, is_woman
+
 Regions = Mapping[str, Mapping[str, float]]
 """Quantities by region, as in a report: ``regions["arms"]["lean_g"]``."""
 
 ADULT_YEARS = 18.0
 """From this age on cut-offs for adults are applied."""
-WOMEN, MEN = ("f", "female", "w", "woman"), ("m", "male", "man")
-"""What is read as a sex, in any case of letters."""
-EXPECTED_SEX = f"one of {', '.join((*WOMEN, *MEN))}"
-"""As sentences say it."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +75,6 @@ def _known(person: Mapping[str, Any], name: str) -> Any:
     if woman is None:
         raise _NotDefined(f"sex: expected {EXPECTED_SEX}, got '{given}'")
     return woman
-
-
-def is_woman(sex: object) -> bool | None:
-    """Whether a cell says a woman's sex (``WOMEN``) or a man's (``MEN``); None: neither."""
-    word = str(sex).strip().lower()
-    return True if word in WOMEN else False if word in MEN else None
 
 
 def _per_height(region: str, quantity: str) -> Callable[[Regions, float], float]:

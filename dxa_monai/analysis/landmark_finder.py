@@ -14,7 +14,7 @@ import numpy as np
 from dxa_monai.analysis.arm_landmarks import ArmCut, find_arm_cut
 from dxa_monai.analysis.head_landmarks import Head, find_head
 from dxa_monai.analysis.landmarks import ARM_POINTS, SIDES, Landmarks, landmarks_from_points
-from dxa_monai.analysis.trunk_landmarks import TRUNK_PER_HEAD_WIDTH, Trunk, find_spine, find_trunk
+from dxa_monai.analysis.trunk_landmarks import TRUNK_PER_HEAD_WIDTH, TRUNKS_PER_LENGTH, Trunk, find_spine, find_trunk
 from dxa_monai.analysis.upright import BoolArray, FloatArray, UprightScan, smooth_maps, turned_upright
 from dxa_monai.errors import InputError
 
@@ -33,7 +33,7 @@ FLAGS = {
     "jaw_not_found": "the neck line was placed by the silhouette alone",
     "crests_uneven": "the two iliac crests do not agree: one level was taken for both",
     "crotch_guessed": "the lower edge of the ischia was not seen: the crotch was placed by proportion",
-    "proportions_unusual": "the trunk is unusually long or short for the head",
+    "proportions_unusual": "the trunk is unusually long or short for head and legs",
     "shoulders_uneven": "one shoulder is much broader than the other",
     "placed_by_network": "a network placed all landmarks",
     "not_seen_by_network": "the network does not see all landmarks in the field",
@@ -185,8 +185,10 @@ def _implausible(trunk: Trunk, arms: dict[str, ArmCut], scan: UprightScan) -> li
     """Flags of a body that is not shaped as bodies are."""
     flags = []
     row_mm, _ = scan.pixel_spacing_mm
-    relative = trunk.length * row_mm / (TRUNK_PER_HEAD_WIDTH * trunk.head.width_mm)
-    if not _SHORTEST_TRUNK < relative < _LONGEST_TRUNK:
+    # a child's head is large for its trunk, and an adult's legs may lie outside the field: one of the two will do
+    body_length = np.flatnonzero(scan.body.any(axis=1))[-1] - trunk.head.neck
+    expected = (TRUNK_PER_HEAD_WIDTH * trunk.head.width_mm / row_mm, TRUNKS_PER_LENGTH[0] * body_length)
+    if not any(_SHORTEST_TRUNK < trunk.length / length < _LONGEST_TRUNK for length in expected):
         flags.append("proportions_unusual")
     offsets = []
     columns = np.arange(scan.body.shape[1])

@@ -23,10 +23,10 @@ import numpy.typing as npt
 from scipy.special import inv_boxcox, ndtr, ndtri
 
 from dxa_monai.analysis.composition import QUANTITIES, REPORTED_REGIONS
-from dxa_monai.analysis.indices import EXPECTED_SEX, INDICES, is_woman
+from dxa_monai.analysis.indices import INDICES
 from dxa_monai.errors import InputError
 from dxa_monai.scan.csv_table import read_table
-from dxa_monai.scan.people import is_number
+from dxa_monai.scan.people import EXPECTED_SEX, is_number, is_woman
 
 COLUMNS = ("measure", "sex", "age_years", "lambda", "mu", "sigma", "population")
 """Of a file of curves, one row for each measure, sex and age."""

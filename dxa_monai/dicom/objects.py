@@ -100,10 +100,10 @@ def write_dicom(
 
     image = density_image(composition.areal_density_g_cm2, pixel_spacing_mm, study, common("density"))
     objects: dict[str, Dataset] = {"density": image}
-    _describe(image, report, row)
+    _describe(image, report, row, study)
     if rgb is not None:
         objects["picture"] = picture_image(rgb, study, common("picture"))
-        _describe(objects["picture"], report, row)
+        _describe(objects["picture"], report, row, study)
     regions = None
     if composition.totals:
         masks = region_masks(composition.region_map, polygons)
@@ -140,15 +140,15 @@ def _common(kind: str, seed: str, study: PatientStudy) -> dict[str, Any]:
     }
 
 
-def _describe(image: Dataset, report: Mapping[str, Any], row: Mapping[str, Any]) -> None:
+def _describe(image: Dataset, report: Mapping[str, Any], row: Mapping[str, Any], study: PatientStudy) -> None:
     """Say what the object is for and what was flagged, and how old, tall and heavy the person is."""
     lines = [f"{USE} {_VIRTUAL}" if row.get("truth") else USE]
     lines += [f"{flag['name']}: {flag['sentence']}" for flag in report["flags"]]
     image.BodyPartExamined = "WHOLEBODY"
     image.ImageComments = "\n".join(printable(line) for line in lines)[:_MOST_COMMENT]
-    if isinstance(row.get("age_years"), float):
-        image.PatientAge = f"{int(row['age_years']):03d}Y"
-    if isinstance(row.get("height_cm"), float):
-        image.PatientSize = f"{row['height_cm'] / 100.0:.4g}"
-    if isinstance(row.get("mass_kg"), float):
-        image.PatientWeight = f"{row['mass_kg']:.5g}"
+    if study.patient_age:
+        image.PatientAge = study.patient_age
+    if study.patient_size:
+        image.PatientSize = study.patient_size
+    if study.patient_weight:
+        image.PatientWeight = study.patient_weight

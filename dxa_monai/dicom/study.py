@@ -10,6 +10,9 @@ column of a manifest        attribute (PS3.3 C.7.1.1 Patient, C.7.2.1 General St
 ``study_id``                StudyID
 ``study_date``              StudyDate, as the date of birth
 ``accession_number``        AccessionNumber
+``age_years``               PatientAge, in whole years
+``height_cm``               PatientSize
+``mass_kg``                 PatientWeight
 ==========================  ====================================================================
 """
 
@@ -20,20 +23,22 @@ import hashlib
 import json
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dxa_monai.analysis.indices import MEN, WOMEN
 from dxa_monai.errors import InputError
 from dxa_monai.scan.dicom_scan import read_headers
 from dxa_monai.scan.io import scan_content
-from dxa_monai.scan.people import as_date
+from dxa_monai.scan.people import as_date, is_woman
 
 _NAMESPACE = uuid.UUID("d1bd4aa5-5f65-5e6f-9a38-4b0f2f6f6d0e")
 """Of the UIDs made here; any would do, but always the same."""
 _LONG, _SHORT = 64, 16
 _UID = re.compile(r"(?=.{1,64}$)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
+_AGE = re.compile(r"[0-9]{3}[DWMY]")
+_ROUNDED = 0.5
+"""Years that an age may be rounded by in a manifest."""
 _NOT_IN_TEXT = re.compile(r"[\\\x00-\x1f\x7f]")
 
 
@@ -47,6 +52,9 @@ class PatientStudy:
         patient_name: ``Family^Given``.
         patient_birth_date: ``YYYYMMDD``.
         patient_sex: "M", "F", "O" or empty.
+        patient_age: at the scan, as ``045Y``.
+        patient_size: height in m.
+        patient_weight: mass in kg.
         study_id: of the study, in the department.
         study_date: ``YYYYMMDD``.
         study_time: ``HHMMSS``.
@@ -59,6 +67,9 @@ class PatientStudy:
     patient_name: str = ""
     patient_birth_date: str = ""
     patient_sex: str = ""
+    patient_age: str = ""
+    patient_size: str = ""
+    patient_weight: str = ""
     study_id: str = ""
     study_date: str = ""
     study_time: str = ""
@@ -77,8 +88,9 @@ def study_of(row: Mapping[str, Any]) -> PatientStudy:
         row: of the scan, with ``scan``, ``scan_id`` and what the manifest says (see above).
 
     Returns:
-        What the scan's DICOM files say, what they do not say as in the manifest. Without a study in either it is one
-        of the scan's own, with a UID that follows from its bytes.
+        What the scan's DICOM files say, what they do not say as in the manifest; age, height and mass, which the
+        indices are made from, as in the manifest, and else as in the files. Without a study in either it is one of the
+        scan's own, with a UID that follows from its bytes.
 
     Raises:
         InputError: file and manifest contradict each other, or a value cannot stand in DICOM.
@@ -101,6 +113,9 @@ def study_of(row: Mapping[str, Any]) -> PatientStudy:
     return PatientStudy(
         **stated,
         patient_sex=sex if sex in ("M", "F", "O") else _sex(row),
+        patient_age=_age(row, headers),
+        patient_size=_measured(row, "height_cm", 0.01, 4) or (_stated(headers[0], "PatientSize") if headers else ""),
+        patient_weight=_measured(row, "mass_kg", 1.0, 5) or (_stated(headers[0], "PatientWeight") if headers else ""),
         study_time=_stated(headers[0], "StudyTime") if headers else "",
         sources=tuple((_stated(header, "SOPClassUID"), _stated(header, "SOPInstanceUID")) for header in headers),
     )
@@ -116,8 +131,23 @@ def _stated(header: Any, keyword: str) -> str:
 
 
 def _sex(row: Mapping[str, Any]) -> str:
-    word = str(row.get("sex", "")).strip().lower()
-    return "F" if word in WOMEN else "M" if word in MEN else ""
+    woman = is_woman(row.get("sex"))
+    return "" if woman is None else "F" if woman else "M"
+
+
+def _age(row: Mapping[str, Any], headers: Sequence[Any]) -> str:
+    stated = _stated(headers[0], "PatientAge") if headers else ""
+    given = row.get("age_years")
+    if not isinstance(given, float):
+        return stated if _AGE.fullmatch(stated) else ""
+    if _AGE.fullmatch(stated) and stated[-1] == "Y" and abs(int(stated[:3]) - given) > 1.0 + _ROUNDED:
+        raise InputError(f"{row['scan']}: expected age_years of '{stated}' as in the file, got {given:g}.")
+    return f"{int(given):03d}Y"
+
+
+def _measured(row: Mapping[str, Any], name: str, factor: float, digits: int) -> str:
+    given = row.get(name)
+    return f"{given * factor:.{digits}g}" if isinstance(given, float) else ""
 
 
 def _text(longest: int) -> Callable[[Mapping[str, Any], str, str], str]:

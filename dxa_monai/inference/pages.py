@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from dxa_monai.analysis.composition import QUANTITIES, REPORTED_REGIONS
-from dxa_monai.analysis.indices import INDICES, is_woman
+from dxa_monai.analysis.indices import INDICES
 from dxa_monai.analysis.reference_curves import PERCENTILES, ReferenceCurves
 from dxa_monai.figures.reference_curves import reference_figure
 from dxa_monai.inference.report import values_of

@@ -31,7 +31,7 @@ from dxa_monai.errors import InputError
 from dxa_monai.files import path_inside
 from dxa_monai.scan.csv_table import read_lines, read_table, write_table
 from dxa_monai.scan.io import READ_ENDINGS, file_stem
-from dxa_monai.scan.people import check_subjects, check_values, is_number
+from dxa_monai.scan.people import check_sexes, check_subjects, check_values, is_number
 
 Row = dict[str, Any]
 
@@ -64,13 +64,15 @@ def read_manifest(
         absent from the dictionary.
 
     Raises:
-        InputError: the file is missing, empty or no CSV, lacks a column, has a cell that is no number where one must
-            be, repeats a scan or a scan_id, writes a person in two ways, has numbers that nobody has or that stand for
-            "not known" (:mod:`dxa_monai.scan.people`), or names a file that is missing or outside the data folder.
+        InputError: the file is missing, empty or no CSV, lacks a column, writes one with other capitals, has a cell
+            that is no number where one must be, repeats a scan or a scan_id, writes a person in two ways or as woman
+            and man, has numbers that nobody has or that stand for "not known" (:mod:`dxa_monai.scan.people`), or names
+            a file that is missing or outside the data folder.
     """
     path = Path(path)
     hint = "; a list of paths without a header is read by dxa_monai.scan.manifest.read_path_list"
     table = read_table(path, ("subject_id", of), hint if of == "scan" else "")
+    _check_capitals(path, table[0][1])
     root = path.parent if data_root is None else Path(data_root)
     numeric = numeric_columns(path, table)
     located: list[tuple[int, Row]] = []
@@ -198,6 +200,15 @@ def as_datalist(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
     return [{"image": row["scan"], "scan_id": row["scan_id"], "subject_id": row["subject_id"]} for row in rows]
 
 
+def _check_capitals(path: Path, header: Iterable[str]) -> None:
+    """Raise InputError if a column is one that this project knows, but for its capitals: it would say nothing."""
+    names = set(header)
+    for name in sorted(names):
+        known = name.strip().lower()
+        if known != name and known in {*COLUMNS, *STUDY_COLUMNS}.difference(names):
+            raise InputError(f"{path}: expected the column {known} in small letters, got {name}.")
+
+
 def numeric_columns(path: Path, table: list[tuple[int, dict[str, str]]]) -> set[str]:
     """Columns whose filled cells are all finite numbers.
 
@@ -251,6 +262,7 @@ def _checked(located: list[tuple[int, Row]], path: Path, of: str = "scan") -> li
     """The rows, if their names are unique, their people and numbers can be, and their files exist."""
     _check_names(located, path, of)
     check_subjects([(line, row["subject_id"]) for line, row in located], path)
+    check_sexes(located, path)
     check_values(located, path)
     for name in PATH_COLUMNS:
         missing = [(line, row[name]) for line, row in located if name in row and not os.path.isfile(row[name])]

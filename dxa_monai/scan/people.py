@@ -27,6 +27,11 @@ MISSING_CODES = {-9.0, -99.0, -999.0, -9999.0, -99999.0} | {
 }
 """Numbers that studies and SPSS files write for "not known": 777, 8888, 99999, ..."""
 
+WOMEN, MEN = ("f", "female", "w", "woman"), ("m", "male", "man")
+"""What is read as a sex, in any case of letters."""
+EXPECTED_SEX = f"one of {', '.join((*WOMEN, *MEN))}"
+"""As sentences say it."""
+
 POSSIBLE = {"age_years": (0.0, 125.0), "height_cm": (20.0, 280.0), "mass_kg": (0.2, 700.0)}
 """Least and most that a person can have."""
 POSSIBLE_BY_ENDING = {
@@ -52,6 +57,12 @@ def as_date(cell: str) -> str:
     if match is None or not ("01" <= match[2] <= "12" and "01" <= match[3] <= "31"):
         return ""
     return "".join(match.groups())
+
+
+def is_woman(sex: object) -> bool | None:
+    """Whether a cell says a woman's sex (``WOMEN``) or a man's (``MEN``); None: neither."""
+    word = str(sex).strip().lower()
+    return True if word in WOMEN else False if word in MEN else None
 
 
 def person_key(subject: str) -> str:
@@ -85,6 +96,29 @@ def check_subjects(subjects: Sequence[tuple[int, str]], path: Path) -> None:
             raise InputError(
                 f"{path}, line {line}: expected one way to write a subject_id, got {_shown(subject, earlier)} and, in "
                 f"line {earlier_line}, {_shown(earlier, subject)}: are these one person or two?"
+            )
+
+
+def check_sexes(located: Sequence[tuple[int, Mapping[str, Any]]], path: Path) -> None:
+    """Refuse a person who is a woman in one row and a man in another.
+
+    Args:
+        located: line and row.
+        path: of the table, for the sentence.
+
+    Raises:
+        InputError: with both lines.
+    """
+    first: dict[str, tuple[int, bool, str]] = {}
+    for line, row in located:
+        woman = is_woman(row.get("sex"))
+        if woman is None:
+            continue
+        earlier_line, earlier, written = first.setdefault(row["subject_id"], (line, woman, row["sex"]))
+        if earlier != woman:
+            raise InputError(
+                f"{path}, line {line}: expected one sex of the person {row['subject_id']}, got '{row['sex']}' and, in "
+                f"line {earlier_line}, '{written}'."
             )
 
 

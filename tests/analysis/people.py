@@ -12,6 +12,7 @@ from dxa_monai.phantom.simulate import Simulator
 SPACING_MM = (13.0, 6.06)
 COHORT_SEED = 3
 PEOPLE = (0, 1, 5, 8)
+CHILDREN = (0, 1)
 
 
 class Scanned(NamedTuple):
@@ -27,8 +28,15 @@ def scanned_people() -> tuple[Scanned, ...]:
     return tuple(_scanned(simulator, index) for index in PEOPLE)
 
 
-def _scanned(simulator: Simulator, index: int) -> Scanned:
-    tissue = simulator.simulate_person(index, COHORT_SEED).visits[0].tissue
+@lru_cache(maxsize=1)
+def scanned_children() -> tuple[Scanned, ...]:
+    """Children of 7 and 10 years; do not write into the arrays."""
+    simulator = Simulator()
+    return tuple(_scanned(simulator, index, 1.0) for index in CHILDREN)
+
+
+def _scanned(simulator: Simulator, index: int, children_share: float = 0.0) -> Scanned:
+    tissue = simulator.simulate_person(index, COHORT_SEED, children_share).visits[0].tissue
     density = tissue.areal_density_g_cm2.astype(np.float64)
     rng = np.random.default_rng(index)
     body = density.sum(axis=0) > 0.05

@@ -13,7 +13,7 @@ from dxa_monai.analysis.landmarks import LANDMARK_NAMES, Landmarks
 from dxa_monai.analysis.region_cuts import region_map_from_landmarks
 from dxa_monai.errors import InputError
 from dxa_monai.scan.regions import REGION_GROUPS, Region, android_gynoid
-from tests.analysis.people import PEOPLE, SPACING_MM, Scanned, scanned_people
+from tests.analysis.people import CHILDREN, PEOPLE, SPACING_MM, Scanned, scanned_children, scanned_people
 
 SPACING = np.array(SPACING_MM)
 EVERYONE = pytest.mark.parametrize("person", range(len(PEOPLE)))
@@ -50,6 +50,17 @@ def test_regions_agree_with_the_truth(person: int) -> None:
         assert dice(np.isin(regions, codes), np.isin(truth, codes)) > 0.93, name
     for mine, true in zip(android_gynoid(regions), android_gynoid(truth), strict=True):
         assert dice(mine, true) > 0.84  # the iliac crests of two sides differ in height; one row is 13 mm
+
+
+@pytest.mark.parametrize("child", range(len(CHILDREN)))
+def test_a_childs_large_head_does_not_mislead(child: int) -> None:
+    scanned = scanned_children()[child]
+    result = found(scanned.density, scanned.body)
+    assert result.landmarks is not None
+    assert result.flags == ()
+    regions = region_map_from_landmarks(result.landmarks, scanned.body)
+    for name in ("arms", "legs", "trunk", "pelvis"):
+        assert dice(np.isin(regions, REGION_GROUPS[name]), np.isin(scanned.regions, REGION_GROUPS[name])) > 0.9
 
 
 @EVERYONE

@@ -57,6 +57,23 @@ def test_a_file_names_its_study_and_is_not_contradicted(tmp_path: Path) -> None:
         study_of(row | {"patient_id": "P-18"})
 
 
+def test_age_height_and_mass_are_the_manifests_or_else_the_files(tmp_path: Path) -> None:
+    stated = {"PatientAge": "045Y", "PatientSize": "1.63", "PatientWeight": "71.5"}
+    path = write_dicom(tmp_path / "a.dcm", np.zeros((6, 3, 4), np.uint16), **stated)
+    row = {"scan": str(path), "scan_id": "a", "subject_id": "A01"}
+
+    def about(more: dict[str, Any]) -> tuple[str, str, str]:
+        study = study_of(row | more)
+        return study.patient_age, study.patient_size, study.patient_weight
+
+    assert about({}) == ("045Y", "1.63", "71.5")
+    assert about({"age_years": 46.2, "height_cm": 164.2, "mass_kg": 72.0}) == ("046Y", "1.642", "72")
+    with pytest.raises(InputError, match=r"expected age_years of '045Y' as in the file, got 54\."):
+        study_of(row | {"age_years": 54.0})
+    months = write_dicom(tmp_path / "b.dcm", np.zeros((6, 3, 4), np.uint16), PatientAge="018M")
+    assert study_of(row | {"scan": str(months)}).patient_age == "018M"
+
+
 @pytest.mark.parametrize(
     ("column", "value", "sentence"),
     [

@@ -67,6 +67,12 @@ def test_read_manifest_parses_numbers_and_leaves_out_what_is_empty(folder):
     ]
 
 
+def test_a_column_of_ones_own_may_have_capitals(folder):
+    path = manifest(folder, "subject_id,scan,sex,Sex,Site\n1,scans/p1_v1.npy,F,female,North\n")
+    (row,) = read_manifest(path)
+    assert (row["sex"], row["Sex"], row["Site"]) == ("F", "female", "North")
+
+
 def test_paths_may_be_absolute_or_relative_to_a_data_root(folder, tmp_path):
     path = tmp_path / "elsewhere.csv"
     path.write_text(f"subject_id,scan\n1,scans/p1_v1.npy\n2,{folder}/scans/p3_v1.npz\n")
@@ -118,6 +124,11 @@ HEADER = "subject_id,scan,age_years\n"
             ", line 2: expected a scan_id without / and \\, got '../a'.",
         ),
         (HEADER + "1,,3\n", ", line 2: expected a value in column scan, got an empty cell."),
+        ("subject_id,scan,Sex\n1,scans/p1_v1.npy,F\n", ": expected the column sex in small letters, got Sex."),
+        (
+            "subject_id,scan,AGE_YEARS\n1,scans/p1_v1.npy,50\n",
+            ": expected the column age_years in small letters, got AGE_YEARS.",
+        ),
     ],
 )
 def test_what_is_wrong_in_a_manifest_is_told_with_its_line(folder, text, sentence):

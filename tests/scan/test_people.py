@@ -6,7 +6,7 @@ import pytest
 
 from dxa_monai.errors import InputError
 from dxa_monai.scan.manifest import read_manifest
-from dxa_monai.scan.people import MISSING_CODES, check_subjects, check_values, is_number, person_key
+from dxa_monai.scan.people import MISSING_CODES, check_sexes, check_subjects, check_values, is_number, person_key
 from dxa_monai.scan.splits import check_disjoint
 
 PATH = Path("people.csv")
@@ -83,9 +83,25 @@ def test_a_code_in_a_column_without_limits_is_told_where_it_cannot_be_a_number()
     assert {777.0, 8888.0, 99999.0, -99.0} <= MISSING_CODES
 
 
+def test_a_person_of_two_sexes_is_told_and_two_words_of_one_are_not() -> None:
+    rows = [
+        (2, {"subject_id": "P1", "sex": "M"}),
+        (3, {"subject_id": "P2", "sex": "F"}),
+        (4, {"subject_id": "P1", "sex": "male"}),
+        (5, {"subject_id": "P1"}),
+        (6, {"subject_id": "P1", "sex": "diverse"}),
+    ]
+    check_sexes(rows, PATH)
+    with pytest.raises(InputError, match=r"people\.csv, line 7: .* the person P1, got 'w' and, in line 2, 'M'\."):
+        check_sexes([*rows, (7, {"subject_id": "P1", "sex": "w"})], PATH)
+
+
 def test_a_manifest_is_looked_at(tmp_path: Path) -> None:
     for name in "abc":
         (tmp_path / f"{name}.npy").touch()
+    (tmp_path / "m.csv").write_text("subject_id,scan,sex\nP1,a.npy,F\nP1,b.npy,M\n")
+    with pytest.raises(InputError, match="line 3: expected one sex of the person P1"):
+        read_manifest(tmp_path / "m.csv")
     for cells, sentence in (
         ("P1,a.npy,50\np1,b.npy,51", "line 3: expected one way to write a subject_id"),
         ("P1,a.npy,50\nNA,b.npy,51", "line 3: expected a subject_id, got 'NA'"),

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from dxa_monai.networks.checkpoint import load_vae, save_network
-from scripts.train_weights import BESIDE, COHORTS, DRY_SETTINGS, RECIPES, _configs, _release, lost_r2
+from scripts.train_weights import BESIDE, COHORTS, DRY_SETTINGS, RECIPES, WITH_PRESETS, _configs, _release, lost_r2
 from tests.bundles.networks import tiny_vae
 
 
@@ -24,25 +24,28 @@ def test_the_greatest_loss_of_any_table_counts(tmp_path: Path) -> None:
     assert lost_r2(tmp_path) == pytest.approx(0.03)
 
 
-def test_weights_are_released_with_what_belongs_to_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("weights", sorted({recipe.weights for recipe in RECIPES.values()}))
+def test_weights_are_released_with_what_belongs_to_them(weights: str, tmp_path: Path) -> None:
     run, models = tmp_path / "run", tmp_path / "models"
     run.mkdir()
     models.mkdir()
     save_network(tiny_vae(), run / "best.pt")
     for name in (*BESIDE, "last.pt", "metrics.csv"):
         (run / name).write_text(name)
-    assert load_vae(_release(run, models)).eval()
-    assert {path.name for path in models.iterdir()} == {"model.pt", *BESIDE}
+    assert load_vae(_release(run, models, weights)).eval()
+    assert {path.name for path in models.iterdir()} == {weights, *BESIDE}
     assert all((models / name).read_text() == name for name in BESIDE)
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_what_a_recipe_sets_is_known_to_the_bundle(name: str) -> None:
-    folder = _configs(RECIPES[name].bundle)
-    known = json.loads((folder / "train.json").read_text())
-    assert all((folder / file).is_file() for file in RECIPES[name].overlays)
-    assert set(RECIPES[name].settings) <= set(known)
-    assert {"max_epochs", "batch_size", "preset", "manifest", "output_dir"} <= set(known)
+    recipe = RECIPES[name]
+    folder = _configs(recipe.bundle)
+    known = json.loads((folder / recipe.config).read_text())
+    assert all((folder / file).is_file() for file in recipe.overlays)
+    assert set(recipe.settings) <= set(known)
+    assert {"max_epochs", "batch_size", "manifest", "output_dir"} <= set(known)
+    assert ("preset" in known) == (recipe.config == WITH_PRESETS)
     assert {"max_epochs", "batch_size"} <= set(DRY_SETTINGS)
 
 
@@ -50,3 +53,12 @@ def test_what_a_recipe_sets_is_known_to_the_bundle(name: str) -> None:
 def test_no_person_is_in_two_cohorts(preset: str) -> None:
     seeds = [cohort.seed for cohort in COHORTS[preset].values()]
     assert len(set(seeds)) == len(seeds)
+
+
+def test_the_network_of_landmarks_has_the_cohort_that_its_page_says() -> None:
+    cohort = COHORTS["small"]["landmarks"]
+    page = (_configs("dxa_body_composition").parent / "docs" / "README.md").read_text()
+    start = page.index("--count 240")
+    command = page[start : page.index("--output_dir", start)]
+    assert f"--count {cohort.people} --seed {cohort.seed} --children_share {cohort.special['children_share']}" in command
+    assert f'--conditions "{cohort.special["conditions"]}"' in command
