@@ -95,9 +95,7 @@ RECIPES = {
         "dxa_anthropometry", "pairs", {"arm": ARM, "initial_weights": "dxa_vae", "pairs": 1107}
     ),
     "pseudo_dxa": Recipe("pseudo_dxa", "pairs", {"arm": ARM, "generator": "dxa_vae", "pairs": 1107}),
-    "landmarks": Recipe(
-        "dxa_body_composition", "landmarks", {}, config="train_landmarks.json", weights="landmarks.pt"
-    ),
+    "landmarks": Recipe("dxa_body_composition", "landmarks", {}, config="train_landmarks.json", weights="landmarks.pt"),
 }
 """In the order of training."""
 DRY_PEOPLE = 20  # two of them in validation and test, which R2 needs

@@ -14,6 +14,7 @@ from dxa_monai.figures.reference_curves import reference_figure
 from dxa_monai.inference.report import values_of
 from dxa_monai.pages.render import inlined, render, write_page
 from dxa_monai.scan.measures import measure_label
+from dxa_monai.scan.people import is_woman
 
 RUN_PAGE = "scans.html"
 """Of all scans; no scan can be called so."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ def principal_components(
     source: ScanSource,
     basis: EnergyBasis | None = None,
     mirrored: bool = False,
+    copies: Callable[[torch.Tensor, int], Sequence[torch.Tensor]] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The directions in which scans differ most from their mean, by the eigenvectors of their Gram matrix.
 
@@ -49,6 +50,8 @@ def principal_components(
         source: how the scans are read.
         basis: the directions of a pixel in which distances are taken; None: the six channels as they are.
         mirrored: whether each scan's mirror image counts as a scan, too.
+        copies: what else counts as a scan, as many for each, of an image ``(6, H, W)`` and its number among the rows;
+            None: nothing.
 
     Returns:
         Orthonormal components, float32 ``(count, D, H, W)`` with D the directions of the basis or the six channels, by
@@ -63,12 +66,17 @@ def principal_components(
         return mean_image.new_zeros(0, *shape), mean_image.new_ones(0)
     paths = [row["scan"] for row in rows]
     scans = len(paths) * (2 if mirrored else 1)
-    if scans <= count:
+    if scans <= count and copies is None:
         raise InputError(f"training split: expected more than {count} scans for {count} components, got {scans}.")
-    deviations = torch.empty(len(paths), *shape)
+    deviations = torch.empty(0)
     for index, path in enumerate(paths):
-        deviation = source.image(path) - mean_image
-        deviations[index] = deviation if basis is None else basis.directions_of(deviation)
+        image = source.image(path)
+        images = [image, *(() if copies is None else copies(image, index))]
+        if index == 0:
+            deviations = torch.empty(len(paths) * len(images), *shape)
+        for place, each in enumerate(images, start=index * len(images)):
+            deviation = each - mean_image
+            deviations[place] = deviation if basis is None else basis.directions_of(deviation)
     halves = [deviations]
     if mirrored:
         halves = [(deviations + deviations.flip(-1)) / 2.0, (deviations - deviations.flip(-1)) / 2.0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from dxa_monai.networks.linear_path import LinearPath
@@ -9,12 +11,18 @@ from dxa_monai.networks.normalisation import NormalisesScans
 from dxa_monai.scan.energy_basis import energy_basis
 from dxa_monai.scan.statistics import mirrored_mean, principal_components
 from dxa_monai.training.data import TrainingData
+from dxa_monai.training.moved_copies import moved_copies
 
 _SMALLEST_DEVIATION = 1e-6
 
 
 def fit_components(
-    network: NormalisesScans, data: TrainingData, mirrored: bool, contrast_weight: float = 1.0, fewer: bool = True
+    network: NormalisesScans,
+    data: TrainingData,
+    mirrored: bool,
+    contrast_weight: float = 1.0,
+    fewer: bool = True,
+    copies: int = 0,
 ) -> None:
     """Set a network's ``linear_path`` to the components of training scans.
 
@@ -24,6 +32,7 @@ def fit_components(
         mirrored: whether mirror images count as scans, too.
         contrast_weight: see :func:`dxa_monai.scan.energy_basis.energy_basis`.
         fewer: where there are fewer scans than components, leave those beyond empty.
+        copies: of each scan, moved, that count as scans, too (:mod:`dxa_monai.training.moved_copies`).
 
     Raises:
         InputError: the scans do not differ, or there are fewer than components where that is not allowed.
@@ -35,8 +44,9 @@ def fit_components(
     rows = data.training_rows
     count = len(path.components)
     if fewer:
-        count = min(count, len(rows) * (2 if mirrored else 1) - 1)
-    found, found_deviations = principal_components(rows, mean_image, count, data.source, basis, mirrored)
+        count = min(count, len(rows) * (1 + copies) * (2 if mirrored else 1) - 1)
+    more = partial(moved_copies, copies=copies) if copies else None
+    found, found_deviations = principal_components(rows, mean_image, count, data.source, basis, mirrored, more)
     components, deviations = torch.zeros_like(path.components.cpu()), torch.ones_like(path.deviations.cpu())
     components[:count] = found
     deviations[:count] = found_deviations / network.standard_deviation.cpu()

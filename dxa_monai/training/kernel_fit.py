@@ -24,6 +24,8 @@ SHARES = (0.0, 1.0, 10.0, 100.0)
 PENALTIES = tuple(np.logspace(-5.0, 0.0, 6))
 """Tried."""
 FOLDS = 5
+MOST_TRIED = 1500
+"""Codes that settings are tried with, those of some people where there are more: the time grows with their cube."""
 
 
 class Fit(NamedTuple):
@@ -33,7 +35,7 @@ class Fit(NamedTuple):
         length: of a bump.
         share: of the bumps.
         penalty: of the weights.
-        left_out: ``(N, T)`` predictions of each training scan by a fit that has not seen its person.
+        left_out: ``(M, T)`` predictions of each training scan that is judged by a fit that has not seen its person.
         r2: of these, mean over the outputs.
     """
 
@@ -56,6 +58,7 @@ def fit_readout(
     lengths: Sequence[float] = LENGTHS,
     shares: Sequence[float] = SHARES,
     penalties: Sequence[float] = PENALTIES,
+    judged: int | None = None,
 ) -> Fit:
     """Set a read-out to kernel ridge regression of ``wanted`` on ``codes``.
 
@@ -71,6 +74,7 @@ def fit_readout(
         lengths: tried.
         shares: tried.
         penalties: tried.
+        judged: only the first ones are predicted to be judged by, the others serve to fit; None: all.
 
     Raises:
         InputError: the read-out has another size, or there are fewer than two people.
@@ -81,9 +85,8 @@ def fit_readout(
             f"readout: expected {got[0]} inputs, {got[1]} outputs and 0 or {len(codes)} centres, "
             f"got {expected[0]}, {expected[1]} and {len(readout.centres)}."
         )
-    folds = min(FOLDS, len(set(people)))
-    if folds < 2:
-        raise InputError(f"training split: expected at least two people, got {folds}.")
+    if len(set(people)) < 2:
+        raise InputError(f"training split: expected at least two people, got {len(set(people))}.")
     mean = codes.mean(axis=0, dtype=np.float64)
     deviations = codes.astype(np.float64) - mean
     scale = float(np.sqrt(np.square(deviations).sum(axis=1).mean())) or 1.0
@@ -91,24 +94,26 @@ def fit_readout(
     middle, spread = wanted.mean(axis=0), wanted.std(axis=0)
     spread = np.where(spread > 0.0, spread, 1.0)
     targets = (wanted - middle) / spread
-    parts = list(GroupKFold(folds).split(x, groups=list(people)))
-    best: Fit | None = None
+    judged = len(x) if judged is None else judged
+    tried = _of_some_people(people, MOST_TRIED)
+    judged_of_tried = int((tried < judged).sum())
+    some_people = [people[place] for place in tried]
     lowest = np.inf
-    for length, share in product(lengths, shares if len(readout.centres) else (0.0,)):
-        if share == 0.0 and length != lengths[0]:
+    length, share, penalty = lengths[0], 0.0, penalties[0]
+    for tried_length, tried_share in product(lengths, shares if len(readout.centres) else (0.0,)):
+        if tried_share == 0.0 and tried_length != lengths[0]:
             continue  # without bumps their length says nothing
-        kernel = _kernel(x, length, share)
-        for penalty in penalties:
-            left_out = np.empty_like(targets)
-            for kept, out in parts:
-                fitted = KernelRidge(alpha=penalty, kernel="precomputed").fit(kernel[np.ix_(kept, kept)], targets[kept])
-                left_out[out] = fitted.predict(kernel[np.ix_(out, kept)])
-            error = float(np.square(left_out - targets).mean())
+        kernel = _kernel(x[tried], tried_length, tried_share)
+        for tried_penalty in penalties:
+            predicted = _left_out(kernel, targets[tried], some_people, tried_penalty, judged_of_tried)
+            error = float(np.square(predicted - targets[tried][:judged_of_tried]).mean())
             if error < lowest:
-                lowest = error
-                best = Fit(length, share, float(penalty), left_out * spread + middle, 1.0 - error)
-    assert best is not None
-    model = KernelRidge(alpha=best.penalty, kernel="precomputed").fit(_kernel(x, best.length, best.share), targets)
+                lowest, length, share, penalty = error, tried_length, tried_share, tried_penalty
+    kernel = _kernel(x, length, share)
+    left_out = _left_out(kernel, targets, people, penalty, judged)
+    r2 = 1.0 - float(np.square(left_out - targets[:judged]).mean())
+    best = Fit(length, share, float(penalty), left_out * spread + middle, r2)
+    model = KernelRidge(alpha=best.penalty, kernel="precomputed").fit(kernel, targets)
     dual = np.asarray(model.dual_coef_).reshape(targets.shape)
     for name, value in (
         ("mean", mean),
@@ -122,6 +127,28 @@ def fit_readout(
         readout.centres.copy_(torch.from_numpy(x))
         readout.dual.copy_(torch.from_numpy(best.share * dual * spread))
     return best
+
+
+def _of_some_people(people: Sequence[str], most: int) -> npt.NDArray[np.intp]:
+    """Places of all codes of some people, spread evenly, about ``most`` in all; of two people at least."""
+    names = list(dict.fromkeys(people))
+    step = -(-len(people) // most)
+    chosen = set(names[:: min(step, max(len(names) // 2, 1))])
+    return np.flatnonzero([name in chosen for name in people])
+
+
+def _left_out(
+    kernel: FloatArray, targets: FloatArray, people: Sequence[str], penalty: float, judged: int
+) -> FloatArray:
+    """``(judged, T)`` predictions of the first codes, each by a fit without its person."""
+    folds = min(FOLDS, len(set(people)))
+    predicted = np.empty((judged, targets.shape[1]))
+    for kept, out in GroupKFold(folds).split(targets, groups=list(people)):
+        seen = out[out < judged]
+        fitted = KernelRidge(alpha=penalty, kernel="precomputed").fit(kernel[np.ix_(kept, kept)], targets[kept])
+        if len(seen):
+            predicted[seen] = fitted.predict(kernel[np.ix_(seen, kept)])
+    return predicted
 
 
 def _kernel(x: FloatArray, length: float, share: float) -> FloatArray:

@@ -180,6 +180,8 @@ class TrunkStart(PretrainedStart):
         frozen: train the head and the first convolution alone.
         mirrored: whether a scan's mirror image, with left and right measures exchanged, counts as a scan of the
             read-out, too; None: if each measure of one side has its twin among them.
+        moved_copies: how many copies of each scan, moved up, down, left and right, count as scans of the read-out, too
+            (:mod:`dxa_monai.training.moved_copies`), at most; fewer where there are thousands of scans.
     """
 
     data: MeasuredData
@@ -191,10 +193,12 @@ class TrunkStart(PretrainedStart):
         weights: str | Path = RANDOM,
         frozen: bool = False,
         mirrored: bool | None = None,
+        moved_copies: int = 4,
     ) -> None:
         super().__init__(network, data, weights)
         self.frozen = frozen
         self.mirrored = mirrored
+        self.moved_copies = moved_copies
         self._readout: dict[str, Any] | None = None
 
     def check(self) -> None:
@@ -216,7 +220,7 @@ class TrunkStart(PretrainedStart):
         super().prepare()
         self.network.set_measure_statistics(*self.data.measure_statistics())
         if self.network.code_components:
-            self._readout = start_at_readout(self.network, self.data, self.weights, self.mirrored)
+            self._readout = start_at_readout(self.network, self.data, self.weights, self.mirrored, self.moved_copies)
         if self.frozen:
             self.network.freeze_trunk()
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,7 @@ from sklearn.metrics.pairwise import rbf_kernel
 
 from dxa_monai.errors import InputError
 from dxa_monai.networks.kernel_readout import KernelReadout
+from dxa_monai.training import kernel_fit
 from dxa_monai.training.kernel_fit import fit_readout
 
 
@@ -46,6 +49,34 @@ def test_left_out_people_are_predicted_without_them() -> None:
     after = fit_readout(readout, codes, spoilt, people, shares=[1.0], penalties=[1e-3], lengths=[1.0])
     np.testing.assert_allclose(after.left_out[:2], before.left_out[:2], rtol=0.05, atol=30.0)
     assert np.abs(after.left_out[2:] - before.left_out[2:]).max() > 50.0
+
+
+def test_only_the_first_are_judged_and_all_serve_to_fit() -> None:
+    codes, wanted, people = data()
+    settings: dict[str, Any] = {"shares": [1.0], "penalties": [1e-3], "lengths": [1.0]}
+    whole = fit_readout(KernelReadout(4, 2, len(codes)), codes, wanted, people, **settings)
+    first = fit_readout(KernelReadout(4, 2, len(codes)), codes, wanted, people, judged=30, **settings)
+    np.testing.assert_allclose(first.left_out, whole.left_out[:30])
+    standardised = (first.left_out - wanted[:30]) / wanted.std(axis=0)
+    assert first.r2 == pytest.approx(1.0 - np.square(standardised).mean())
+
+
+def test_settings_of_many_codes_are_tried_with_those_of_some_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes, wanted, people = data(120)
+    sizes = []
+
+    def spied(x: np.ndarray, length: float, share: float) -> np.ndarray:
+        sizes.append(len(x))
+        return kernel(x, length, share)
+
+    kernel = kernel_fit._kernel
+    monkeypatch.setattr(kernel_fit, "_kernel", spied)
+    monkeypatch.setattr(kernel_fit, "MOST_TRIED", 40)
+    fit = fit_readout(KernelReadout(4, 2, len(codes)), codes, wanted, people)
+    assert set(sizes[:-1]) == {40}
+    assert sizes[-1] == 120
+    assert fit.left_out.shape == wanted.shape
+    assert fit.r2 > 0.9
 
 
 def test_bumps_are_chosen_where_outputs_bend_and_not_where_they_are_straight() -> None:

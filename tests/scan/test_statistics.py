@@ -70,6 +70,26 @@ def test_mirror_images_count_as_scans(bar_cohort: Path) -> None:
     torch.testing.assert_close(kept.double(), expected, atol=1e-4, rtol=0.0)
 
 
+def test_copies_count_as_scans(bar_cohort: Path) -> None:
+    rows = read_manifest(bar_cohort)
+    mean, _ = image_statistics(rows, ScanSource())
+    images = torch.stack([ScanSource().image(row["scan"]) for row in rows])
+    numbers = []
+
+    def copies(image: torch.Tensor, number: int) -> list[torch.Tensor]:
+        numbers.append(number)
+        return [image.roll(2, 1), image.roll(-3, 2)]
+
+    components, deviations = principal_components(rows, mean, 30, ScanSource(), copies=copies)
+    every = torch.cat([images, images.roll(2, 2), images.roll(-3, 3)]) - mean
+    _, singular_values, basis = torch.linalg.svd(every.flatten(1).double(), full_matrices=False)
+    assert numbers == list(range(len(rows)))
+    torch.testing.assert_close(deviations.double(), singular_values[:30] / len(every) ** 0.5, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(
+        (components[:3].flatten(1).double() @ basis[:3].T).abs(), torch.eye(3).double(), atol=1e-3, rtol=0.0
+    )
+
+
 def test_mirror_images_allow_twice_as_many_components(bar_cohort: Path) -> None:
     rows = read_manifest(bar_cohort)[:3]
     mean = mirrored_mean(image_statistics(rows, ScanSource())[0])

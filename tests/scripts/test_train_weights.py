@@ -60,5 +60,7 @@ def test_the_network_of_landmarks_has_the_cohort_that_its_page_says() -> None:
     page = (_configs("dxa_body_composition").parent / "docs" / "README.md").read_text()
     start = page.index("--count 240")
     command = page[start : page.index("--output_dir", start)]
-    assert f"--count {cohort.people} --seed {cohort.seed} --children_share {cohort.special['children_share']}" in command
+    assert (
+        f"--count {cohort.people} --seed {cohort.seed} --children_share {cohort.special['children_share']}" in command
+    )
     assert f'--conditions "{cohort.special["conditions"]}"' in command
