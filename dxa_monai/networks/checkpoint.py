@@ -81,8 +81,9 @@ def compact_checkpoint(source: str | Path, path: str | Path) -> None:
 
     Weights of convolutions and linear layers are rounded to 11 bits, principal components to bytes
     (:mod:`dxa_monai.networks.compact_components`). Everything else (biases, normalisation, the mean image, statistics
-    of targets, the bumps of a read-out, in which large weights cancel) is small, or a measurement, and is kept. What
-    loads the file gets single precision again.
+    of targets, the bumps of a read-out, in which large weights cancel) is small, or a measurement, and is kept; centres
+    of bumps, which are fitted in half precision (:mod:`dxa_monai.training.kernel_fit`), lose nothing by it. What loads
+    the file gets single precision again.
 
     Args:
         source: checkpoint to read.
@@ -94,6 +95,8 @@ def compact_checkpoint(source: str | Path, path: str | Path) -> None:
     content = _read(source, "cpu")
     compact_components(content["state"])
     for name, tensor in list(content["state"].items()):
+        if name.endswith("centres") and torch.equal(tensor.half().float(), tensor):
+            content["state"][name] = tensor.half()
         if name.endswith("weight") and tensor.ndim > 1 and tensor.dtype == torch.float32:
             content["state"][name] = tensor.half()
             if not bool(torch.isfinite(content["state"][name]).all()):

@@ -90,7 +90,8 @@ def fit_readout(
     mean = codes.mean(axis=0, dtype=np.float64)
     deviations = codes.astype(np.float64) - mean
     scale = float(np.sqrt(np.square(deviations).sum(axis=1).mean())) or 1.0
-    x = deviations / scale
+    # a compact checkpoint keeps centres in half precision, and large weights cancel: they are fitted to such centres
+    x = (deviations / scale).astype(np.float16).astype(np.float64) if len(readout.centres) else deviations / scale
     middle, spread = wanted.mean(axis=0), wanted.std(axis=0)
     spread = np.where(spread > 0.0, spread, 1.0)
     targets = (wanted - middle) / spread

@@ -16,9 +16,10 @@ MOVES_PIXELS = ((-3, 0), (3, 0), (0, -3), (0, 3))
 """Rows and columns: whole pixels, so that a moved scan is as noisy as a taken one; 39 and 18 mm."""
 
 
-def copies_that_fit(scans: int, most_copies: int, most_scans: int) -> int:
-    """How many moved copies of each scan there can be without more than ``most_scans`` in all."""
-    return max(0, min(most_copies, len(MOVES_PIXELS), most_scans // max(scans, 1) - 1))
+def copies_of_each(scans: int, most_copies: int, most_in_all: int) -> list[int]:
+    """How many moved copies each scan has, spread evenly, so that scans and copies are no more than ``most_in_all``."""
+    share = max(0.0, min(most_copies, len(MOVES_PIXELS), most_in_all / max(scans, 1) - 1.0))
+    return [int((number + 1) * share) - int(number * share) for number in range(scans)]
 
 
 def moved_copies(image: torch.Tensor, number: int, copies: int) -> list[torch.Tensor]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from dxa_monai.errors import InputError
@@ -18,12 +19,14 @@ from dxa_monai.scan.measures import has_both_sides, measure_table, mirrored_meas
 from dxa_monai.training.components import fit_components
 from dxa_monai.training.data import MeasuredData
 from dxa_monai.training.kernel_fit import fit_readout
-from dxa_monai.training.moved_copies import copies_that_fit, moved_copies
+from dxa_monai.training.moved_copies import copies_of_each, moved_copies
 
-MOST_CENTRES = 4000
+MOST_CENTRES = 3400
 """Codes a read-out is fitted to, mirror images and moved copies included; the time it takes grows with their cube. Of
 more scans, some spread evenly are taken."""
 _SCANS_AT_A_TIME = 32
+
+FloatArray = npt.NDArray[np.float64]
 
 
 def start_at_readout(
@@ -47,33 +50,33 @@ def start_at_readout(
     if mirrored is None:
         mirrored = has_both_sides(network.measures)
     sides = (False, True) if mirrored else (False,)
-    copies = copies_that_fit(len(data.training_rows) * len(sides), most_copies, MOST_CENTRES)
+    rows = data.training_rows
+    rows = rows[:: -(-len(rows) * len(sides) // MOST_CENTRES)]
+    copies = copies_of_each(len(rows), most_copies, MOST_CENTRES // len(sides))
     source = "training scans"
     found = pretrained_components(network, weights)
     if found is not None:
         source = str(weights)
         network.linear_path.set_components(*found)
     else:
-        fit_components(network, data, mirrored, copies=copies)
-    rows = data.training_rows
-    rows = rows[:: -(-len(rows) * len(sides) // MOST_CENTRES)]
+        fit_components(network, data, mirrored, copies=min(copies))
     measures = measure_table(rows, network.measures)
-    # of all scans as they are, then of their first copies, ...; of these the mirror images, too
-    codes, targets = [], []
-    for flip in sides:
-        views = _codes(network, data, rows, copies, flip)
-        codes += list(views)
-        targets += [measures[:, mirrored_measures(network.measures)] if flip else measures] * len(views)
+    by_side = [measures[:, mirrored_measures(network.measures)] if flip else measures for flip in sides]
+    numbers = np.arange(len(rows))
+    moved = np.repeat(numbers, copies)
+    codes = _codes(network, data, rows, copies, sides)
+    targets = np.concatenate([side[numbers] for side in by_side] + [side[moved] for side in by_side])
+    people = [
+        str(rows[number]["subject_id"]) for number in [*numbers.tolist() * len(sides), *moved.tolist() * len(sides)]
+    ]
     mean, deviation = (each.double().numpy() for each in (network.measure_mean, network.measure_standard_deviation))
-    people = [str(row["subject_id"]) for row in rows] * len(codes)
     readout = network.make_readout(len(people))
-    wanted = (np.concatenate(targets) - mean) / deviation
-    fit = fit_readout(readout, np.concatenate(codes), wanted, people, judged=len(rows))
+    fit = fit_readout(readout, codes, (targets - mean) / deviation, people, judged=len(rows))
     with torch.no_grad():
-        fitted = readout(torch.from_numpy(codes[0]).to(readout.mean)).double().cpu().numpy()
-    moved = (fitted - fit.left_out) * deviation
-    data.move_labels({str(row["scan_id"]): each for row, each in zip(rows, moved, strict=True)})
-    return {"components": source, "mirrored": mirrored, "moved_copies": copies} | fit.as_dict()
+        fitted = readout(torch.from_numpy(codes[: len(rows)]).to(readout.mean)).double().cpu().numpy()
+    shift = (fitted - fit.left_out) * deviation
+    data.move_labels({str(row["scan_id"]): each for row, each in zip(rows, shift, strict=True)})
+    return {"components": source, "mirrored": mirrored, "moved_copies": len(moved)} | fit.as_dict()
 
 
 def pretrained_components(network: AnthropometryRegressor, weights: str | Path) -> tuple[Any, Any, Any] | None:
@@ -103,14 +106,23 @@ def pretrained_components(network: AnthropometryRegressor, weights: str | Path) 
 
 @torch.no_grad()
 def _codes(
-    network: AnthropometryRegressor, data: MeasuredData, rows: Sequence[Row], copies: int, flip: bool
-) -> np.ndarray[Any, Any]:
-    """``(1 + copies, N, K)`` of the scans and their moved copies, or of the mirror images of these."""
-    found = []
+    network: AnthropometryRegressor,
+    data: MeasuredData,
+    rows: Sequence[Row],
+    copies: Sequence[int],
+    sides: Sequence[bool],
+) -> FloatArray:
+    """``(M, K)`` of the scans, then of their moved copies; each of them as it is, and where sides say so mirrored."""
+    as_taken: list[list[FloatArray]] = [[] for _ in sides]
+    moved: list[list[FloatArray]] = [[] for _ in sides]
     for start in range(0, len(rows), _SCANS_AT_A_TIME):
-        scans = data.source.images(rows[start : start + _SCANS_AT_A_TIME])
-        each = [[scan, *moved_copies(scan, start + place, copies)] for place, scan in enumerate(scans)]
-        views = [torch.stack(view).to(network.mean_image) for view in zip(*each, strict=True)]
-        codes = [network.codes(view.flip(-1) if flip else view).double().cpu().numpy() for view in views]
-        found.append(np.stack(codes))
-    return np.concatenate(found, axis=1)
+        scans = data.source.images(rows[start : start + _SCANS_AT_A_TIME]).to(network.mean_image)
+        further = [
+            copy
+            for number, scan in enumerate(scans, start=start)
+            for copy in moved_copies(scan, number, copies[number])
+        ]
+        for images, found in ((scans, as_taken), (torch.stack(further) if further else scans[:0], moved)):
+            for flip, codes in zip(sides, found, strict=True):
+                codes.append(network.codes(images.flip(-1) if flip else images).double().cpu().numpy())
+    return np.concatenate([each for found in (as_taken, moved) for codes in found for each in codes])

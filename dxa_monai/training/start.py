@@ -181,7 +181,7 @@ class TrunkStart(PretrainedStart):
         mirrored: whether a scan's mirror image, with left and right measures exchanged, counts as a scan of the
             read-out, too; None: if each measure of one side has its twin among them.
         moved_copies: how many copies of each scan, moved up, down, left and right, count as scans of the read-out, too
-            (:mod:`dxa_monai.training.moved_copies`), at most; fewer where there are thousands of scans.
+            (:mod:`dxa_monai.training.moved_copies`), at most; fewer where there are hundreds of scans.
     """
 
     data: MeasuredData

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
-from dxa_monai.training.moved_copies import MOVES_PIXELS, copies_that_fit, moved_copies
+from dxa_monai.training.moved_copies import MOVES_PIXELS, copies_of_each, moved_copies
 
 
 def test_copies_are_the_scan_whole_pixels_further_and_air_comes_in() -> None:
@@ -21,9 +20,12 @@ def test_copies_are_the_scan_whole_pixels_further_and_air_comes_in() -> None:
     assert moved_copies(scan, 0, 0) == []
 
 
-@pytest.mark.parametrize(
-    ("scans", "most_copies", "expected"),
-    [(100, 4, 4), (1780, 4, 1), (1000, 4, 3), (1000, 2, 2), (5000, 4, 0), (9, 0, 0)],
-)
-def test_there_are_no_more_than_fit(scans: int, most_copies: int, expected: int) -> None:
-    assert copies_that_fit(scans, most_copies, 4000) == expected
+def test_there_are_no_more_than_fit_and_they_are_spread_evenly() -> None:
+    assert copies_of_each(3, 4, 1500) == [4, 4, 4]
+    assert copies_of_each(3, 2, 1500) == [2, 2, 2]
+    assert copies_of_each(2, 0, 1500) == [0, 0]
+    copies = copies_of_each(890, 4, 1700)
+    assert 1699 <= 890 + sum(copies) <= 1700
+    assert set(copies) == {0, 1}
+    assert max(sum(copies[start : start + 100]) for start in range(700)) <= 92
+    assert copies_of_each(1800, 4, 1700) == [0] * 1800

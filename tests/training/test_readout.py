@@ -135,7 +135,7 @@ def test_where_somebody_lies_matters_less_once_moved_copies_count(telling_pairs:
         network = regressor(data, code_components=30)
         start = TrunkStart(network, data, moved_copies=copies)
         start.prepare()
-        assert start.as_dict()["readout"]["moved_copies"] == copies
+        assert start.as_dict()["readout"]["moved_copies"] == copies * len(data.training_rows)
         with torch.no_grad():
             predicted = network(data.source.images(others)).numpy()
         missed[copies] = float(np.square((predicted - truth) / truth.std(axis=0)).mean())
