@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from tqdm import tqdm
-from trimesh.remesh import subdivide
 
+from dxa_monai.evaluation.retriangulation import subdivided
 from dxa_monai.mesh.geometry import face_centres, face_vectors
 from dxa_monai.mesh.io import BodyMesh, load_mesh
 from dxa_monai.mesh.points import centred, point_cloud, sample_points, with_areas
@@ -33,12 +33,6 @@ from dxa_monai.transforms.point_clouds import CLOUD_POINTS
 
 MASSES = ("total_fat_g", "total_lean_g", "total_bmc_g")
 COMPONENTS = 100
-
-
-def divided(mesh: BodyMesh) -> BodyMesh:
-    """The same surface, each face as four."""
-    vertices, faces = subdivide(mesh.vertices_m, mesh.faces)
-    return BodyMesh(vertices, faces)
 
 
 def every_face(mesh: BodyMesh) -> torch.Tensor:
@@ -96,7 +90,10 @@ def main() -> None:
         drawn = sample_points(body, CLOUD_POINTS, torch.Generator().manual_seed(index))
         clouds = {"drawn": with_areas(*drawn, float(body.face_areas_m2.sum()))}
         clouds["pieces"] = point_cloud(body, CLOUD_POINTS, torch.Generator().manual_seed(index))
-        clouds |= {"side": from_the_side(clouds["pieces"]), "divided": every_face(divided(body))}
+        clouds |= {
+            "side": from_the_side(clouds["pieces"]),
+            "divided": every_face(subdivided(body, len(body.faces) + 1)),
+        }
         for name, cloud in clouds.items():
             seen[name].append(maps(cloud[None])[0].numpy())
         vertices.append(body.vertices_m.ravel().astype(np.float32))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 _LONGEST = 2000
 """Characters of a sentence: what a file holds, and a sentence repeats, may have a megabyte."""
+_SHOWN_CHARACTERS = 80
 
 
 class InputError(ValueError):
@@ -22,6 +23,12 @@ class TrainingError(RuntimeError):
 
     def __init__(self, sentence: str = "") -> None:
         super().__init__(_short(sentence))
+
+
+def shown(value: object) -> str:
+    """A value as a sentence shows it: on one line, and not all of a long one."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 4]} ..."
 
 
 def _short(sentence: str) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dxa_monai.errors import InputError
+from dxa_monai.errors import InputError, shown
 
 MAX_JSON_BYTES = 2_000_000
 """Of a JSON file that people edit: a hundred times a full set of landmarks."""
@@ -139,16 +139,10 @@ def read_keys(
     if not isinstance(content, dict) or not set(keys) <= set(content) <= {*keys, *optional}:
         got = sorted(content) if isinstance(content, dict) else type(content).__name__
         may = f" (and perhaps {', '.join(optional)})" if optional else ""
-        raise InputError(f"{path}: expected a JSON object with the keys {', '.join(keys)}{may}, got {short(got)}.")
+        raise InputError(f"{path}: expected a JSON object with the keys {', '.join(keys)}{may}, got {shown(got)}.")
     if content["version"] != version or isinstance(content["version"], bool):
-        raise InputError(f"{path}: expected version {version}, got {short(content['version'])}.")
+        raise InputError(f"{path}: expected version {version}, got {shown(content['version'])}.")
     return content
-
-
-def short(value: Any) -> str:
-    """A value from a file as a sentence shows it."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def parse_json(content: bytes, path: str | os.PathLike[str], unique: bool = False) -> Any:

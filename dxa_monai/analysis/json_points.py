@@ -7,9 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from dxa_monai.errors import InputError
+from dxa_monai.errors import InputError, shown
 from dxa_monai.files import atomic_path
-from dxa_monai.input_files import short
 
 
 def read_shape(path: str | Path, value: Any) -> tuple[int, int]:
@@ -23,7 +22,7 @@ def read_shape(path: str | Path, value: Any) -> tuple[int, int]:
         or len(value) != 2
         or any(isinstance(side, bool) or not isinstance(side, int) or side < 1 for side in value)
     ):
-        raise InputError(f"{path}: expected image_shape as [rows, columns], two positive integers, got {short(value)}.")
+        raise InputError(f"{path}: expected image_shape as [rows, columns], two positive integers, got {shown(value)}.")
     return value[0], value[1]
 
 
@@ -38,13 +37,13 @@ def read_point(source: str | Path, name: str, value: Any) -> tuple[float, float]
         or len(value) != 2
         or any(isinstance(part, bool) or not isinstance(part, (int, float)) for part in value)
     ):
-        raise InputError(f"{source}: expected {name} as [row, column], two numbers, got {short(value)}.")
+        raise InputError(f"{source}: expected {name} as [row, column], two numbers, got {shown(value)}.")
     try:
         point = float(value[0]), float(value[1])
     except OverflowError:
         point = math.inf, math.inf
     if not all(math.isfinite(part) for part in point):
-        raise InputError(f"{source}: expected finite numbers for {name}, got {short(value)}.")
+        raise InputError(f"{source}: expected finite numbers for {name}, got {shown(value)}.")
     return point
 
 

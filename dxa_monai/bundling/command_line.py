@@ -22,8 +22,8 @@ from dxa_monai.bundling.callers import arguments_of_caller, caller_of_type, runs
 from dxa_monai.bundling.explain import explain
 from dxa_monai.bundling.known_ids import arguments_of, plain_id, refuse_unknown_ids_of
 from dxa_monai.bundling.option_kinds import Flag, Kind, MappingOf, PathTo, like
-from dxa_monai.bundling.options import NONE, OPTIONS, Option, shown
-from dxa_monai.errors import InputError
+from dxa_monai.bundling.options import NONE, OPTIONS, Option
+from dxa_monai.errors import InputError, shown
 
 EXPLAIN = "explain"
 _MONAIS = {

@@ -22,11 +22,10 @@ from dxa_monai.bundling.option_kinds import (
     PathTo,
     Text,
 )
-from dxa_monai.errors import InputError
+from dxa_monai.errors import InputError, shown
 
 NONE = ("None", "null", "$None")
 """How nothing is written on a command line."""
-_SHOWN_CHARACTERS = 80
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,6 @@ class Option:
         except ValueError:
             expected = self.kind.expected + (" or None" if nullable else "")
             raise InputError(f"{name}: expected {expected}, got {shown(given)}.") from None
-
-
-def shown(given: Any) -> str:
-    """A value as a sentence shows it."""
-    text = f"'{given}'" if isinstance(given, str) else repr(given)
-    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 4]} ..."
 
 
 _WEIGHTS = "weights, random or imagenet"

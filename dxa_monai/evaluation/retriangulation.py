@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from trimesh.remesh import subdivide
 
 from dxa_monai.errors import InputError
 from dxa_monai.inference.meshes import predict_body
@@ -32,19 +33,8 @@ Retopologise = Callable[[BodyMesh], BodyMesh]
 def subdivided(mesh: BodyMesh, faces: int = FINE_FACES) -> BodyMesh:
     """The same surface with at least ``faces`` triangles: each divided into four at its edges' middles, repeatedly."""
     while len(mesh.faces) < faces:
-        corners = mesh.faces
-        sides = np.sort(np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]], corners[:, [2, 0]]]), axis=1)
-        edges, place = np.unique(sides, axis=0, return_inverse=True)
-        middle = len(mesh.vertices_m) + place.reshape(3, -1)
-        vertices = np.concatenate([mesh.vertices_m, mesh.vertices_m[edges].mean(axis=1)])
-        first, second, third = corners.T
-        split = [
-            (first, middle[0], middle[2]),
-            (middle[0], second, middle[1]),
-            (middle[2], middle[1], third),
-            (middle[0], middle[1], middle[2]),
-        ]
-        mesh = replace(mesh, vertices_m=vertices, faces=np.concatenate([np.column_stack(each) for each in split]))
+        vertices, divided = subdivide(mesh.vertices_m, mesh.faces)
+        mesh = replace(mesh, vertices_m=vertices, faces=divided)
     return mesh
 
 

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dxa_monai.errors import InputError
-from dxa_monai.input_files import short
+from dxa_monai.errors import InputError, shown
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -79,7 +78,7 @@ def check_pixels(header: Dataset, path: Path) -> None:
     for group in (header, *_functional_groups(header, "PlaneOrientationSequence")):
         directions = tuple(float(part) for part in group.get("ImageOrientationPatient") or ())
         if directions and directions != _DIRECTIONS:
-            _refuse(path, "ImageOrientationPatient", short(_DIRECTIONS), directions)
+            _refuse(path, "ImageOrientationPatient", shown(_DIRECTIONS), directions)
 
 
 def pixel_kind(header: Dataset) -> np.dtype[np.generic]:
@@ -119,4 +118,4 @@ def _functional_groups(header: Dataset, macro: str) -> Iterator[Dataset]:
 
 
 def _refuse(path: Path, keyword: str, expected: str, got: Any) -> None:
-    raise InputError(f"{path}: expected {keyword} {expected}, got {'none' if got is None else short(got)}.")
+    raise InputError(f"{path}: expected {keyword} {expected}, got {'none' if got is None else shown(got)}.")

@@ -28,9 +28,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dxa_monai.errors import InputError
+from dxa_monai.errors import InputError, shown
 from dxa_monai.files import path_inside
-from dxa_monai.input_files import read_input, read_keys, short
+from dxa_monai.input_files import read_input, read_keys
 from dxa_monai.scan.dicom_checks import check_pixels, pixel_kind, pixel_spacing_mm
 from dxa_monai.scan.format import CHANNELS, Array, channel_index
 from dxa_monai.scan.limits import MAX_SCAN_BYTES, check_announced
@@ -107,7 +107,7 @@ def read_dicom_mapping(path: Path, spacing_declared: bool = False) -> tuple[Arra
             expected, got = first.header.get(keyword), image.header.get(keyword)
             if got != expected:
                 raise InputError(
-                    f"{file}: expected {keyword} {short(expected)} as in {first_file.name}, got {short(got)}."
+                    f"{file}: expected {keyword} {shown(expected)} as in {first_file.name}, got {shown(got)}."
                 )
         if spacings[file] != spacings[first_file]:
             raise InputError(
@@ -195,7 +195,7 @@ def _header(content: bytes, path: Path) -> tuple[Dataset, int, bool]:
     if syntax not in SYNTAXES:
         raise InputError(
             f"{path}: expected one of the transfer syntaxes {', '.join(name for name, _ in SYNTAXES.values())}, got "
-            f"{short(UID(syntax).name)}; decompress it first, for example with dcmdjpeg or gdcmconv --raw."
+            f"{shown(UID(syntax).name)}; decompress it first, for example with dcmdjpeg or gdcmconv --raw."
         )
     implicit = SYNTAXES[syntax][1]
     header = read_dataset(stream, implicit, True, stop_when=lambda tag, *_: tag >= _FLOAT_PIXEL_DATA)
@@ -220,7 +220,7 @@ def _mapping(path: Path) -> dict[str, tuple[Path, int | None]]:
     """File and frame (from 1; None: the only one) of each channel, in the order of ``CHANNELS``."""
     channels = read_keys(path, ("version", "channels"), MAPPING_VERSION)["channels"]
     if not isinstance(channels, Mapping):
-        raise InputError(f"{path}: expected channels as an object of names and files, got {short(channels)}.")
+        raise InputError(f"{path}: expected channels as an object of names and files, got {shown(channels)}.")
     channel_index(list(channels), path)
     return {name: _place(path, name, channels[name]) for name in CHANNELS}
 
@@ -232,9 +232,9 @@ def _place(path: Path, channel: str, given: Any) -> tuple[Path, int | None]:
     if not known or not isinstance(file, str) or not file or not (frame is None or (type(frame) is int and frame >= 1)):
         raise InputError(
             f'{path}: expected {channel} as {{"file": "IM0001.dcm"}}, with "frame": 1 where the file has several, '
-            f"got {short(given)}."
+            f"got {shown(given)}."
         )
     try:
         return path_inside(path.parent, file), frame
     except (InputError, ValueError) as error:
-        raise InputError(f"{path}: expected {channel} in a file below {path.parent}, got {short(file)}.") from error
+        raise InputError(f"{path}: expected {channel} in a file below {path.parent}, got {shown(file)}.") from error

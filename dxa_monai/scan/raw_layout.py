@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from dxa_monai.errors import InputError
-from dxa_monai.input_files import read_input, read_keys, short
+from dxa_monai.errors import InputError, shown
+from dxa_monai.input_files import read_input, read_keys
 from dxa_monai.scan.format import CHANNELS, Array, channel_index
 from dxa_monai.scan.limits import MAX_SCAN_BYTES
 
@@ -63,7 +63,7 @@ def read_raw(path: Path) -> tuple[Array, Sequence[float] | None, Sequence[str] |
     declared = read_keys(layout, _KEYS, LAYOUT_VERSION, _OPTIONAL)
     shape, axes = _shape(layout, declared["shape"]), declared["axes"]
     if not isinstance(axes, list) or sorted(map(str, axes)) != sorted(AXES):
-        raise InputError(f"{layout}: expected axes as {', '.join(AXES)} in the file's order, got {short(axes)}.")
+        raise InputError(f"{layout}: expected axes as {', '.join(AXES)} in the file's order, got {shown(axes)}.")
     kind = np.dtype(_one_of(layout, "type", declared["type"], TYPES))
     order = _one_of(layout, "byte_order", declared["byte_order"], BYTE_ORDERS)
     channels = declared.get("channels")
@@ -91,11 +91,11 @@ def layout_of(path: Path) -> Path:
 def _shape(layout: Path, given: Any) -> tuple[int, ...]:
     sizes = given if isinstance(given, list) else []
     if len(sizes) != len(AXES) or not all(type(size) is int and 1 <= size <= _LONGEST_SIDE for size in sizes):
-        raise InputError(f"{layout}: expected shape as three positive whole numbers, got {short(given)}.")
+        raise InputError(f"{layout}: expected shape as three positive whole numbers, got {shown(given)}.")
     return tuple(sizes)
 
 
 def _one_of(layout: Path, name: str, given: Any, words: tuple[str, ...]) -> str:
     if given not in words:
-        raise InputError(f"{layout}: expected {name} to be one of {', '.join(words)}, got {short(given)}.")
+        raise InputError(f"{layout}: expected {name} to be one of {', '.join(words)}, got {shown(given)}.")
     return str(given)
