@@ -27,7 +27,7 @@ class TrainingError(RuntimeError):
 
 def shown(value: object) -> str:
     """A value as a sentence shows it: on one line, and not all of a long one."""
-    text = repr(value)
+    text = " ".join(line.strip() for line in repr(value).splitlines())
     return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 4]} ..."
 
 

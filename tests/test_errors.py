@@ -3,10 +3,11 @@ import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from torch.utils.data import DataLoader, Dataset
 
-from dxa_monai.errors import InputError, TrainingError, describe_user_error
+from dxa_monai.errors import InputError, TrainingError, describe_user_error, shown
 
 
 def test_sentence_is_found_under_what_a_framework_wraps_around_it() -> None:
@@ -19,6 +20,12 @@ def test_training_error_is_told_and_a_bug_is_not() -> None:
     assert describe_user_error(TrainingError("NaN.")) == "NaN."
     assert describe_user_error(KeyError("bug")) is None
     assert describe_user_error(None) is None
+
+
+def test_a_value_is_shown_on_one_line_and_not_all_of_a_long_one() -> None:
+    assert shown(np.eye(2)) == "array([[1., 0.], [0., 1.]])"
+    assert shown("a\n  b") == r"'a\n  b'"
+    assert shown("x" * 100) == f"'{'x' * 75} ..."
 
 
 class _Damaged(Dataset):

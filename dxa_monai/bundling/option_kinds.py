@@ -77,18 +77,21 @@ class Flag:
 
 @dataclass(frozen=True)
 class Count:
-    """A whole number."""
+    """A whole number, both ends of its range included."""
 
     lowest: int = 0
+    highest: float = math.inf
 
     @property
     def expected(self) -> str:
+        if math.isfinite(self.highest):
+            return f"a whole number from {self.lowest} to {self.highest:g}"
         return f"a whole number of at least {self.lowest}"
 
     def read(self, given: Any) -> int:
         if isinstance(given, str) and _WHOLE.fullmatch(given.strip()):
             given = int(given)
-        if isinstance(given, bool) or not isinstance(given, int) or given < self.lowest:
+        if isinstance(given, bool) or not isinstance(given, int) or not self.lowest <= given <= self.highest:
             _refuse()
         return given
 

@@ -178,7 +178,7 @@ OPTIONS: dict[str, Option] = {
     "frozen": Option(Flag(), "keep the pretrained part as it is"),
     "frozen_epochs": Option(Count(), "epochs that a pretrained generator is kept as it is"),
     "mirrored": Option(Flag(), "mirror images count in mean and linear path"),
-    "moved_copies": Option(Count(), "copies of each scan, moved, that the read-out is fitted to, too; 4 at most"),
+    "moved_copies": Option(Count(highest=4), "copies of each scan, moved, that the read-out is fitted to, too"),
     "contrast_weight": Option(Number(0), "how often the energies' contrast counts in the linear path"),
     "latent_weight": Option(Number(0), "of the codes' distance in the loss"),
     "composition_weight": Option(Number(0), "of body composition in the loss"),

@@ -10,6 +10,7 @@ column of a manifest        attribute (PS3.3 C.7.1.1 Patient, C.7.2.1 General St
 ``study_id``                StudyID
 ``study_date``              StudyDate, as the date of birth
 ``accession_number``        AccessionNumber
+``sex``                     PatientSex
 ``age_years``               PatientAge, in whole years
 ``height_cm``               PatientSize
 ``mass_kg``                 PatientWeight
@@ -21,6 +22,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -30,13 +32,15 @@ from typing import Any
 from dxa_monai.errors import InputError
 from dxa_monai.scan.dicom_scan import read_headers
 from dxa_monai.scan.io import scan_content
-from dxa_monai.scan.people import as_date, is_woman
+from dxa_monai.scan.people import POSSIBLE, as_date, is_number, is_woman
 
 _NAMESPACE = uuid.UUID("d1bd4aa5-5f65-5e6f-9a38-4b0f2f6f6d0e")
 """Of the UIDs made here; any would do, but always the same."""
 _LONG, _SHORT = 64, 16
 _UID = re.compile(r"(?=.{1,64}$)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")
-_AGE = re.compile(r"[0-9]{3}[DWMY]")
+_LONGEST_NUMBER = 16
+_AGE = re.compile(r"([0-9]{3})([DWMY])")
+_PER_YEAR = {"D": 365.25, "W": 52.18, "M": 12.0, "Y": 1.0}
 _ROUNDED = 0.5
 """Years that an age may be rounded by in a manifest."""
 _NOT_IN_TEXT = re.compile(r"[\\\x00-\x1f\x7f]")
@@ -89,8 +93,9 @@ def study_of(row: Mapping[str, Any]) -> PatientStudy:
 
     Returns:
         What the scan's DICOM files say, what they do not say as in the manifest; age, height and mass, which the
-        indices are made from, as in the manifest, and else as in the files. Without a study in either it is one of the
-        scan's own, with a UID that follows from its bytes.
+        indices are made from, as in the manifest, and else as in the files; what nobody has (``999Y``) or DICOM has no
+        such numbers for (``1,63``) counts as not said there. Without a study in either it is one of the scan's own,
+        with a UID that follows from its bytes.
 
     Raises:
         InputError: file and manifest contradict each other, or a value cannot stand in DICOM.
@@ -109,13 +114,12 @@ def study_of(row: Mapping[str, Any]) -> PatientStudy:
         stated["patient_id"] = _text(_LONG)(row, "patient_id", str(row.get("subject_id") or row["scan_id"]))
     if not stated["study_instance_uid"]:
         stated["study_instance_uid"] = uid_of("study", hashlib.sha256(scan_content(row["scan"])).hexdigest())
-    sex = _stated(headers[0], "PatientSex") if headers else ""
     return PatientStudy(
         **stated,
-        patient_sex=sex if sex in ("M", "F", "O") else _sex(row),
+        patient_sex=_sex(row, headers),
         patient_age=_age(row, headers),
-        patient_size=_measured(row, "height_cm", 0.01, 4) or (_stated(headers[0], "PatientSize") if headers else ""),
-        patient_weight=_measured(row, "mass_kg", 1.0, 5) or (_stated(headers[0], "PatientWeight") if headers else ""),
+        patient_size=_measured(row, headers, "height_cm", "PatientSize", 0.01, 4),
+        patient_weight=_measured(row, headers, "mass_kg", "PatientWeight", 1.0, 5),
         study_time=_stated(headers[0], "StudyTime") if headers else "",
         sources=tuple((_stated(header, "SOPClassUID"), _stated(header, "SOPInstanceUID")) for header in headers),
     )
@@ -130,24 +134,38 @@ def _stated(header: Any, keyword: str) -> str:
     return str(header.get(keyword) or "").strip()
 
 
-def _sex(row: Mapping[str, Any]) -> str:
+def _sex(row: Mapping[str, Any], headers: Sequence[Any]) -> str:
+    stated = _stated(headers[0], "PatientSex") if headers else ""
     woman = is_woman(row.get("sex"))
-    return "" if woman is None else "F" if woman else "M"
+    given = "" if woman is None else "F" if woman else "M"
+    if given and stated in ("M", "F") and stated != given:
+        raise InputError(f"{row['scan']}: expected sex '{stated}' as in the file, got '{row['sex']}'.")
+    return stated if stated in ("M", "F", "O") else given
 
 
 def _age(row: Mapping[str, Any], headers: Sequence[Any]) -> str:
     stated = _stated(headers[0], "PatientAge") if headers else ""
+    match = _AGE.fullmatch(stated)
+    years = int(match[1]) / _PER_YEAR[match[2]] if match else math.inf
+    known = years <= POSSIBLE["age_years"][1]
     given = row.get("age_years")
     if not isinstance(given, float):
-        return stated if _AGE.fullmatch(stated) else ""
-    if _AGE.fullmatch(stated) and stated[-1] == "Y" and abs(int(stated[:3]) - given) > 1.0 + _ROUNDED:
+        return stated if known else ""
+    if known and abs(years - given) > 1.0 + _ROUNDED:
         raise InputError(f"{row['scan']}: expected age_years of '{stated}' as in the file, got {given:g}.")
     return f"{int(given):03d}Y"
 
 
-def _measured(row: Mapping[str, Any], name: str, factor: float, digits: int) -> str:
+def _measured(
+    row: Mapping[str, Any], headers: Sequence[Any], name: str, keyword: str, factor: float, digits: int
+) -> str:
     given = row.get(name)
-    return f"{given * factor:.{digits}g}" if isinstance(given, float) else ""
+    if isinstance(given, float):
+        return f"{given * factor:.{digits}g}"
+    stated = _stated(headers[0], keyword) if headers else ""
+    lowest, highest = (limit * factor for limit in POSSIBLE[name])
+    possible = len(stated) <= _LONGEST_NUMBER and is_number(stated) and lowest <= float(stated) <= highest
+    return stated if possible else ""
 
 
 def _text(longest: int) -> Callable[[Mapping[str, Any], str, str], str]:

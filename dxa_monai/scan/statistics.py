@@ -59,20 +59,20 @@ def principal_components(
         ``(count,)``.
 
     Raises:
-        InputError: there are not more scans (mirror images included) than components.
+        InputError: there are not more scans (mirror images and copies included) than components.
     """
     shape = mean_image.shape if basis is None else (len(basis.analysis), *mean_image.shape[1:])
     if count == 0:
         return mean_image.new_zeros(0, *shape), mean_image.new_ones(0)
     paths = [row["scan"] for row in rows]
-    scans = len(paths) * (2 if mirrored else 1)
-    if scans <= count and copies is None:
-        raise InputError(f"training split: expected more than {count} scans for {count} components, got {scans}.")
     deviations = torch.empty(0)
+    if not paths or copies is None:
+        _refuse_few(len(paths), count, mirrored)
     for index, path in enumerate(paths):
         image = source.image(path)
         images = [image, *(() if copies is None else copies(image, index))]
         if index == 0:
+            _refuse_few(len(paths) * len(images), count, mirrored)
             deviations = torch.empty(len(paths) * len(images), *shape)
         for place, each in enumerate(images, start=index * len(images)):
             deviation = each - mean_image
@@ -86,6 +86,12 @@ def principal_components(
     components = torch.cat([each for _, each in found])[largest]
     signs = components.gather(1, components.abs().argmax(dim=1, keepdim=True)).sign()
     return (components * signs).reshape(count, *shape), variances[largest].sqrt().float()
+
+
+def _refuse_few(images: int, count: int, mirrored: bool) -> None:
+    scans = images * (2 if mirrored else 1)
+    if scans <= count:
+        raise InputError(f"training split: expected more than {count} scans for {count} components, got {scans}.")
 
 
 def leading_components(deviations: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -39,6 +39,7 @@ READ: list[tuple[Kind, Any, Any]] = [
     (Text(), "1e3", "1e3"),
     (Count(), "007", 7),
     (Count(1), 3, 3),
+    (Count(highest=4), "4", 4),
     (Number(), "1e-3", 0.001),
     (Number(0, 1), 1, 1),
     (Choice(("a", "b")), "b", "b"),
@@ -63,6 +64,7 @@ REFUSED: list[tuple[Kind, Any]] = [
     *[(Flag(), given) for given in ("", "maybe", 2, 0.0, None, [])],
     *[(PathTo(), given) for given in ("", 20241129, True, ("a", "b"), None)],
     *[(Text(), given) for given in (1, None)],
+    (Count(highest=4), 5),
     *[(Count(1), given) for given in ("two", "0", 0, -1, 1.0, "1.5", True, None)],
     *[(Number(0, 1), given) for given in ("two", "nan", "inf", 1.1, True, None, [1])],
     *[(Choice(("a", "b")), given) for given in ("A", "val", None, ["a"], {})],
@@ -88,6 +90,7 @@ def test_what_is_none_of_its_kind_is_refused(kind: Kind, given: Any) -> None:
 
 def test_a_kind_says_what_it_expects() -> None:
     assert Count(1).expected == "a whole number of at least 1"
+    assert Count(highest=4).expected == "a whole number from 0 to 4"
     assert Number(0, 1).expected == "a number from 0 to 1"
     assert PathTo("a folder").expected == "the path of a folder"
     assert ListOf(Number(), 2).expected == "a list of 2, each a number, such as [1,2]"

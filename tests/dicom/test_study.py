@@ -72,6 +72,30 @@ def test_age_height_and_mass_are_the_manifests_or_else_the_files(tmp_path: Path)
         study_of(row | {"age_years": 54.0})
     months = write_dicom(tmp_path / "b.dcm", np.zeros((6, 3, 4), np.uint16), PatientAge="018M")
     assert study_of(row | {"scan": str(months)}).patient_age == "018M"
+    with pytest.raises(InputError, match=r"expected age_years of '018M' as in the file, got 54\."):
+        study_of(row | {"scan": str(months), "age_years": 54.0})
+
+
+def test_the_sex_of_a_file_is_not_contradicted(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", np.zeros((6, 3, 4), np.uint16))
+    row = {"scan": str(path), "scan_id": "a", "subject_id": "A01"}
+    assert [study_of(row | {"sex": sex}).patient_sex for sex in ("Female ", "diverse")] == ["F", "F"]
+    with pytest.raises(InputError, match="expected sex 'F' as in the file, got 'male'"):
+        study_of(row | {"sex": "male"})
+    other = write_dicom(tmp_path / "b.dcm", np.zeros((6, 3, 4), np.uint16), PatientSex="O")
+    assert study_of(row | {"scan": str(other), "sex": "male"}).patient_sex == "O"
+
+
+@pytest.mark.parametrize("size", [b"1,63", b"1\\63", b"1_63", b"tall", b"163 ", b"-1.6"])
+def test_numbers_that_dicom_has_not_or_nobody_has_are_not_taken_from_a_file(size: bytes, tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", np.zeros((6, 3, 4), np.uint16), PatientSize="7.77", PatientAge="999Y")
+    content = path.read_bytes()
+    assert content.count(b"7.77") == 1
+    path.write_bytes(content.replace(b"7.77", size))
+    row = {"scan": str(path), "scan_id": "a", "subject_id": "A01"}
+    study = study_of(row)
+    assert (study.patient_age, study.patient_size) == ("", "")
+    assert study_of(row | {"height_cm": 163.0, "age_years": 54.2}).patient_size == "1.63"
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,20 @@ def test_mirror_images_allow_twice_as_many_components(bar_cohort: Path) -> None:
         principal_components(rows, mean, 6, ScanSource(), mirrored=True)
 
 
+def test_more_components_than_scans_and_copies_are_refused(bar_cohort: Path) -> None:
+    rows = read_manifest(bar_cohort)[:3]
+    mean, _ = image_statistics(rows, ScanSource())
+
+    def copies(image: torch.Tensor, _: int) -> list[torch.Tensor]:
+        return [image.roll(2, 1)]
+
+    assert len(principal_components(rows, mean, 5, ScanSource(), copies=copies)[0]) == 5
+    with pytest.raises(InputError, match="expected more than 6 scans for 6 components, got 6"):
+        principal_components(rows, mean, 6, ScanSource(), copies=copies)
+    with pytest.raises(InputError, match="expected more than 6 scans for 6 components, got 0"):
+        principal_components([], mean, 6, ScanSource(), copies=copies)
+
+
 def test_components_lie_in_the_directions_of_a_basis(bar_cohort: Path) -> None:
     rows = read_manifest(bar_cohort)
     mean, _ = image_statistics(rows, ScanSource())

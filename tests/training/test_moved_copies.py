@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from dxa_monai.bundling.options import OPTIONS
 from dxa_monai.training.moved_copies import MOVES_PIXELS, copies_of_each, moved_copies
 
 
@@ -29,3 +30,7 @@ def test_there_are_no_more_than_fit_and_they_are_spread_evenly() -> None:
     assert set(copies) == {0, 1}
     assert max(sum(copies[start : start + 100]) for start in range(700)) <= 92
     assert copies_of_each(1800, 4, 1700) == [0] * 1800
+
+
+def test_the_option_allows_a_copy_for_each_direction() -> None:
+    assert OPTIONS["moved_copies"].kind.expected == f"a whole number from 0 to {len(MOVES_PIXELS)}"
