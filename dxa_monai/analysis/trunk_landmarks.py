@@ -20,9 +20,11 @@ from dxa_monai.analysis.upright import FloatArray, UprightScan
 TRUNK_PER_HEAD_WIDTH = 2.56
 """Neck line to iliac crests over the width of the head's silhouette, of adults; only bounds searches."""
 TRUNKS_PER_LENGTH = (0.293, 0.275, 0.255)
-"""The same over neck line to toes, tried in this order; 0.28 to 0.32 of virtual people of 6 to 87 years."""
+"""The same over neck line to toes, as guesses that are tried in this order; the pelvis line of virtual people of 6 to 87
+years lies at 0.28 to 0.32, and a search that begins too low finds the hips."""
 SHORTEST_GUESS = 0.7
 """Of the guess by head width: a shorter one is of a body whose legs are not in the field."""
+_BOTH_CRESTS = {"right_crest_guessed", "left_crest_guessed"}
 CREST_MARGIN_MM = 21.0
 """The pelvis line lies this far above the iliac crests, so that none of the pelvis is left to the chest."""
 SPINE_HALF_WIDTH_SHARE = 0.08
@@ -91,14 +93,16 @@ def find_spine(scan: UprightScan, head: Head) -> FloatArray:
 def find_trunk(scan: UprightScan, head: Head) -> Trunk | None:
     """Spine lines, pelvis line, pelvis triangle, line between the legs; None if the body ends above the crotch."""
     by_head_mm = TRUNK_PER_HEAD_WIDTH * head.width_mm
+    by_head = _trunk(scan, head, by_head_mm)
+    if by_head is not None and "crotch_guessed" not in by_head.flags:
+        return by_head
     length_mm = float(np.flatnonzero(scan.body.any(axis=1))[-1] - head.neck) * scan.pixel_spacing_mm[0]
-    by_length_mm = [share * length_mm for share in TRUNKS_PER_LENGTH]
-    found: list[Trunk | None] = []
-    for guess_mm in (by_head_mm, *(guess for guess in by_length_mm if guess > SHORTEST_GUESS * by_head_mm)):
-        found.append(_trunk(scan, head, guess_mm))
-        if found[-1] is not None and "crotch_guessed" not in found[-1].flags:
-            return found[-1]
-    return found[0]
+    for guess_mm in (share * length_mm for share in TRUNKS_PER_LENGTH):
+        if guess_mm > SHORTEST_GUESS * by_head_mm:
+            trunk = _trunk(scan, head, guess_mm)
+            if trunk is not None and "crotch_guessed" not in trunk.flags and not set(trunk.flags) >= _BOTH_CRESTS:
+                return trunk
+    return by_head
 
 
 def _trunk(scan: UprightScan, head: Head, guess_mm: float) -> Trunk | None:

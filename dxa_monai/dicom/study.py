@@ -147,7 +147,7 @@ def _age(row: Mapping[str, Any], headers: Sequence[Any]) -> str:
     stated = _stated(headers[0], "PatientAge") if headers else ""
     match = _AGE.fullmatch(stated)
     years = int(match[1]) / _PER_YEAR[match[2]] if match else math.inf
-    known = years <= POSSIBLE["age_years"][1]
+    known = 0.0 < years <= POSSIBLE["age_years"][1]  # 000Y stands for an age that nobody entered
     given = row.get("age_years")
     if not isinstance(given, float):
         return stated if known else ""

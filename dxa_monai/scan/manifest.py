@@ -166,8 +166,9 @@ def write_manifest(
         data_root: data folder that written paths are relative to; None: the manifest's folder.
 
     Raises:
-        InputError: there is no row, a row lacks a required value, a scan or scan_id is repeated, a path lies outside
-            the data folder, or the manifest's folder cannot be written to.
+        InputError: there is no row, a row lacks a required value, a column differs from one of this project in capitals
+            alone, a scan or scan_id is repeated, a person has two sexes, a path lies outside the data folder, or the
+            manifest's folder cannot be written to.
     """
     path = Path(path)
     root = path.parent if data_root is None else Path(data_root)
@@ -186,8 +187,10 @@ def write_manifest(
         written.append((line, row))
     if not written:
         raise InputError(f"{path}: expected at least one row to write, got none.")
-    _check_names(written, path)
     names = {name for _, row in written for name in row}
+    _check_capitals(path, names)
+    _check_names(written, path)
+    check_sexes(written, path)
     columns = [name for name in COLUMNS if name in names] + sorted(names.difference(COLUMNS))
     write_table(path, columns, (row for _, row in written))
 

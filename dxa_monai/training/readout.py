@@ -50,9 +50,9 @@ def start_at_readout(
     if mirrored is None:
         mirrored = has_both_sides(network.measures)
     sides = (False, True) if mirrored else (False,)
-    rows = data.training_rows
-    rows = rows[:: -(-len(rows) * len(sides) // MOST_CENTRES)]
-    copies = copies_of_each(len(rows), most_copies, MOST_CENTRES // len(sides))
+    rows, most = data.training_rows, MOST_CENTRES // len(sides)
+    rows = rows if len(rows) <= most else [rows[number * len(rows) // most] for number in range(most)]
+    copies = copies_of_each(len(rows), most_copies, most)
     source = "training scans"
     found = pretrained_components(network, weights)
     if found is not None:

@@ -70,6 +70,8 @@ def test_age_height_and_mass_are_the_manifests_or_else_the_files(tmp_path: Path)
     assert about({"age_years": 46.2, "height_cm": 164.2, "mass_kg": 72.0}) == ("046Y", "1.642", "72")
     with pytest.raises(InputError, match=r"expected age_years of '045Y' as in the file, got 54\."):
         study_of(row | {"age_years": 54.0})
+    nobody = write_dicom(tmp_path / "c.dcm", np.zeros((6, 3, 4), np.uint16), PatientAge="000Y")
+    assert study_of(row | {"scan": str(nobody), "age_years": 54.0}).patient_age == "054Y"
     months = write_dicom(tmp_path / "b.dcm", np.zeros((6, 3, 4), np.uint16), PatientAge="018M")
     assert study_of(row | {"scan": str(months)}).patient_age == "018M"
     with pytest.raises(InputError, match=r"expected age_years of '018M' as in the file, got 54\."):

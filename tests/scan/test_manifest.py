@@ -211,6 +211,14 @@ def test_manifest_round_trip(tmp_path_factory, ages, extra):
         ([{"scan": "scans/p1_v1.npy"}], ", line 2: expected a value in column subject_id, got none."),
         ([{"subject_id": "1", "scan": "../outside.npy"}], ", line 2: expected a scan inside the data folder"),
         ([{"subject_id": "1", "scan": "scans/p1_v1.npy"}] * 2, ", line 3: expected a scan_id of its own"),
+        ([{"subject_id": "1", "scan": "scans/p1_v1.npy", "Sex": "F"}], ": expected the column sex in small letters"),
+        (
+            [
+                {"subject_id": "1", "scan": "scans/p1_v1.npy", "sex": "F"},
+                {"subject_id": "1", "scan": "scans/p3_v1.npz", "sex": "M"},
+            ],
+            ", line 3: expected one sex of the person 1",
+        ),
     ],
 )
 def test_a_manifest_that_could_not_be_read_is_not_written(folder, rows, sentence):

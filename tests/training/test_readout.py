@@ -17,6 +17,7 @@ from dxa_monai.networks.vae import DXAVAE
 from dxa_monai.scan.io import load_scan, save_scan
 from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.measures import has_both_sides, measure_table, mirrored_measures
+from dxa_monai.training import readout
 from dxa_monai.training.data import MeasuredData
 from dxa_monai.training.start import TrunkStart, VAEStart
 from tests.training.test_start import network as small_vae
@@ -140,3 +141,15 @@ def test_where_somebody_lies_matters_less_once_moved_copies_count(telling_pairs:
             predicted = network(data.source.images(others)).numpy()
         missed[copies] = float(np.square((predicted - truth) / truth.std(axis=0)).mean())
     assert missed[4] < 0.5 * missed[0]
+
+
+def test_of_more_scans_than_centres_some_are_taken_evenly(
+    telling_pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = measured(telling_pairs, tmp_path)
+    monkeypatch.setattr(readout, "MOST_CENTRES", 2 * len(data.training_rows) - 6)
+    network = regressor(data)
+    start = TrunkStart(network, data)
+    start.prepare()
+    assert start.as_dict()["readout"]["moved_copies"] == 0
+    assert network.architecture()["readout_centres"] == 2 * (len(data.training_rows) - 3)
