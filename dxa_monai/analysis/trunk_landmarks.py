@@ -20,8 +20,8 @@ from dxa_monai.analysis.upright import FloatArray, UprightScan
 TRUNK_PER_HEAD_WIDTH = 2.56
 """Neck line to iliac crests over the width of the head's silhouette, of adults; only bounds searches."""
 TRUNKS_PER_LENGTH = (0.293, 0.275, 0.255)
-"""The same over neck line to toes, as guesses that are tried in this order; the pelvis line of virtual people of 6 to 87
-years lies at 0.28 to 0.32, and a search that begins too low finds the hips."""
+"""The same over neck line to toes: guesses that are tried in this order. Of virtual people of 6 to 87 years the pelvis
+line lies at 0.28 to 0.32; a search that begins too low finds the hips."""
 SHORTEST_GUESS = 0.7
 """Of the guess by head width: a shorter one is of a body whose legs are not in the field."""
 _BOTH_CRESTS = {"right_crest_guessed", "left_crest_guessed"}
