@@ -14,7 +14,7 @@ import numpy as np
 from dxa_monai.analysis.arm_landmarks import ArmCut, find_arm_cut
 from dxa_monai.analysis.head_landmarks import Head, find_head
 from dxa_monai.analysis.landmarks import ARM_POINTS, SIDES, Landmarks, landmarks_from_points
-from dxa_monai.analysis.trunk_landmarks import TRUNK_PER_HEAD_WIDTH, TRUNKS_PER_LENGTH, Trunk, find_spine, find_trunk
+from dxa_monai.analysis.trunk_landmarks import Trunk, find_spine, find_trunk, has_unusual_proportions
 from dxa_monai.analysis.upright import BoolArray, FloatArray, UprightScan, smooth_maps, turned_upright
 from dxa_monai.errors import InputError
 
@@ -47,7 +47,6 @@ FLAGS = {
 """Every flag and what it means."""
 SMALLEST_BODY_CM2 = 800.0
 """Silhouettes below this are no body (a child of 6 years has about 2,500 cm2, an arm 500)."""
-_LONGEST_TRUNK, _SHORTEST_TRUNK = 1.25, 0.8
 _ARM_ROWS_SHARE = 0.6
 _TURNS, _SMALL_LEAN_RAD = 3, float(np.deg2rad(3.0))
 """A body that leans by more is measured again once it is turned: its spine was sought along rows of the image."""
@@ -184,11 +183,7 @@ def _points(trunk: Trunk, arms: dict[str, ArmCut], scan: UprightScan) -> dict[st
 def _implausible(trunk: Trunk, arms: dict[str, ArmCut], scan: UprightScan) -> list[str]:
     """Flags of a body that is not shaped as bodies are."""
     flags = []
-    row_mm, _ = scan.pixel_spacing_mm
-    # a child's head is large for its trunk, and an adult's legs may lie outside the field: one of the two will do
-    body_length = np.flatnonzero(scan.body.any(axis=1))[-1] - trunk.head.neck
-    expected = (TRUNK_PER_HEAD_WIDTH * trunk.head.width_mm / row_mm, TRUNKS_PER_LENGTH[0] * body_length)
-    if not any(_SHORTEST_TRUNK < trunk.length / length < _LONGEST_TRUNK for length in expected):
+    if has_unusual_proportions(scan, trunk):
         flags.append("proportions_unusual")
     offsets = []
     columns = np.arange(scan.body.shape[1])

@@ -24,6 +24,8 @@ TRUNKS_PER_LENGTH = (0.293, 0.275, 0.255)
 line lies at 0.28 to 0.32; a search that begins too low finds the hips."""
 SHORTEST_GUESS = 0.7
 """Of the guess by head width: a shorter one is of a body whose legs are not in the field."""
+SHORTEST_TRUNK, LONGEST_TRUNK = 0.8, 1.25
+"""Of what head and length let expect."""
 _BOTH_CRESTS = {"right_crest_guessed", "left_crest_guessed"}
 CREST_MARGIN_MM = 21.0
 """The pelvis line lies this far above the iliac crests, so that none of the pelvis is left to the chest."""
@@ -103,6 +105,17 @@ def find_trunk(scan: UprightScan, head: Head) -> Trunk | None:
             if trunk is not None and "crotch_guessed" not in trunk.flags and not set(trunk.flags) >= _BOTH_CRESTS:
                 return trunk
     return by_head
+
+
+def has_unusual_proportions(scan: UprightScan, trunk: Trunk) -> bool:
+    """Whether the trunk is too short or too long for head and length of the body: for both of them.
+
+    A child's head is large for its trunk, and an adult's legs may lie outside the field.
+    """
+    length = np.flatnonzero(scan.body.any(axis=1))[-1] - trunk.head.neck
+    by_head = TRUNK_PER_HEAD_WIDTH * trunk.head.width_mm / scan.pixel_spacing_mm[0]
+    by_length = TRUNKS_PER_LENGTH[0] * float(length)
+    return not any(SHORTEST_TRUNK < trunk.length / expected < LONGEST_TRUNK for expected in (by_head, by_length))
 
 
 def _trunk(scan: UprightScan, head: Head, guess_mm: float) -> Trunk | None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from dxa_monai.analysis.head_landmarks import find_head
-from dxa_monai.analysis.trunk_landmarks import find_spine, find_trunk
+from dxa_monai.analysis.trunk_landmarks import (
+    TRUNK_PER_HEAD_WIDTH,
+    find_spine,
+    find_trunk,
+    has_unusual_proportions,
+)
 from dxa_monai.analysis.upright import UprightScan, smooth_maps, turned_upright
 from dxa_monai.scan.regions import Region
-from tests.analysis.people import PEOPLE, SPACING_MM, Scanned, scanned_people
+from tests.analysis.people import PEOPLE, SPACING_MM, Scanned, scanned_children, scanned_people
 
 EVERYONE = pytest.mark.parametrize("person", range(len(PEOPLE)))
 
@@ -71,6 +78,25 @@ def test_one_side_without_bone_takes_the_level_of_the_other() -> None:
     assert expected is not None
     assert {"left_crest_guessed", "left_hip_guessed"} <= set(trunk.flags)
     assert trunk.crest_left == trunk.crest_right == pytest.approx(expected.crest_right, abs=1.0)
+
+
+@pytest.mark.parametrize("child", [False, True])
+def test_a_trunk_is_unusual_only_for_head_and_length(child: bool) -> None:
+    scan = upright((scanned_children() if child else scanned_people())[0])
+    head = find_head(scan)
+    assert head is not None
+    trunk = find_trunk(scan, head)
+    assert trunk is not None
+    assert not has_unusual_proportions(scan, trunk)
+    for factor in (0.6, 1.7):
+        level = head.neck + factor * trunk.length
+        assert has_unusual_proportions(scan, replace(trunk, crest_right=level, crest_left=level))
+    # the head of a child of seven years alone would have it flagged
+    assert (trunk.length * SPACING_MM[0] < 0.8 * TRUNK_PER_HEAD_WIDTH * head.width_mm) == child
+    # and legs outside the field an adult
+    crotch = int(trunk.crotch[0])
+    cut = replace(scan, body=scan.body & (np.arange(len(scan.body))[:, None] <= crotch + 10))
+    assert has_unusual_proportions(cut, trunk) == child
 
 
 def test_a_bar_has_no_head() -> None:
