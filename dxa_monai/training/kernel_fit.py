@@ -24,8 +24,6 @@ SHARES = (0.0, 1.0, 10.0, 100.0)
 PENALTIES = tuple(np.logspace(-5.0, 0.0, 6))
 """Tried."""
 FOLDS = 5
-MOST_TRIED = 1500
-"""Codes that settings are tried with, those of some people where there are more: the time grows with their cube."""
 
 
 class Fit(NamedTuple):
@@ -59,6 +57,8 @@ def fit_readout(
     shares: Sequence[float] = SHARES,
     penalties: Sequence[float] = PENALTIES,
     judged: int | None = None,
+    most_tried: int | None = None,
+    half_precision: bool = False,
 ) -> Fit:
     """Set a read-out to kernel ridge regression of ``wanted`` on ``codes``.
 
@@ -75,6 +75,10 @@ def fit_readout(
         shares: tried.
         penalties: tried.
         judged: only the first ones are predicted to be judged by, the others serve to fit; None: all.
+        most_tried: codes that settings are tried with, those of some people where there are more, since the time grows
+            with their cube; None: all.
+        half_precision: fit to centres that half precision holds, in which a compact checkpoint keeps them: large
+            weights cancel, so they cannot be rounded afterwards.
 
     Raises:
         InputError: the read-out has another size, or there are fewer than two people.
@@ -90,13 +94,14 @@ def fit_readout(
     mean = codes.mean(axis=0, dtype=np.float64)
     deviations = codes.astype(np.float64) - mean
     scale = float(np.sqrt(np.square(deviations).sum(axis=1).mean())) or 1.0
-    # a compact checkpoint keeps centres in half precision, and large weights cancel: they are fitted to such centres
-    x = (deviations / scale).astype(np.float16).astype(np.float64) if len(readout.centres) else deviations / scale
+    x = deviations / scale
+    if half_precision:
+        x = x.astype(np.float16).astype(np.float64)
     middle, spread = wanted.mean(axis=0), wanted.std(axis=0)
     spread = np.where(spread > 0.0, spread, 1.0)
     targets = (wanted - middle) / spread
     judged = len(x) if judged is None else judged
-    tried = _of_some_people(people, MOST_TRIED)
+    tried = _of_some_people(people, len(people) if most_tried is None else most_tried)
     judged_of_tried = int((tried < judged).sum())
     some_people = [people[place] for place in tried]
     lowest = np.inf

@@ -24,6 +24,7 @@ from dxa_monai.training.moved_copies import copies_of_each, moved_copies
 MOST_CENTRES = 3400
 """Codes a read-out is fitted to, mirror images and moved copies included; the time it takes grows with their cube. Of
 more scans, some spread evenly are taken."""
+_MOST_TRIED = 1500
 _SCANS_AT_A_TIME = 32
 
 FloatArray = npt.NDArray[np.float64]
@@ -71,7 +72,8 @@ def start_at_readout(
     ]
     mean, deviation = (each.double().numpy() for each in (network.measure_mean, network.measure_standard_deviation))
     readout = network.make_readout(len(people))
-    fit = fit_readout(readout, codes, (targets - mean) / deviation, people, judged=len(rows))
+    wanted = (targets - mean) / deviation
+    fit = fit_readout(readout, codes, wanted, people, judged=len(rows), most_tried=_MOST_TRIED, half_precision=True)
     with torch.no_grad():
         fitted = readout(torch.from_numpy(codes[: len(rows)]).to(readout.mean)).double().cpu().numpy()
     shift = (fitted - fit.left_out) * deviation

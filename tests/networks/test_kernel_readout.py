@@ -71,12 +71,23 @@ def test_settings_of_many_codes_are_tried_with_those_of_some_people(monkeypatch:
 
     kernel = kernel_fit._kernel
     monkeypatch.setattr(kernel_fit, "_kernel", spied)
-    monkeypatch.setattr(kernel_fit, "MOST_TRIED", 40)
-    fit = fit_readout(KernelReadout(4, 2, len(codes)), codes, wanted, people)
+    fit = fit_readout(KernelReadout(4, 2, len(codes)), codes, wanted, people, most_tried=40)
     assert set(sizes[:-1]) == {40}
     assert sizes[-1] == 120
     assert fit.left_out.shape == wanted.shape
     assert fit.r2 > 0.9
+
+
+def test_centres_in_half_precision_are_fitted_as_such() -> None:
+    codes, wanted, people = data()
+    whole, half = (KernelReadout(4, 2, len(codes)) for _ in range(2))
+    settings: dict[str, Any] = {"shares": [1.0], "penalties": [1e-3], "lengths": [1.0]}
+    fit_readout(whole, codes, wanted, people, **settings)
+    fit_readout(half, codes, wanted, people, half_precision=True, **settings)
+    assert half.centres.equal(half.centres.half().float())
+    assert not whole.centres.equal(whole.centres.half().float())
+    given = torch.from_numpy(codes).float()
+    torch.testing.assert_close(half(given), whole(given), rtol=0.0, atol=0.05)
 
 
 def test_bumps_are_chosen_where_outputs_bend_and_not_where_they_are_straight() -> None:
