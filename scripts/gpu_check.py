@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from dxa_monai.bundling.release import REPOSITORY
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.networks.checkpoint import load_vae
+from dxa_monai.networks.exported import loaded_program
 from dxa_monai.runs.finished import FINISHED
 from dxa_monai.scan.csv_table import read_table
 from dxa_monai.scan.manifest import read_manifest
@@ -147,6 +147,9 @@ class GPUCheck:
         process = self._start(name, words)
         try:
             code = process.wait(self._left_s)
+        except KeyboardInterrupt:  # it is in a session of its own, which Ctrl-C does not reach
+            _end_group(process)
+            raise
         except subprocess.TimeoutExpired as error:
             _end_group(process)
             raise InputError(f"{name}: expected it to end within the time, got no end; see logs/{name}.log.") from error
@@ -179,23 +182,22 @@ class GPUCheck:
         share = max(used.values(), default=0.0)
         return f"up to {100 * share:.0f} % of the matrix rate, {peak:.1f} GB; logs/step.log", used | scans
 
-    def _training(self, name: str, arm: str, *more: str, overlays: Sequence[str] = ()) -> list[str]:
+    def _training(self, name: str, arm: str, overlays: Sequence[str] = ()) -> list[str]:
         files = ["train.json", f"arm_{arm}.json", f"preset_{self.preset}.json", *overlays]
         given = {"manifest": self._manifest, "output_dir": self.folder / "runs" / name, "max_epochs": self.epochs}
+        given |= {"resume": True}
         given |= {"backbone": "random", "num_workers": 0 if self.device == "cpu" else 4, "cache_rate": 1.0}
         given |= {"batch_size": 2} if self.device == "cpu" else {}
         # so few people have no more components
         given |= {"network_def#linear_channels": 0} if self.preset != "paper" else {}
         words = ["-m", "monai.bundle", "run", "--config_file", str([f"{_CONFIGS}/{file}" for file in files])]
-        return [*words, *(word for key, value in given.items() for word in (f"--{key}", str(value))), *more]
+        return [*words, *(word for key, value in given.items() for word in (f"--{key}", str(value)))]
 
     def _train(self, arm: str) -> tuple[str, dict[str, float]]:
-        begun = time.monotonic()
-        self._command(f"train_{arm}", self._training(arm, arm, "--resume", "True"))
-        seconds = time.monotonic() - begun
+        self._command(f"train_{arm}", self._training(arm, arm))
         last = self._metrics(arm)[-1]
         psnr = next((float(value) for name, value in last.items() if "psnr" in name), float("nan"))
-        return f"{self.epochs} epochs, {psnr:.2f} dB on validation people", {"psnr_db": psnr, "seconds": seconds}
+        return f"{self.epochs} epochs, {psnr:.2f} dB on validation people", {"psnr_db": psnr}
 
     def _metrics(self, run: str) -> list[Mapping[str, str]]:
         path = self.folder / "runs" / run / "metrics.csv"
@@ -203,7 +205,7 @@ class GPUCheck:
 
     def _resume(self) -> tuple[str, dict[str, float]]:
         """One process of torchrun, stopped once its first epoch is over, and the same command again."""
-        words = self._training("resumed", ARMS[0], "--resume", "True", overlays=("multi_gpu_train.json",))
+        words = self._training("resumed", ARMS[0], ("multi_gpu_train.json",))
         words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "1", *words]
         finished = self.folder / "runs" / "resumed" / FINISHED
         process = self._start("resume", words)
@@ -234,7 +236,7 @@ class GPUCheck:
         with torch.no_grad():
             wanted = network.reconstruct(scans)
             on_device = network.to(self.device).reconstruct(scans.to(self.device)).cpu()
-            exported = _first_tensor(torch.export.load(program).module(), scans)
+            exported = loaded_program(program)(scans)
         numbers = {
             "device": float((on_device - wanted).abs().max()),
             "exported": float((exported - wanted).abs().max()),
@@ -243,11 +245,6 @@ class GPUCheck:
         if numbers["device"] > _MOST_DIFFERENT[self.device] or numbers["exported"] > _MOST_DIFFERENT["cpu"]:
             raise InputError(f"export: expected the same reconstructions, got others: {told}.")
         return told, numbers
-
-
-def _first_tensor(network: nn.Module, scans: torch.Tensor) -> torch.Tensor:
-    given = network(scans)
-    return given if isinstance(given, torch.Tensor) else given[0]
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

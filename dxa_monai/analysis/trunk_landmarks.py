@@ -94,14 +94,15 @@ def find_spine(scan: UprightScan, head: Head) -> FloatArray:
 
 def find_trunk(scan: UprightScan, head: Head) -> Trunk | None:
     """Spine lines, pelvis line, pelvis triangle, line between the legs; None if the body ends above the crotch."""
+    spine = find_spine(scan, head)
     by_head_mm = TRUNK_PER_HEAD_WIDTH * head.width_mm
-    by_head = _trunk(scan, head, by_head_mm)
+    by_head = _trunk(scan, head, spine, by_head_mm)
     if by_head is not None and "crotch_guessed" not in by_head.flags:
         return by_head
-    length_mm = float(np.flatnonzero(scan.body.any(axis=1))[-1] - head.neck) * scan.pixel_spacing_mm[0]
+    length_mm = _rows_below_neck(scan, head) * scan.pixel_spacing_mm[0]
     for guess_mm in (share * length_mm for share in TRUNKS_PER_LENGTH):
         if guess_mm > SHORTEST_GUESS * by_head_mm:
-            trunk = _trunk(scan, head, guess_mm)
+            trunk = _trunk(scan, head, spine, guess_mm)
             if trunk is not None and "crotch_guessed" not in trunk.flags and not set(trunk.flags) >= _BOTH_CRESTS:
                 return trunk
     return by_head
@@ -112,16 +113,20 @@ def has_unusual_proportions(scan: UprightScan, trunk: Trunk) -> bool:
 
     A child's head is large for its trunk, and an adult's legs may lie outside the field.
     """
-    length = np.flatnonzero(scan.body.any(axis=1))[-1] - trunk.head.neck
     by_head = TRUNK_PER_HEAD_WIDTH * trunk.head.width_mm / scan.pixel_spacing_mm[0]
-    by_length = TRUNKS_PER_LENGTH[0] * float(length)
+    by_length = TRUNKS_PER_LENGTH[0] * _rows_below_neck(scan, trunk.head)
     return not any(SHORTEST_TRUNK < trunk.length / expected < LONGEST_TRUNK for expected in (by_head, by_length))
 
 
-def _trunk(scan: UprightScan, head: Head, guess_mm: float) -> Trunk | None:
+def _rows_below_neck(scan: UprightScan, head: Head) -> float:
+    """To the lowest row of the body."""
+    return float(np.flatnonzero(scan.body.any(axis=1))[-1] - head.neck)
+
+
+def _trunk(scan: UprightScan, head: Head, spine: FloatArray, guess_mm: float) -> Trunk | None:
     """The trunk, if the iliac crests lie about ``guess_mm`` below the neck line."""
     row_mm, column_mm = scan.pixel_spacing_mm
-    spine, flags = find_spine(scan, head), list(head.flags)
+    flags = list(head.flags)
     rows, columns = np.arange(scan.body.shape[0]), np.arange(scan.body.shape[1])
     lateral_mm = (columns[None, :] - np.polyval(spine, rows)[:, None]) * column_mm
 

@@ -25,7 +25,7 @@ import json
 import math
 import re
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,8 @@ def study_of(row: Mapping[str, Any]) -> PatientStudy:
         InputError: file and manifest contradict each other, or a value cannot stand in DICOM.
     """
     headers = list(read_headers(Path(row["scan"])))
-    stated = {name: _stated(headers[0], keyword) if headers else "" for name, (keyword, _) in _COLUMNS.items()}
+    header: Any = headers[0] if headers else {}
+    stated = {name: _stated(header, keyword) for name, (keyword, _) in _COLUMNS.items()}
     for name, (_, checked) in _COLUMNS.items():
         given = str(row.get(name, "")).strip()
         if not given:
@@ -116,12 +117,12 @@ def study_of(row: Mapping[str, Any]) -> PatientStudy:
         stated["study_instance_uid"] = uid_of("study", hashlib.sha256(scan_content(row["scan"])).hexdigest())
     return PatientStudy(
         **stated,
-        patient_sex=_sex(row, headers),
-        patient_age=_age(row, headers),
-        patient_size=_measured(row, headers, "height_cm", "PatientSize", 0.01, 4),
-        patient_weight=_measured(row, headers, "mass_kg", "PatientWeight", 1.0, 5),
-        study_time=_stated(headers[0], "StudyTime") if headers else "",
-        sources=tuple((_stated(header, "SOPClassUID"), _stated(header, "SOPInstanceUID")) for header in headers),
+        patient_sex=_sex(row, _stated(header, "PatientSex")),
+        patient_age=_age(row, _stated(header, "PatientAge")),
+        patient_size=_measured(row, "height_cm", _stated(header, "PatientSize"), 0.01, 4),
+        patient_weight=_measured(row, "mass_kg", _stated(header, "PatientWeight"), 1.0, 5),
+        study_time=_stated(header, "StudyTime"),
+        sources=tuple((_stated(each, "SOPClassUID"), _stated(each, "SOPInstanceUID")) for each in headers),
     )
 
 
@@ -134,8 +135,7 @@ def _stated(header: Any, keyword: str) -> str:
     return str(header.get(keyword) or "").strip()
 
 
-def _sex(row: Mapping[str, Any], headers: Sequence[Any]) -> str:
-    stated = _stated(headers[0], "PatientSex") if headers else ""
+def _sex(row: Mapping[str, Any], stated: str) -> str:
     woman = is_woman(row.get("sex"))
     given = "" if woman is None else "F" if woman else "M"
     if given and stated in ("M", "F") and stated != given:
@@ -143,8 +143,7 @@ def _sex(row: Mapping[str, Any], headers: Sequence[Any]) -> str:
     return stated if stated in ("M", "F", "O") else given
 
 
-def _age(row: Mapping[str, Any], headers: Sequence[Any]) -> str:
-    stated = _stated(headers[0], "PatientAge") if headers else ""
+def _age(row: Mapping[str, Any], stated: str) -> str:
     match = _AGE.fullmatch(stated)
     years = int(match[1]) / _PER_YEAR[match[2]] if match else math.inf
     known = 0.0 < years <= POSSIBLE["age_years"][1]  # 000Y stands for an age that nobody entered
@@ -156,13 +155,10 @@ def _age(row: Mapping[str, Any], headers: Sequence[Any]) -> str:
     return f"{int(given):03d}Y"
 
 
-def _measured(
-    row: Mapping[str, Any], headers: Sequence[Any], name: str, keyword: str, factor: float, digits: int
-) -> str:
+def _measured(row: Mapping[str, Any], name: str, stated: str, factor: float, digits: int) -> str:
     given = row.get(name)
     if isinstance(given, float):
         return f"{given * factor:.{digits}g}"
-    stated = _stated(headers[0], keyword) if headers else ""
     lowest, highest = (limit * factor for limit in POSSIBLE[name])
     possible = len(stated) <= _LONGEST_NUMBER and is_number(stated) and lowest <= float(stated) <= highest
     return stated if possible else ""

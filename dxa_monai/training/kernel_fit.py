@@ -103,16 +103,16 @@ def fit_readout(
     judged = len(x) if judged is None else judged
     tried = _of_some_people(people, len(people) if most_tried is None else most_tried)
     judged_of_tried = int((tried < judged).sum())
-    some_people = [people[place] for place in tried]
+    some_people, some_x, some_targets = [people[place] for place in tried], x[tried], targets[tried]
     lowest = np.inf
     length, share, penalty = lengths[0], 0.0, penalties[0]
     for tried_length, tried_share in product(lengths, shares if len(readout.centres) else (0.0,)):
         if tried_share == 0.0 and tried_length != lengths[0]:
             continue  # without bumps their length says nothing
-        kernel = _kernel(x[tried], tried_length, tried_share)
+        kernel = _kernel(some_x, tried_length, tried_share)
         for tried_penalty in penalties:
-            predicted = _left_out(kernel, targets[tried], some_people, tried_penalty, judged_of_tried)
-            error = float(np.square(predicted - targets[tried][:judged_of_tried]).mean())
+            predicted = _left_out(kernel, some_targets, some_people, tried_penalty, judged_of_tried)
+            error = float(np.square(predicted - some_targets[:judged_of_tried]).mean())
             if error < lowest:
                 lowest, length, share, penalty = error, tried_length, tried_share, tried_penalty
     kernel = _kernel(x, length, share)
