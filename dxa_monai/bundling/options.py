@@ -180,6 +180,7 @@ OPTIONS: dict[str, Option] = {
     "mirrored": Option(Flag(), "mirror images count in mean and linear path"),
     "moved_copies": Option(Count(highest=4), "copies of each scan, moved, that the read-out is fitted to, too"),
     "contrast_weight": Option(Number(0), "how often the energies' contrast counts in the linear path"),
+    "contrast_by_region": Option(Flag(), "arms, legs and the rest count alike in it, however few pixels they have"),
     "latent_weight": Option(Number(0), "of the codes' distance in the loss"),
     "composition_weight": Option(Number(0), "of body composition in the loss"),
     "warm_up_epochs": Option(Count(), "epochs before the scheduled terms of the loss begin"),

@@ -4,7 +4,8 @@ Those of scans have a scale for each direction, and the first of them a second b
 change by less than a ten-thousandth of how far scans lie apart (squares), which is less than they leave out. In a
 network with a shape path the last fifth is left out: what shape tells of these is worth 0.03 dB. Components of shape
 have a scale each, and only the cells that any body reaches; so have those of maps of materials, a scale for each
-material, and their mean is in half precision.
+material, and their mean is in half precision. Weights of pixels that are all 1 are left out, as they are in files from
+before there were any.
 
 Whoever loads such a file's state into a network gets the components again, MONAI's own commands included: networks
 restore what they are given (:class:`dxa_monai.networks.rebuildable.Rebuildable`).
@@ -24,6 +25,7 @@ _SCALES, _FINE, _DEVIATIONS = (
     "linear_path.component_second_bytes",
     "linear_path.deviations",
 )
+_BASIS, _PIXEL_WEIGHTS = "linear_path.analysis", "linear_path.pixel_weights"
 _SHAPE_SCALES, _CELLS, _SHAPE_MEAN = "shape_path.component_scales", "shape_path.component_cells", "shape_path.mean"
 MATERIALS = "material_path.components"
 _MATERIAL_SCALES, _PIXELS, _MATERIAL_MEAN = (
@@ -45,6 +47,9 @@ def compact_components(state: dict[str, Any]) -> None:
     scans, shapes = state.get(SCANS), state.get(SHAPES)
     if isinstance(scans, torch.Tensor) and scans.numel() > 0:
         state |= _scans_as_bytes(scans if shapes is None else scans[: round(_KEPT_SHARE * len(scans))])
+    weights = state.get(_PIXEL_WEIGHTS)
+    if isinstance(weights, torch.Tensor) and bool((weights == 1).all()):
+        del state[_PIXEL_WEIGHTS]
     if isinstance(shapes, torch.Tensor):
         cells = shapes.any(dim=0).nonzero()[:, 0]
         scales = _scales(shapes[:, None])[:, 0]
@@ -75,6 +80,9 @@ def restore_components(state: dict[str, Any]) -> None:
         components[: len(kept)] = kept * scales[:, :, None, None]
         state[SCANS] = components
         del state[_SCALES], state[_FINE]
+    scans = state.get(SCANS)
+    if _BASIS in state and isinstance(scans, torch.Tensor) and scans.ndim == 4:
+        state.setdefault(_PIXEL_WEIGHTS, torch.ones(scans.shape[1:]))
     shapes, scales, cells, mean = (state.get(name) for name in (SHAPES, _SHAPE_SCALES, _CELLS, _SHAPE_MEAN))
     if (
         isinstance(shapes, torch.Tensor)

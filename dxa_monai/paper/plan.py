@@ -52,7 +52,9 @@ class Preset:
 
 PRESETS = {
     "small": Preset(300, 960, "small", "small", (50, 100, 250, 500)),
-    "medium": Preset(2000, 960, "medium", "small", (50, 100, 250, 500), {"contrast_weight": 15}),
+    "medium": Preset(
+        2000, 960, "medium", "small", (50, 100, 250, 500), {"contrast_weight": 18.0, "contrast_by_region": True}
+    ),
     "paper": Preset(16000, 960, "paper", "paper", (50, 100, 250, 500)),
 }
 

@@ -8,7 +8,8 @@ of a pixel's six channels from the mean scan, R the slope of the low-energy read
 .. math:: q = (-R, 1, -R, 1, -R, 1) / \|\cdot\|, \qquad M = 1 + (w - 1) q q^T
 
 the distance \|M x\| counts the contrast w times. C the covariance of x over all pixels and scans, the basis B is the
-leading eigenvectors of M C M; analysis B M and synthesis M^{-1} B^T take pixels there and back.
+leading eigenvectors of M C M; analysis B M and synthesis M^{-1} B^T take pixels there and back. Pixels may have weights
+besides, so that the contrast of some counts more often than that of others.
 """
 
 from __future__ import annotations
@@ -33,14 +34,31 @@ class EnergyBasis(NamedTuple):
     Attributes:
         analysis: ``(D, 6)`` from channels.
         synthesis: ``(6, D)`` to channels.
+        pixel_weights: ``(D, H, W)`` positive, by which the pixels of each direction are multiplied; None: by 1.
     """
 
     analysis: torch.Tensor
     synthesis: torch.Tensor
+    pixel_weights: torch.Tensor | None = None
 
     def directions_of(self, deviations: torch.Tensor) -> torch.Tensor:
-        """``(D, H, W)`` of deviations from the mean scan, ``(6, H, W)``."""
-        return (self.analysis @ deviations.flatten(1)).unflatten(1, deviations.shape[1:])
+        """``(D, H, W)`` of deviations from the mean scan, ``(6, H, W)``, weighted."""
+        pixels = (self.analysis @ deviations.flatten(1)).unflatten(1, deviations.shape[1:])
+        return pixels if self.pixel_weights is None else self.pixel_weights * pixels
+
+    def weighted(self, contrast: torch.Tensor) -> EnergyBasis:
+        """The same with pixels ``(H, W)`` that count so often in the second direction, the energies' contrast.
+
+        Raises:
+            InputError: it has not two directions, or a weight is not positive.
+        """
+        if len(self.analysis) != DIRECTIONS:
+            raise InputError(
+                f"linear_directions: expected {DIRECTIONS} where pixels count by region, got {len(self.analysis)}."
+            )
+        if not bool(((contrast > 0) & torch.isfinite(contrast)).all()):
+            raise InputError("weights of pixels: expected positive numbers, got one that is not.")
+        return self._replace(pixel_weights=torch.stack([torch.ones_like(contrast), contrast]))
 
 
 def energy_basis(

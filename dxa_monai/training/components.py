@@ -23,6 +23,7 @@ def fit_components(
     contrast_weight: float = 1.0,
     fewer: bool = True,
     copies: int = 0,
+    pixel_weights: torch.Tensor | None = None,
 ) -> None:
     """Set a network's ``linear_path`` to the components of training scans.
 
@@ -33,6 +34,7 @@ def fit_components(
         contrast_weight: see :func:`dxa_monai.scan.energy_basis.energy_basis`.
         fewer: where there are fewer scans than components, leave those beyond empty.
         copies: of each scan, moved, that count as scans, too (:mod:`dxa_monai.training.moved_copies`).
+        pixel_weights: ``(H, W)``, how often each pixel's contrast counts besides, alike on both sides; None: once.
 
     Raises:
         InputError: the scans do not differ, or there are fewer than components where that is not allowed.
@@ -41,6 +43,8 @@ def fit_components(
     assert isinstance(path, LinearPath)
     mean_image = mirrored_mean(network.mean_image.cpu()) if mirrored else network.mean_image.cpu()
     basis = energy_basis(data.moments, mean_image, contrast_weight, len(path.analysis)) if path.in_basis else None
+    if basis is not None and pixel_weights is not None:
+        basis = basis.weighted(pixel_weights)
     rows = data.training_rows
     count = len(path.components)
     if fewer:

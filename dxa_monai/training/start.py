@@ -11,16 +11,19 @@ from typing import Any, Protocol
 import torch
 
 from dxa_monai.errors import InputError
+from dxa_monai.inference.run_scanner import scanner_of_rows
 from dxa_monai.networks.generator_weights import initialise_generator
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.regressor import AnthropometryRegressor
 from dxa_monai.networks.trunk_weights import RANDOM, Initialisation, initialise_trunk
 from dxa_monai.networks.vae import DXAVAE
+from dxa_monai.scan.energy_basis import DIRECTIONS
 from dxa_monai.scan.splits import check_new_people
 from dxa_monai.scan.statistics import mirrored_mean
 from dxa_monai.training.components import fit_components
 from dxa_monai.training.data import BodyData, MeasuredData, TrainingData
 from dxa_monai.training.readout import pretrained_components, start_at_readout
+from dxa_monai.training.region_weights import region_weights
 from dxa_monai.training.shape_start import start_at_shape
 
 
@@ -46,22 +49,41 @@ class VAEStart:
         mirrored: whether mirror images of the training scans count as scans, too, in mean and linear path.
         contrast_weight: how often the contrast of the energies counts in the linear path, where that lies in directions
             of the energies (:func:`dxa_monai.scan.energy_basis.energy_basis`).
+        contrast_by_region: whether the contrast of arms, of legs and of the rest of the body count alike there, however
+            few pixels they have (:func:`dxa_monai.training.region_weights.region_weights`).
+        scanner_model: file of the calibrated scanner with which regions are found; None: calibrated with some of the
+            training scans.
 
     Raises:
         InputError: a weight that nothing would use.
     """
 
     def __init__(
-        self, network: DXAVAE, data: TrainingData, mirrored: bool = False, contrast_weight: float = 1.0
+        self,
+        network: DXAVAE,
+        data: TrainingData,
+        mirrored: bool = False,
+        contrast_weight: float = 1.0,
+        contrast_by_region: bool = False,
+        scanner_model: str | Path | None = None,
     ) -> None:
-        if contrast_weight != 1.0 and network.linear_codes > 0 and not network.linear_path.in_basis:
-            raise InputError(
-                f"contrast_weight: expected 1 for a linear path without linear_directions, got {contrast_weight}."
-            )
+        if network.linear_codes > 0:
+            path = network.linear_path
+            if contrast_weight != 1.0 and not path.in_basis:
+                raise InputError(
+                    f"contrast_weight: expected 1 for a linear path without linear_directions, got {contrast_weight}."
+                )
+            if contrast_by_region and (not path.in_basis or len(path.analysis) != DIRECTIONS):
+                raise InputError(
+                    f"contrast_by_region: expected False for a linear path without {DIRECTIONS} linear_directions, got "
+                    "True."
+                )
         self.network = network
         self.data = data
         self.mirrored = mirrored
         self.contrast_weight = contrast_weight
+        self.contrast_by_region = contrast_by_region
+        self.scanner_model = scanner_model
 
     def check(self) -> None:
         """Nothing to refuse: the weights are random."""
@@ -70,14 +92,20 @@ class VAEStart:
         """Set normalisation and linear path.
 
         Raises:
-            InputError: there are fewer training scans than principal components.
+            InputError: there are fewer training scans than principal components, or no regions where they count.
         """
         mean_image, deviation = self.data.statistics
         mean_image = mirrored_mean(mean_image) if self.mirrored else mean_image
         self.network.set_normalisation(mean_image, deviation)
         if self.network.linear_codes > 0:
             self._check_number_of_scans()
-            fit_components(self.network, self.data, self.mirrored, self.contrast_weight, fewer=False)
+            weights = None
+            if self.contrast_by_region:
+                rows, source = self.data.training_rows, self.data.source
+                weights = region_weights(rows, source, scanner_of_rows(rows, source, self.scanner_model))
+            fit_components(
+                self.network, self.data, self.mirrored, self.contrast_weight, fewer=False, pixel_weights=weights
+            )
 
     def _check_number_of_scans(self) -> None:
         scans, components = len(self.data.training_rows), self.network.linear_codes
@@ -92,7 +120,11 @@ class VAEStart:
 
     def as_dict(self) -> dict[str, Any]:
         """What the network's architecture does not tell, in plain types."""
-        return {"mirrored": self.mirrored, "contrast_weight": self.contrast_weight}
+        return {
+            "mirrored": self.mirrored,
+            "contrast_weight": self.contrast_weight,
+            "contrast_by_region": self.contrast_by_region,
+        }
 
 
 class RandomStart:

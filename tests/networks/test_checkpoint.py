@@ -85,6 +85,18 @@ def test_compact_components_are_bytes_and_stand_for_the_same_images(make_vae: Ma
     assert not got.equal(expected)
 
 
+def test_weights_of_pixels_are_in_a_compact_file_unless_all_are_1(make_vae: MakeVAE, tmp_path: Path) -> None:
+    name = "linear_path.pixel_weights"
+    for weight in (1.0, 2.5):
+        vae = make_vae(linear_channels=1, linear_directions=2).eval()
+        vae.linear_path.pixel_weights[1] = weight
+        save_network(vae, tmp_path / "best.pt")
+        compact_checkpoint(tmp_path / "best.pt", tmp_path / "half.pt")
+        stored = torch.load(tmp_path / "half.pt", weights_only=True)["state"]
+        assert (name in stored) == (weight != 1.0)
+        assert load_vae(tmp_path / "half.pt").state_dict()[name].equal(vae.state_dict()[name])
+
+
 def test_a_compact_state_is_loaded_by_whoever_knows_torch_alone(make_vae: MakeVAE, tmp_path: Path) -> None:
     vae = make_vae(linear_channels=1).eval()
     vae.linear_path.components.copy_(torch.randn(vae.linear_path.components.shape))

@@ -115,4 +115,40 @@ def test_a_basis_where_none_is_expected_and_the_reverse_are_refused() -> None:
 
 def test_a_path_without_a_basis_has_no_more_tensors_than_before() -> None:
     assert set(LinearPath(4, SHAPE).state_dict()) == {"components", "deviations"}
-    assert set(LinearPath(4, SHAPE, 2).state_dict()) == {"components", "deviations", "analysis", "synthesis"}
+    names = {"components", "deviations", "analysis", "synthesis", "pixel_weights"}
+    assert set(LinearPath(4, SHAPE, 2).state_dict()) == names
+
+
+def test_pixels_that_count_more_often_are_given_back_as_they_are() -> None:
+    """Orthonormal components of weighted pixels: images in their span come back, codes are those of weighted pixels."""
+    generator = torch.Generator().manual_seed(3)
+    contrast = 0.5 + torch.rand(SHAPE[1:], generator=generator)
+    basis = _basis().weighted(contrast)
+    components, _ = torch.linalg.qr(torch.randn(2 * 64 * 32, 3, generator=generator))
+    path = LinearPath(3, SHAPE, 2)
+    path.set_components(components.T.reshape(3, 2, *SHAPE[1:]).contiguous(), torch.tensor([2.0, 1.0, 0.5]), basis)
+    codes = torch.tensor([[1.0, -2.0, 0.5], [0.3, 0.2, 0.1]])
+    images = path.decode(codes)
+    torch.testing.assert_close(path.encode(images), codes, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(path.decode(path.encode(images)), images, atol=1e-5, rtol=1e-5)
+    pixels = torch.stack([basis.directions_of(image) for image in images]).flatten(1)
+    torch.testing.assert_close(pixels @ components / path.deviations, codes, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(torch.jit.script(path).encode(images), codes, atol=1e-5, rtol=1e-5)
+    twin = LinearPath(3, SHAPE, 2)
+    twin.load_state_dict(path.state_dict())
+    assert twin.basis is not None
+    assert twin.basis.pixel_weights is not None
+    assert twin.basis.pixel_weights[1].equal(contrast)
+
+
+def test_weights_of_pixels_that_do_not_fit_are_refused() -> None:
+    basis = _basis()
+    with pytest.raises(InputError, match="weights of pixels: expected positive numbers"):
+        basis.weighted(torch.zeros(64, 32))
+    with pytest.raises(InputError, match="expected 2 where pixels count by region, got 3"):
+        EnergyBasis(torch.eye(3, 6), torch.eye(6, 3)).weighted(torch.ones(64, 32))
+    told = r"pixel_weights: expected positive numbers of shape \(2, 64, 32\), got others of shape \(2, 32, 64\)"
+    with pytest.raises(InputError, match=told):
+        LinearPath(4, SHAPE, 2).set_components(
+            _orthonormal(4)[:, :2], torch.ones(4), basis.weighted(torch.ones(32, 64))
+        )

@@ -64,7 +64,7 @@ def test_the_contrast_weight_chooses_other_components(data: TrainingData) -> Non
     VAEStart(plain, data).prepare()
     start = VAEStart(weighted, data, contrast_weight=6.0)
     start.prepare()
-    assert start.as_dict() == {"mirrored": False, "contrast_weight": 6.0}
+    assert start.as_dict() == {"mirrored": False, "contrast_weight": 6.0, "contrast_by_region": False}
     assert plain.mean_image.equal(weighted.mean_image)
     assert not torch.allclose(plain.linear_path.components, weighted.linear_path.components, atol=1e-3)
 
@@ -72,6 +72,39 @@ def test_the_contrast_weight_chooses_other_components(data: TrainingData) -> Non
 def test_a_contrast_weight_that_nothing_would_use_is_refused(data: TrainingData) -> None:
     with pytest.raises(InputError, match="contrast_weight: expected 1 for a linear path without linear_directions"):
         VAEStart(network(linear_directions=None), data, contrast_weight=6.0)
+
+
+def test_components_whose_contrast_counts_by_region_keep_more_of_these_pixels(
+    data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bars have no regions: half of the columns stand for arms."""
+    arms = torch.ones(150, 109)
+    arms[:, :30] = arms[:, -30:] = 5.0
+    monkeypatch.setattr("dxa_monai.training.start.region_weights", lambda rows, source, scanner: arms)
+    plain, weighted, scans = network(), network(), scans_of(data)
+    VAEStart(plain, data, mirrored=True, contrast_weight=6.0).prepare()
+    start = VAEStart(weighted, data, mirrored=True, contrast_weight=6.0, contrast_by_region=True)
+    start.prepare()
+    assert start.as_dict()["contrast_by_region"]
+    assert weighted.linear_path.pixel_weights[1].equal(arms)
+    assert weighted.linear_path.pixel_weights[0].equal(torch.ones_like(arms))
+    with torch.no_grad():
+        missed = [(vae(scans).reconstruction - scans).square() for vae in (plain, weighted)]
+    by_part = [[each[..., arms > 1].mean(), each[..., arms == 1].mean()] for each in missed]
+    assert by_part[1][0] < by_part[0][0]
+    assert by_part[1][1] > by_part[0][1]
+
+
+def test_a_contrast_by_region_that_nothing_would_use_is_refused(data: TrainingData) -> None:
+    for directions in (None, 3):
+        with pytest.raises(InputError, match="contrast_by_region: expected False for a linear path without 2 lin"):
+            VAEStart(network(linear_directions=directions), data, contrast_by_region=True)
+    VAEStart(network(linear_channels=0, linear_directions=None), data, contrast_by_region=True).prepare()
+
+
+def test_a_contrast_by_region_wants_people(data: TrainingData) -> None:
+    with pytest.raises(InputError, match="contrast_by_region: expected training scans that show a whole body"):
+        VAEStart(network(), data, contrast_by_region=True).prepare()
 
 
 def test_fewer_scans_than_codes_are_refused(data: TrainingData) -> None:
