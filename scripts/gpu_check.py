@@ -32,6 +32,7 @@ from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.networks.checkpoint import load_vae
 from dxa_monai.networks.exported import loaded_program
 from dxa_monai.runs.finished import FINISHED
+from dxa_monai.runs.last_words import last_words
 from dxa_monai.scan.csv_table import read_table
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.source import ScanSource
@@ -130,7 +131,7 @@ class GPUCheck:
         return {**os.environ, "PYTHONWARNINGS": "ignore", **hidden}
 
     def _start(self, name: str, words: Sequence[str]) -> subprocess.Popen[bytes]:
-        with (self.folder / "logs" / f"{name}.log").open("ab") as log:
+        with self._log(name).open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, *words],
                 stdout=log,
@@ -147,18 +148,16 @@ class GPUCheck:
         process = self._start(name, words)
         try:
             code = process.wait(self._left_s)
-        except KeyboardInterrupt:  # it is in a session of its own, which Ctrl-C does not reach
-            _end_group(process)
-            raise
         except subprocess.TimeoutExpired as error:
-            _end_group(process)
             raise InputError(f"{name}: expected it to end within the time, got no end; see logs/{name}.log.") from error
+        finally:  # it is in a session of its own, which Ctrl-C does not reach
+            _end_group(process)
         if code:
-            raise InputError(f"{name}: expected it to end well, got exit code {code}: {self._last_line(name)}")
+            said = last_words(self._log(name)) or "nothing"
+            raise InputError(f"{name}: expected it to end well, got exit code {code}: {said}")
 
-    def _last_line(self, name: str) -> str:
-        text = (self.folder / "logs" / f"{name}.log").read_text(encoding="utf-8", errors="replace")
-        return ([line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()] or ["nothing"])[-1]
+    def _log(self, name: str) -> Path:
+        return self.folder / "logs" / f"{name}.log"
 
     def _make_people(self) -> tuple[str, dict[str, float]]:
         count = ("--count", str(self.people), "--seed", str(SEED), "--save_meshes", "False")
@@ -169,7 +168,7 @@ class GPUCheck:
     def _time_steps(self) -> tuple[str, dict[str, float]]:
         batch = "32" if self.device == "cuda" else "2"
         words = ("-m", "benchmarks.training_step", "--preset", self.preset, "--device", self.device)
-        log = self.folder / "logs" / "step.log"
+        log = self._log("step")
         begun = log.stat().st_size if log.is_file() else 0
         self._command("step", (*words, "--dtype", "all" if self.device == "cuda" else "float32", "--batch-size", batch))
         table = log.read_bytes()[begun:].decode("utf-8", "replace").splitlines()
@@ -209,10 +208,12 @@ class GPUCheck:
         words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "1", *words]
         finished = self.folder / "runs" / "resumed" / FINISHED
         process = self._start("resume", words)
-        while process.poll() is None and not self._metrics("resumed") and self._left_s > 0.0:
-            time.sleep(0.2)
-        stopped_after = len(self._metrics("resumed"))
-        _end_group(process)
+        try:
+            while process.poll() is None and not self._metrics("resumed") and self._left_s > 0.0:
+                time.sleep(0.2)
+            stopped_after = len(self._metrics("resumed"))
+        finally:
+            _end_group(process)
         if finished.is_file() or not stopped_after:
             raise InputError(
                 f"resume: expected it to be stopped after an epoch and before its end, got {stopped_after} epochs; see "
@@ -275,9 +276,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = chosen.output_dir.absolute()
     try:
         check = GPUCheck(chosen.device, chosen.preset, chosen.people, chosen.epochs, folder, chosen.minutes)
+        failed = [outcome.step for outcome in check.run() if not outcome.well]
     except InputError as error:
         sys.exit(f"error: {error}")
-    failed = [outcome.step for outcome in check.run() if not outcome.well]
+    except KeyboardInterrupt:
+        print("error: interrupted; the same command begins again.", file=sys.stderr)
+        sys.exit(130)
     print(f"Record: {folder / 'gpu_check.json'}")
     if failed:
         sys.exit(f"error: {', '.join(failed)} failed.")

@@ -21,6 +21,7 @@ from dxa_monai.input_files import read_object
 from dxa_monai.paper.plan import Part
 from dxa_monai.runs.finished import FINISHED
 from dxa_monai.runs.interruption import ending_as_exit
+from dxa_monai.runs.last_words import last_words
 from dxa_monai.shell_words import as_typed
 
 RECORD_NAME = "parts.json"
@@ -28,7 +29,6 @@ LOGS = "logs"
 FINISHED_PART, FAILED, NOT_RUN = "finished", "failed", "not run"
 
 _LOOK_SECONDS = 1.0
-_LAST_WORDS_BYTES = 20_000
 _KIBIBYTE = 1024
 
 
@@ -180,15 +180,9 @@ def _reason(code: int, log: Path, start: int, missing: Sequence[str]) -> str:
         name = signal.Signals(-code).name
         why = "most often for want of memory" if name == "SIGKILL" else "from outside"
         return f"{log}: the command was ended by {name}, {why}."
-    with open(log, "rb") as file:
-        file.seek(max(start, log.stat().st_size - _LAST_WORDS_BYTES))
-        lines = [line.strip() for line in file.read().decode("utf-8", "replace").replace("\r", "\n").splitlines()]
-    said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")] or [
-        each for each in lines if each
-    ]
     if code == 0:
         return f"{log}: the command ended well and did not write {', '.join(missing)}."
-    return said[-1] if said else f"{log}: the command ended with exit code {code} and said nothing."
+    return last_words(log, start) or f"{log}: the command ended with exit code {code} and said nothing."
 
 
 def _record(folder: Path, outcomes: Mapping[str, Outcome]) -> None:

@@ -6,6 +6,7 @@ import pytest
 from mlflow import MlflowClient
 from monai.bundle import ConfigParser, run
 
+from dxa_monai.paper.plan import PRESETS
 from tests.bundles.tiny import VAE, bundle_files, config_folder, refusal
 
 pytestmark = pytest.mark.long
@@ -113,6 +114,32 @@ def test_the_settings_of_the_ablation_are_those_of_their_names(tmp_path: Path) -
         "no_dxa_raw_vgg",
         "energy_ratio_raw_vgg",
     ]
+
+
+def test_the_published_recipe_is_run_with_its_loss_and_without_and_differs_in_nothing_else(tmp_path: Path) -> None:
+    configs = _trainings("ablation_published.json", tmp_path)
+    assert list(configs) == ["dense_no_dxa", "published_no_dxa", "published_code"]
+    terms = {arm: set(config["loss_def"]["terms"]) for arm, config in configs.items()}
+    terms = {arm: {name for name in each if configs[arm]["loss_def"]["terms"][name]} for arm, each in terms.items()}
+    assert terms["dense_no_dxa"] == {"pixel_l1", "kl"}
+    assert terms["published_no_dxa"] == {"pixel_l1", "raw_perceptual", "adversarial"}
+    assert terms["published_code"] == terms["published_no_dxa"] | {"calibrated_perceptual"}
+    with_loss, without = (
+        {name: value for name, value in configs[arm].get().items() if name not in ("arm", "overlay", "output_dir")}
+        for arm in ("published_code", "published_no_dxa")
+    )
+    for each in (with_loss, without):
+        each["loss_def"]["terms"].pop("calibrated_perceptual", None)
+    assert with_loss == without
+
+
+def test_the_medium_arms_have_the_settings_that_the_paper_is_run_with(tmp_path: Path) -> None:
+    configs = _trainings("medium.json", tmp_path)
+    assert list(configs) == ["no_dxa", "energy_ratio"]
+    assert {config["preset"] for config in configs.values()} == {"medium"}
+    settings = {name: configs["energy_ratio"][name] for name in PRESETS["medium"].own_settings}
+    assert settings == PRESETS["medium"].own_settings
+    assert (configs["no_dxa"]["contrast_weight"], configs["no_dxa"]["contrast_by_region"]) == (1.0, False)
 
 
 @pytest.mark.parametrize("overlay", [{}, {"overlay": "arm_no_dxa.json"}], ids=["forgotten", "another"])

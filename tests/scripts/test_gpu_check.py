@@ -51,6 +51,19 @@ def test_commands_that_fail_or_take_too_long_are_ended(tmp_path: Path) -> None:
         soon._command("late", ["-c", "pass"])
 
 
+def test_ctrl_c_ends_it_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted() -> tuple[str, dict[str, float]]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GPUCheck, "steps", lambda self: {"interrupted": interrupted})
+    with pytest.raises(SystemExit) as ended:
+        main(["--device", "cpu", "--output_dir", str(tmp_path)])
+    assert ended.value.code == 130
+    assert "error: interrupted; the same command begins again." in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_the_rehearsal_does_all_steps(tmp_path: Path) -> None:
     chosen = {"device": "cpu", "preset": "small", "people": "12", "epochs": "2", "output_dir": str(tmp_path)}
