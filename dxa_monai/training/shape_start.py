@@ -15,7 +15,7 @@ from dxa_monai.metrics.rigid_alignment import align_rigidly, moved_rigidly
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.shape_path import ShapePath
 from dxa_monai.training.components import fit_components
-from dxa_monai.training.composition_start import match_composition
+from dxa_monai.training.composition_matching import CompositionMatching
 from dxa_monai.training.data import BodyData
 from dxa_monai.training.material_start import fit_materials, materials_of_scans
 from dxa_monai.training.shape_fit import as_record, fit_shape_path, shape_inputs, shape_vectors
@@ -31,8 +31,8 @@ def start_at_shape(
     placed: int,
     scanner_model: str | Path | None = None,
     match: bool = True,
-) -> dict[str, Any]:
-    """Set shape path and maps of a network, and say how the training scans are to be moved; what a record should tell.
+) -> tuple[dict[str, Any], CompositionMatching | None]:
+    """Set shape path and maps of a network, and say how the training scans are to be moved.
 
     How somebody lies on the table does not follow from a body scan, and a network that has to answer with one image
     answers with the mean over all ways to lie: thin bones are blurred away. So each training scan is moved as a whole
@@ -47,7 +47,10 @@ def start_at_shape(
         placed: rounds.
         scanner_model: file of the calibrated scanner of the analysis; None: calibrated with some of the training scans.
         match: whether the images are to hold the fat, lean and bone of the people of each shape
-            (:func:`dxa_monai.training.composition_start.match_composition`).
+            (:class:`dxa_monai.training.composition_matching.CompositionMatching`).
+
+    Returns:
+        What a record should tell, and what matched the images, which can be done again.
 
     Raises:
         InputError: there are fewer scans than components, or hardly one shows a whole body.
@@ -66,19 +69,23 @@ def start_at_shape(
     codes = _codes(network, data, moved)
     fit = fit_shape_path(path, vectors, codes, people)
     further: dict[str, Any] = {}
+    matching = None
     if match or network.material_path is not None:
         scanner = scanner_of_rows(rows, data.source, scanner_model)
         inputs = shape_inputs(path, vectors)
         here = slice(0, len(rows))
         if match:
-            further |= match_composition(network, data, scanner, moved, codes[here], fit.left_out[here], inputs[here])
+            left_out = fit.left_out[here]
+            matching = CompositionMatching(network, data, scanner, moved, codes[here], left_out, inputs[here])
+            further |= matching.at_the_start()
         if network.material_path is not None:
             materials = materials_of_scans(rows, data.source, scanner)
             further["materials"] = fit_materials(network.material_path, inputs, materials, moved, people)
     data.place_scans({str(row["scan_id"]): each for row, each in zip(rows, moved, strict=True)})
     spread = moved.std(dim=0).tolist() if len(moved) > 1 else [0.0] * 3
     names = ("rows_mm", "columns_mm", "degrees")
-    return as_record(fit) | {"placed": placed, "moved_sd": dict(zip(names, spread, strict=True))} | further
+    about = {"placed": placed, "moved_sd": dict(zip(names, spread, strict=True))}
+    return as_record(fit) | about | further, matching
 
 
 @torch.no_grad()

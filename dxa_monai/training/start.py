@@ -19,6 +19,7 @@ from dxa_monai.networks.vae import DXAVAE
 from dxa_monai.scan.splits import check_new_people
 from dxa_monai.scan.statistics import mirrored_mean
 from dxa_monai.training.components import fit_components
+from dxa_monai.training.composition_matching import CompositionMatching
 from dxa_monai.training.data import BodyData, MeasuredData, TrainingData
 from dxa_monai.training.readout import pretrained_components, start_at_readout
 from dxa_monai.training.shape_start import start_at_shape
@@ -248,7 +249,7 @@ class GeneratorStart(PretrainedStart):
         placed: how often training scans are moved, as a whole, to where their bodies are expected, so that how somebody
             lay on the table is no part of what is learnt; 0: they stay where they are. Without a shape path they do.
         match_composition: whether the images of the shape path are to hold the fat, lean and bone of people of that
-            shape (:func:`dxa_monai.training.composition_start.match_composition`).
+            shape (:class:`dxa_monai.training.composition_matching.CompositionMatching`).
         scanner_model: file of the calibrated scanner for that; None: calibrated with some of the training scans.
 
     Raises:
@@ -274,6 +275,7 @@ class GeneratorStart(PretrainedStart):
         self.placed = placed if network.shape_path is not None else 0
         self.match_composition = match_composition
         self.scanner_model = scanner_model
+        self.matching: CompositionMatching | None = None
         self._shape: dict[str, Any] | None = None
 
     def prepare(self) -> None:
@@ -285,7 +287,7 @@ class GeneratorStart(PretrainedStart):
         super().prepare()
         if self.network.shape_path is not None:
             own = str(self.weights) == RANDOM
-            self._shape = start_at_shape(
+            self._shape, self.matching = start_at_shape(
                 self.network, self.data, own, self.placed, self.scanner_model, self.match_composition
             )
 

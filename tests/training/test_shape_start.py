@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Engine
 
 from dxa_monai.errors import InputError
 from dxa_monai.inference.run_scanner import scanner_of_rows
@@ -16,7 +17,7 @@ from dxa_monai.networks.checkpoint import compact_checkpoint, load_pseudo_dxa, s
 from dxa_monai.networks.generator_weights import network_like
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.scan.format import pixel_area_cm2
-from dxa_monai.training.composition_start import match_composition
+from dxa_monai.training.composition_matching import CompositionMatching, MatchBestNetwork
 from dxa_monai.training.data import BodyData
 from dxa_monai.training.shape_fit import fit_shape_path, shape_vectors
 from dxa_monai.training.start import GeneratorStart
@@ -136,7 +137,8 @@ def test_images_come_to_hold_what_the_scans_hold(whole_people: BodyData) -> None
     fit = fit_shape_path(path, vectors, np.concatenate([codes, codes]), people)
     inputs = ((vectors - path.mean) / path.scale @ path.components.T).double().numpy()
     scanner = scanner_of_rows(rows, data.source, None)
-    told = match_composition(made, data, scanner, torch.zeros(12, 3), codes, fit.left_out[:12], inputs)
+    matching = CompositionMatching(made, data, scanner, torch.zeros(12, 3), codes, fit.left_out[:12], inputs)
+    told = matching.at_the_start()
     before, after = (np.abs(list(told[f"missing_{when}"].values())).sum() for when in ("before", "after"))
     assert after < before
 
@@ -170,3 +172,32 @@ def test_a_compact_checkpoint_makes_the_same_images_and_maps(whole_people: BodyD
     assert not compact.linear_path.components[16:].any()
     assert compact.linear_path.components[:16].flatten(1).any(dim=1).all()
     assert (tmp_path / "compact.pt").stat().st_size < 0.5 * (tmp_path / "whole.pt").stat().st_size
+
+
+def test_the_best_network_of_a_training_is_matched_again(whole_people: BodyData, tmp_path: Path) -> None:
+    """Training is mimicked by darker images, which hold too little."""
+    made = network()
+    start = GeneratorStart(made, whole_people, match_composition=True)
+    start.prepare()
+    assert start.matching is not None
+    with torch.no_grad():
+        made.generator.to_scan.bias -= 0.02
+    save_network(made, tmp_path / "best.pt", epoch=3)
+    cloud = torch.from_numpy(np.load(whole_people.clouds_of(whole_people.training_rows)[0]["points"]))[None]
+    before = load_pseudo_dxa(tmp_path / "best.pt").predict(cloud)
+    MatchBestNetwork(start, tmp_path)(Engine(lambda engine, batch: None))
+    told = torch.load(tmp_path / "best.pt", weights_only=True)["extra"]
+    assert told["epoch"] == 3
+    missing = {name: np.abs(list(told["composition"][name].values())).max() for name in told["composition"]}
+    assert missing["missing_after"] < 0.3 * missing["missing_before"]
+    assert not torch.allclose(load_pseudo_dxa(tmp_path / "best.pt").predict(cloud), before, atol=1e-4)
+
+
+def test_without_matched_composition_the_best_network_is_left_as_it_is(whole_people: BodyData, tmp_path: Path) -> None:
+    made = network()
+    start = GeneratorStart(made, whole_people)
+    start.prepare()
+    save_network(made, tmp_path / "best.pt")
+    written = (tmp_path / "best.pt").read_bytes()
+    MatchBestNetwork(start, tmp_path)(Engine(lambda engine, batch: None))
+    assert (tmp_path / "best.pt").read_bytes() == written
