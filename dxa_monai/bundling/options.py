@@ -174,7 +174,9 @@ OPTIONS: dict[str, Option] = {
     "shape_components": Option(Count(), "principal components of shape that the network starts from; 0: none"),
     "material_components": Option(Count(), "components of the maps of fat, lean and bone that shape tells; 0: no maps"),
     "placed": Option(Count(), "rounds in which training scans are moved to where bodies are expected; 0: none"),
-    "match_composition": Option(Flag(), "start from images that hold the fat, lean and bone of people of each shape"),
+    "match_composition": Option(
+        Flag(), "images hold the fat and bone of people of each shape, at the start and at the end"
+    ),
     "frozen": Option(Flag(), "keep the pretrained part as it is"),
     "frozen_epochs": Option(Count(), "epochs that a pretrained generator is kept as it is"),
     "mirrored": Option(Flag(), "mirror images count in mean and linear path"),
