@@ -118,19 +118,20 @@ def test_the_settings_of_the_ablation_are_those_of_their_names(tmp_path: Path) -
 
 def test_the_published_recipe_is_run_with_its_loss_and_without_and_differs_in_nothing_else(tmp_path: Path) -> None:
     configs = _trainings("ablation_published.json", tmp_path)
-    assert list(configs) == ["dense_no_dxa", "published_no_dxa", "published_code"]
+    assert list(configs) == ["dense_no_dxa", "published_no_dxa", "published_dxa", "published_code"]
     terms = {arm: set(config["loss_def"]["terms"]) for arm, config in configs.items()}
     terms = {arm: {name for name in each if configs[arm]["loss_def"]["terms"][name]} for arm, each in terms.items()}
     assert terms["dense_no_dxa"] == {"pixel_l1", "kl"}
-    assert terms["published_no_dxa"] == {"pixel_l1", "raw_perceptual", "adversarial"}
-    assert terms["published_code"] == terms["published_no_dxa"] | {"calibrated_perceptual"}
-    with_loss, without = (
-        {name: value for name, value in configs[arm].get().items() if name not in ("arm", "overlay", "output_dir")}
-        for arm in ("published_code", "published_no_dxa")
-    )
-    for each in (with_loss, without):
-        each["loss_def"]["terms"].pop("calibrated_perceptual", None)
-    assert with_loss == without
+    assert terms["published_no_dxa"] == {"pixel_l1", "raw_perceptual"}
+    assert terms["published_dxa"] == terms["published_no_dxa"] | {"calibrated_perceptual"}
+    assert terms["published_code"] == terms["published_dxa"] | {"adversarial"}
+    found = []
+    for arm in ("published_no_dxa", "published_dxa", "published_code"):
+        config = {name: value for name, value in configs[arm].get().items() if name not in ("arm", "output_dir")}
+        for name in ("calibrated_perceptual", "adversarial"):
+            config["loss_def"]["terms"].pop(name, None)
+        found.append(config)
+    assert found[0] == found[1] == found[2]
 
 
 def test_the_medium_arms_have_the_settings_that_the_paper_is_run_with(tmp_path: Path) -> None:
