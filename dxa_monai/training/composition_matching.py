@@ -36,6 +36,9 @@ _PENALTIES = np.logspace(-3.0, 5.0, 17)
 _PROBED_SCANS = 60
 _PROBED_SHARE = 0.05
 """Of what people hold on average: the change of codes by which it is found what the analysis makes of one."""
+_SHARES = (1.0, 0.5, 0.25)
+_LEAST_ANSWER = 0.05
+"""Of the greatest: what the analysis answers less than that no change of codes shall force."""
 
 
 class MatchingStart(Protocol):
@@ -154,29 +157,41 @@ class CompositionMatching:
         return told
 
     def _match(self, images: Callable[[FloatArray], Iterator[torch.Tensor]]) -> dict[str, Any]:
+        """Change the codes as long as that helps; half as far, or a quarter, where all the way does not."""
         change = np.zeros_like(self._left_out)
         made = self._measured(images(change))
         record = {"missing_before": self._missing_shares(made)}
-        answer = self._answer(images, made)
+        to_codes = self._response @ self._answered(images, made)
+        ridge, missing = self._regular(made)
         for _ in tqdm(range(ROUNDS), desc="matching composition", unit="round"):
-            ridge = RidgeCV(alphas=_PENALTIES, alpha_per_target=True).fit(self._x, self._wanted - made)
-            to_codes = self._response @ np.linalg.inv(answer)
             weights, bias = np.asarray(ridge.coef_).T @ to_codes.T, np.asarray(ridge.intercept_) @ to_codes.T
-            self._readout.linear += torch.from_numpy(weights).to(self._readout.linear)
-            self._readout.bias += torch.from_numpy(bias).to(self._readout.bias)
-            change = change + self._x @ weights + bias
-            made = self._measured(images(change))
+            for share in _SHARES:
+                there = change + share * (self._x @ weights + bias)
+                made_there = self._measured(images(there))
+                ridge_there, missing_there = self._regular(made_there)
+                if missing_there < missing:
+                    break
+            else:
+                break
+            change, made, ridge, missing = there, made_there, ridge_there, missing_there
+            self._readout.linear += share * torch.from_numpy(weights).to(self._readout.linear)
+            self._readout.bias += share * torch.from_numpy(bias).to(self._readout.bias)
         return record | {"missing_after": self._missing_shares(made)}
 
-    def _answer(self, images: Callable[[FloatArray], Iterator[torch.Tensor]], made: FloatArray) -> FloatArray:
-        """J ``(measures, measures)``, of some scans, on average."""
+    def _regular(self, made: FloatArray) -> tuple[RidgeCV, float]:
+        """What is missing in people of one shape: its regression, and its mean square, of what is held on average."""
+        ridge = RidgeCV(alphas=_PENALTIES, alpha_per_target=True).fit(self._x, self._wanted - made)
+        return ridge, float(np.square(ridge.predict(self._x) / self._wanted.mean(axis=0)).mean())
+
+    def _answered(self, images: Callable[[FloatArray], Iterator[torch.Tensor]], made: FloatArray) -> FloatArray:
+        """J, inverted, ``(measures, measures)``, of some scans, on average; 0 for what the analysis hardly answers."""
         some = np.arange(0, len(self._scans), -(-len(self._scans) // _PROBED_SCANS))
-        sizes = _PROBED_SHARE * self._wanted.mean(axis=0)
+        held = self._wanted.mean(axis=0)
         columns = []
-        for column, size in zip(self._response.T, sizes, strict=True):
+        for column, size in zip(self._response.T, _PROBED_SHARE * held, strict=True):
             probed = self._measured(images(np.zeros_like(self._left_out) + size * column), some)
-            columns.append((probed - made[some]).mean(axis=0) / size)
-        return np.stack(columns, axis=1)
+            columns.append((probed - made[some]).mean(axis=0) / held / _PROBED_SHARE)
+        return held[:, None] * np.linalg.pinv(np.stack(columns, axis=1), rcond=_LEAST_ANSWER) / held
 
     @torch.no_grad()
     def _measured(self, images: Iterator[torch.Tensor], some: npt.NDArray[np.int64] | None = None) -> FloatArray:
