@@ -192,6 +192,7 @@ OPTIONS: dict[str, Option] = {
     # comparison and search
     "seeds": Option(ListOf(Count()), "seeds of training"),
     "downstream_seeds": Option(ListOf(Count(), may_be_empty=True), "of what starts from pretrained weights; none: all"),
+    "generation_seeds": Option(ListOf(Count(), may_be_empty=True), "of what makes scans from meshes; none: those"),
     "sizes": Option(ListOf(Count(1), may_be_empty=True), "numbers of training pairs of the learning curve"),
     "variants": Option(MappingOf("each variant's name with its settings"), "ways in which each arm is trained"),
     "overrides": Option(MappingOf("settings of all trainings", "{'max_epochs': 10}"), "settings of all trainings"),

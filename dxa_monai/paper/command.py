@@ -26,6 +26,7 @@ def reproduce_paper(
     preset: str = "small",
     seeds: Sequence[int] = (0, 1, 2),
     downstream_seeds: Sequence[int] = (),
+    generation_seeds: Sequence[int] = (),
     parts: Sequence[str] | None = None,
     workers: int | None = None,
     cluster: bool = False,
@@ -51,6 +52,7 @@ def reproduce_paper(
         preset: how large it is, of :data:`dxa_monai.paper.plan.PRESETS`.
         seeds: of training.
         downstream_seeds: of the trainings for tables 3 to 5, some of ``seeds``; empty: all.
+        generation_seeds: of those for tables 4 and 5, which take longest, some of these; empty: all.
         parts: that are run; None: all. Those that are finished are in the report in any case.
         workers: processes; None: one a core.
         cluster: whether virtual people are made by the workers of a Dask cluster.
@@ -82,6 +84,7 @@ def reproduce_paper(
         manifest,
         pairs_manifest,
         Path(bundles_dir),
+        generation_seeds=tuple(generation_seeds),
     )
     names = [part.name for part in plan.parts()]
     chosen = list(names if parts is None else parts)
@@ -116,6 +119,7 @@ def _settings(plan: PaperPlan) -> dict[str, object]:
         "preset": plan.preset,
         "seeds": list(plan.seeds),
         "downstream_seeds": list(plan.downstream_seeds),
+        "generation_seeds": list(plan.generation_seeds),
         "manifest": plan.manifest,
         "pairs_manifest": plan.pairs_manifest,
     }
@@ -125,7 +129,8 @@ def _settings(plan: PaperPlan) -> dict[str, object]:
         "virtual": plan.virtual,
         "preset": plan.preset,
         "training seeds": ", ".join(map(str, plan.seeds)),
-        "of the trainings for tables 3 to 5": ", ".join(map(str, plan.downstream_seeds or plan.seeds)),
+        "of the trainings for table 3": ", ".join(map(str, plan.of_anthropometry)),
+        "of the trainings for tables 4 and 5": ", ".join(map(str, plan.of_generation)),
         "processes": plan.workers,
     }
 

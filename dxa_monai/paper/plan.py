@@ -120,6 +120,7 @@ class PaperPlan:
         output_dir: gets a folder for each part.
         seeds: of training.
         downstream_seeds: of the trainings that start from pretrained networks, some of ``seeds``; empty: all.
+        generation_seeds: of those that make scans from meshes, which take longest, some of these; empty: all.
         workers: processes of each part.
         cluster: whether virtual people are made by the workers of a Dask cluster.
         manifest: scans for pretraining; None: those of a virtual cohort, made here.
@@ -141,16 +142,25 @@ class PaperPlan:
     pairs_manifest: str | None = None
     bundles_dir: Path = Path("bundles")
     tracking: Mapping[str, str] = field(default_factory=dict)
+    generation_seeds: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.preset not in PRESETS:
             raise InputError(f"preset: expected one of {', '.join(PRESETS)}, got '{self.preset}'.")
         if not self.seeds:
             raise InputError("seeds: expected at least one, got none.")
-        unknown = [str(seed) for seed in self.downstream_seeds if seed not in self.seeds]
-        if unknown:
-            some = ", ".join(map(str, self.seeds))
-            raise InputError(f"downstream_seeds: expected some of {some}, got {', '.join(unknown)}.")
+        _refuse_others("downstream_seeds", self.downstream_seeds, self.seeds)
+        _refuse_others("generation_seeds", self.generation_seeds, self.of_anthropometry)
+
+    @property
+    def of_anthropometry(self) -> tuple[int, ...]:
+        """Seeds of the trainings for table 3."""
+        return self.downstream_seeds or self.seeds
+
+    @property
+    def of_generation(self) -> tuple[int, ...]:
+        """Seeds of the trainings for tables 4 and 5."""
+        return self.generation_seeds or self.of_anthropometry
 
     @property
     def virtual(self) -> bool:
@@ -227,34 +237,29 @@ class PaperPlan:
         return self._bundle(ABLATION, title, configs, settings, _OF_IMAGES, needs, trainings, minutes)
 
     def _anthropometry(self) -> Part:
-        settings = self._downstream | {
+        settings = self._downstream(self.of_anthropometry) | {
             "arms": {RANDOM_ARM: RANDOM_ARM, IMAGENET_ARM: IMAGENET_ARM, **self._weights()},
             "sizes": list(self._sizes.curve),
             "frozen": False,
         }
-        trainings = (1 + len(PRETRAINED)) * (1 + len(self._sizes.curve)) * len(self._seeds_downstream)
+        trainings = (1 + len(PRETRAINED)) * (1 + len(self._sizes.curve)) * len(self.of_anthropometry)
         needs, outputs = (*self._of_pairs[1], RECONSTRUCTION), (f"{EVALUATION}/measures.csv",)
         title, config = "table 3: body measures", "dxa_anthropometry/configs/compare.json"
         return self._bundle(ANTHROPOMETRY, title, [config], settings, outputs, needs, trainings, trainings + 4.0)
 
     def _generation(self) -> Part:
         model = self._weights(str(self.seeds[0]))[OWN_ARM]
-        settings = self._downstream | {
+        settings = self._downstream(self.of_generation) | {
             "arms": {RANDOM_ARM: RANDOM_ARM, **self._weights()},
             "architecture_of": model,
         }
-        trainings = (1 + len(PRETRAINED)) * len(self._seeds_downstream)
+        trainings = (1 + len(PRETRAINED)) * len(self.of_generation)
         needs, minutes = (*self._of_pairs[1], RECONSTRUCTION), 7.0 * trainings + 12.0
         title, config = "tables 4 and 5: scans from meshes", "pseudo_dxa/configs/compare.json"
         return self._bundle(GENERATION, title, [config], settings, _OF_IMAGES, needs, trainings, minutes)
 
-    @property
-    def _seeds_downstream(self) -> tuple[int, ...]:
-        return self.downstream_seeds or self.seeds
-
-    @property
-    def _downstream(self) -> dict[str, Any]:
-        common = {"preset": self._sizes.downstream, "seeds": list(self._seeds_downstream), "pairs": PAPER_PAIRS}
+    def _downstream(self, seeds: tuple[int, ...]) -> dict[str, Any]:
+        common = {"preset": self._sizes.downstream, "seeds": list(seeds), "pairs": PAPER_PAIRS}
         return {"manifest": self._of_pairs[0], **common}
 
     @property
@@ -281,3 +286,9 @@ class PaperPlan:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else repr(value)
+
+
+def _refuse_others(name: str, seeds: tuple[int, ...], known: tuple[int, ...]) -> None:
+    unknown = [str(seed) for seed in seeds if seed not in known]
+    if unknown:
+        raise InputError(f"{name}: expected some of {', '.join(map(str, known))}, got {', '.join(unknown)}.")

@@ -66,11 +66,25 @@ def test_a_digest_is_of_what_results_depend_on() -> None:
     assert digest(pairs_manifest="b.csv") != same
 
 
+def test_tables_have_the_seeds_that_are_chosen_for_them() -> None:
+    def seeds(*of: tuple[int, ...]) -> dict[str, object]:
+        downstream, generation = of
+        parts = PaperPlan("small", Path("out"), (0, 1, 2), downstream, generation_seeds=generation).parts()
+        return {part.name: part.settings["seeds"] for part in parts if "seeds" in part.settings}
+
+    everything = {plan.RECONSTRUCTION: [0, 1, 2], plan.ABLATION: [0, 1, 2]}
+    assert seeds((), ()) == everything | {plan.ANTHROPOMETRY: [0, 1, 2], plan.GENERATION: [0, 1, 2]}
+    assert seeds((0, 1), ()) == everything | {plan.ANTHROPOMETRY: [0, 1], plan.GENERATION: [0, 1]}
+    assert seeds((), (1,)) == everything | {plan.ANTHROPOMETRY: [0, 1, 2], plan.GENERATION: [1]}
+
+
 def test_wrong_choices_are_told() -> None:
     with pytest.raises(InputError, match="preset: expected one of small, medium, paper, got 'tiny'"):
         PaperPlan("tiny", Path("out"), (0,))
     with pytest.raises(InputError, match="downstream_seeds: expected some of 0, 1, got 2"):
         PaperPlan("small", Path("out"), (0, 1), (0, 2))
+    with pytest.raises(InputError, match="generation_seeds: expected some of 0, got 1"):
+        PaperPlan("small", Path("out"), (0, 1), (0,), generation_seeds=(1,))
     with pytest.raises(InputError, match="seeds: expected at least one"):
         PaperPlan("small", Path("out"), ())
     with pytest.raises(InputError, match=r"nowhere.*ablation\.json: expected the arms"):
