@@ -36,7 +36,7 @@ _MATERIAL_SCALES, _PIXELS, _MATERIAL_MEAN = (
 _LARGEST_BYTE, _FINE_STEPS = 127, 254
 _FINE_COMPONENTS = 8
 """The first, which hold most of how scans differ, have two bytes."""
-_KEPT_SHARE = 0.8
+KEPT_SHARE = 0.8
 """Of the components of scans, beside a shape path."""
 _MOST_NUMBERS = 50_000_000
 """Of restored components of shape: a small file cannot ask for more memory than that."""
@@ -46,7 +46,7 @@ def compact_components(state: dict[str, Any]) -> None:
     """Put bytes in the place of the components of a network's state."""
     scans, shapes = state.get(SCANS), state.get(SHAPES)
     if isinstance(scans, torch.Tensor) and scans.numel() > 0:
-        state |= _scans_as_bytes(scans if shapes is None else scans[: round(_KEPT_SHARE * len(scans))])
+        state |= _scans_as_bytes(scans if shapes is None else scans[: round(KEPT_SHARE * len(scans))])
     weights = state.get(_PIXEL_WEIGHTS)
     if isinstance(weights, torch.Tensor) and bool((weights == 1).all()):
         del state[_PIXEL_WEIGHTS]
@@ -72,7 +72,7 @@ def restore_components(state: dict[str, Any]) -> None:
         and scales.shape == coarse.shape[:2]
         and fine.shape[1:] == coarse.shape[1:]
         and deviations.ndim == 1
-        and len(fine) <= len(coarse) <= len(deviations) <= round(len(coarse) / _KEPT_SHARE)
+        and len(fine) <= len(coarse) <= len(deviations) <= round(len(coarse) / KEPT_SHARE)
     ):
         kept = coarse.float()
         kept[: len(fine)] += fine.float() / _FINE_STEPS

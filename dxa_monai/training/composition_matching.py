@@ -19,6 +19,7 @@ from dxa_monai.analysis.analysed_scan import AnalysedScan
 from dxa_monai.errors import InputError
 from dxa_monai.metrics.rigid_alignment import moved_rigidly
 from dxa_monai.networks.checkpoint import load_tensors, save_network
+from dxa_monai.networks.compact_components import KEPT_SHARE
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.training.data import BodyData
@@ -58,9 +59,10 @@ class CompositionMatching:
 
     .. math:: \Delta c = S L^T (L S L^T)^{-1} J^{-1} d
 
-    and d is the ridge regression of t - M on the components of shape. J is what the analysis of blurred images makes of
-    a change that would move a scan's composition by one: measured, with some images. All of it is linear in the
-    components of shape, so the shape path stays what it is, with other weights.
+    of the codes that small files keep (:mod:`dxa_monai.networks.compact_components`), and d is the ridge regression of
+    t - M on the components of shape. J is what the analysis of blurred images makes of a change that would move a
+    scan's composition by one: measured, with some images. All of it is linear in the components of shape, so the shape
+    path stays what it is, with other weights.
 
     Training, which wants pixels to be near, blurs mineral away again: the images of the trained network are matched
     once more (:class:`MatchBestNetwork`).
@@ -108,6 +110,8 @@ class CompositionMatching:
         self._bodies = [body for body, is_kept in zip(data.clouds_of(rows), kept, strict=True) if is_kept]
         sensitivity = _sensitivity(codes[::step][kept], self._wanted)
         spread = np.cov((codes - left_out).T)
+        kept_codes = round(KEPT_SHARE * len(spread))
+        spread[kept_codes:] = spread[:, kept_codes:] = 0.0  # small files leave these out
         self._response = spread @ sensitivity.T @ np.linalg.pinv(sensitivity @ spread @ sensitivity.T)
         with torch.no_grad():
             fitted = self._readout(torch.from_numpy(inputs)).double().numpy()
