@@ -201,3 +201,19 @@ def test_without_matched_composition_the_best_network_is_left_as_it_is(whole_peo
     written = (tmp_path / "best.pt").read_bytes()
     MatchBestNetwork(start, tmp_path)(Engine(lambda engine, batch: None))
     assert (tmp_path / "best.pt").read_bytes() == written
+
+
+def test_a_change_of_codes_that_does_not_help_is_left(whole_people: BodyData, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the analysis hardly answers: steps then go the wrong way, or far too far."""
+    made = network()
+    start = GeneratorStart(made, whole_people, match_composition=True)
+    start.prepare()
+    assert start.matching is not None
+    assert made.shape_path is not None
+    wrong = -1e3 * np.eye(2)
+    monkeypatch.setattr(CompositionMatching, "_answered", lambda self, images, made: wrong)
+    before = {name: tensor.clone() for name, tensor in made.shape_path.state_dict().items()}
+    told = start.matching.at_the_start()
+    assert told["missing_after"] == told["missing_before"]
+    for name, tensor in made.shape_path.state_dict().items():
+        assert tensor.equal(before[name])
