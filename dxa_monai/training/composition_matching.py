@@ -1,8 +1,8 @@
-"""Predicted scans that hold, on average, the fat, lean and bone of the people of each shape."""
+"""Predicted scans that hold, on average, the fat and bone of the people of each shape."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,6 +26,8 @@ from dxa_monai.training.data import BodyData
 from dxa_monai.transforms.point_clouds import load_cloud
 
 FloatArray = npt.NDArray[np.float64]
+ImageOf = Callable[[int, FloatArray], torch.Tensor]
+"""The image ``(1, 6, H, W)`` of a scan that is analysed, by its number, whose codes ``(codes,)`` are changed."""
 
 MATCHED = ("total_fat_g", "total_bmc_g")
 """What the images are to hold. Lean tissue follows: as a third wish it costs 0.35 dB, arms and legs besides 3 dB."""
@@ -128,12 +130,11 @@ class CompositionMatching:
         """
         network = self.network
 
-        def images(change: FloatArray) -> Iterator[torch.Tensor]:
-            for codes in self._left_out + change:
-                image = network.linear_path.decode(torch.from_numpy(codes).float()[None])
-                yield (network.mean_image + network.standard_deviation * image).clamp(0.0, 1.0)
+        def image_of(number: int, change: FloatArray) -> torch.Tensor:
+            image = network.linear_path.decode(torch.from_numpy(self._left_out[number] + change).float()[None])
+            return (network.mean_image + network.standard_deviation * image).clamp(0.0, 1.0)
 
-        return self._match(images)
+        return self._match(image_of)
 
     def at_the_end(self) -> dict[str, Any]:
         """Match the images of the network that training has made, in evaluation mode and where it is.
@@ -150,28 +151,27 @@ class CompositionMatching:
         with torch.no_grad():
             means = [network.encode(load_cloud(body)[None].to(device))[0].cpu() for body in self._bodies]
 
-        def images(change: FloatArray) -> Iterator[torch.Tensor]:
-            for mean, codes in zip(means, self._not_seen + change, strict=True):
-                others = mean.numel() - len(codes)
-                changed = mean + F.pad(torch.from_numpy(codes).float(), (0, others)).reshape(mean.shape)
-                yield network.decode(changed.to(device)).clamp(0.0, 1.0).cpu()
+        def image_of(number: int, change: FloatArray) -> torch.Tensor:
+            mean, codes = means[number], torch.from_numpy(self._not_seen[number] + change).float()
+            changed = mean + F.pad(codes, (0, mean.numel() - len(codes))).reshape(mean.shape)
+            return network.decode(changed.to(device)).clamp(0.0, 1.0).cpu()
 
-        told = self._match(images)
+        told = self._match(image_of)
         network.train(was_training)
         return told
 
-    def _match(self, images: Callable[[FloatArray], Iterator[torch.Tensor]]) -> dict[str, Any]:
+    def _match(self, image_of: ImageOf) -> dict[str, Any]:
         """Change the codes as long as that helps; half as far, or a quarter, where all the way does not."""
         change = np.zeros_like(self._left_out)
-        made = self._measured(images(change))
+        made = self._measured(image_of, change)
         record = {"missing_before": self._missing_shares(made)}
-        to_codes = self._response @ self._answered(images, made)
+        to_codes = self._response @ self._answered(image_of, made)
         ridge, missing = self._regular(made)
         for _ in tqdm(range(ROUNDS), desc="matching composition", unit="round"):
             weights, bias = np.asarray(ridge.coef_).T @ to_codes.T, np.asarray(ridge.intercept_) @ to_codes.T
             for share in _SHARES:
                 there = change + share * (self._x @ weights + bias)
-                made_there = self._measured(images(there))
+                made_there = self._measured(image_of, there)
                 ridge_there, missing_there = self._regular(made_there)
                 if missing_there < missing:
                     break
@@ -187,25 +187,23 @@ class CompositionMatching:
         ridge = RidgeCV(alphas=_PENALTIES, alpha_per_target=True).fit(self._x, self._wanted - made)
         return ridge, float(np.square(ridge.predict(self._x) / self._wanted.mean(axis=0)).mean())
 
-    def _answered(self, images: Callable[[FloatArray], Iterator[torch.Tensor]], made: FloatArray) -> FloatArray:
+    def _answered(self, image_of: ImageOf, made: FloatArray) -> FloatArray:
         """J, inverted, ``(measures, measures)``, of some scans, on average; 0 for what the analysis hardly answers."""
-        some = np.arange(0, len(self._scans), -(-len(self._scans) // _PROBED_SCANS))
+        some = range(0, len(self._scans), -(-len(self._scans) // _PROBED_SCANS))
         held = self._wanted.mean(axis=0)
         columns = []
         for column, size in zip(self._response.T, _PROBED_SHARE * held, strict=True):
-            probed = self._measured(images(np.zeros_like(self._left_out) + size * column), some)
-            columns.append((probed - made[some]).mean(axis=0) / held / _PROBED_SHARE)
+            probed = self._measured(image_of, np.tile(size * column, (len(made), 1)), some)
+            columns.append((probed - made[:: some.step]).mean(axis=0) / held / _PROBED_SHARE)
         return held[:, None] * np.linalg.pinv(np.stack(columns, axis=1), rcond=_LEAST_ANSWER) / held
 
     @torch.no_grad()
-    def _measured(self, images: Iterator[torch.Tensor], some: npt.NDArray[np.int64] | None = None) -> FloatArray:
-        """What the analysis reads of images, in the regions of their scans ``(N, measures)``."""
+    def _measured(self, image_of: ImageOf, change: FloatArray, some: range | None = None) -> FloatArray:
+        """What the analysis reads of images of changed codes, in the regions of their scans ``(N, measures)``."""
         read = []
-        chosen = set(range(len(self._scans)) if some is None else some.tolist())
-        for index, (scan, image) in enumerate(zip(self._scans, images, strict=True)):
-            if index in chosen:
-                found = scan.totals(image)
-                read.append([found[name] for name in MATCHED])
+        for number in some or range(len(self._scans)):
+            found = self._scans[number].totals(image_of(number, change[number]))
+            read.append([found[name] for name in MATCHED])
         return np.array(read)
 
     def _missing_shares(self, made: FloatArray) -> dict[str, float]:

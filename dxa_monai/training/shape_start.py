@@ -46,7 +46,7 @@ def start_at_shape(
         own_components: whether the components of the linear path are to be those of the training scans.
         placed: rounds.
         scanner_model: file of the calibrated scanner of the analysis; None: calibrated with some of the training scans.
-        match: whether the images are to hold the fat, lean and bone of the people of each shape
+        match: whether the images are to hold the fat and bone of the people of each shape
             (:class:`dxa_monai.training.composition_matching.CompositionMatching`).
 
     Returns:

@@ -280,8 +280,8 @@ class GeneratorStart(PretrainedStart):
         frozen_epochs: how many epochs a pretrained generator is kept as it is; a random one has nothing to keep.
         placed: how often training scans are moved, as a whole, to where their bodies are expected, so that how somebody
             lay on the table is no part of what is learnt; 0: they stay where they are. Without a shape path they do.
-        match_composition: whether the images of the shape path are to hold the fat, lean and bone of people of that
-            shape (:class:`dxa_monai.training.composition_matching.CompositionMatching`).
+        match_composition: whether the images of the shape path are to hold the fat and bone of people of that
+            shape, after the training as well (:class:`dxa_monai.training.composition_matching.CompositionMatching`).
         scanner_model: file of the calibrated scanner for that; None: calibrated with some of the training scans.
 
     Raises:
