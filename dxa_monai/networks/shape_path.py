@@ -18,7 +18,7 @@ class ShapePath(nn.Module):
 
     It also says how unlike the training bodies a body is: the length of what V leaves of (v - m) / s, over the largest
     of the training bodies when they were left out of the fit. Nothing here is trained; until it is fitted
-    (:func:`dxa_monai.training.shape_fit.fit_shape_path`), codes are zero.
+    (:mod:`dxa_monai.training.shape_fit`), codes are zero.
 
     Args:
         components: of shape, K.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -149,13 +149,10 @@ class ScannerModel:
     def _of_names(cls, stored: Mapping[str, Any]) -> ScannerModel:
         """A model of numbers, each under its name; the error does not say where they are from."""
         defaults = cls().as_dict()
+        _refuse_other_names("scanner model", stored, defaults, _LATER)
+        for part in ("beam", "wheel"):
+            _refuse_other_names(part, stored[part], defaults[part])
         stored = {**{name: defaults[name] for name in _LATER}, **stored}
-        for part, named, whole in (
-            ("scanner model", stored, defaults),
-            *((name, stored[name], defaults[name]) for name in ("beam", "wheel")),
-        ):
-            if set(named) != set(whole):
-                raise InputError(f"{part}: expected {', '.join(whole)}, got {', '.join(map(str, named)) or 'none'}.")
         if not isinstance(stored["source"], str):
             raise InputError(f"source: expected what it was calibrated with, got {stored['source']!r}.")
         stray = {name: number(name, value, _STRAY.get(name, FROM_ZERO)) for name, value in stored["stray"].items()}
@@ -186,3 +183,10 @@ def read_scanner_model(path: str | Path) -> ScannerModel:
     """
     stored = read_json(path, "a scanner model")
     return ScannerModel.from_dict(stored, str(path))
+
+
+def _refuse_other_names(
+    part: str, named: Mapping[str, Any], expected: Mapping[str, Any], optional: Collection[str] = ()
+) -> None:
+    if set(named) | set(optional) != set(expected):
+        raise InputError(f"{part}: expected {', '.join(expected)}, got {', '.join(map(str, named)) or 'none'}.")

@@ -32,8 +32,8 @@ def shape_vectors(path: ShapePath, clouds: Iterable[torch.Tensor]) -> torch.Tens
         return torch.cat([path.maps(cloud[None]) for cloud in clouds])
 
 
-def fit_shape_path(path: ShapePath, vectors: torch.Tensor, codes: FloatArray, people: Sequence[str]) -> Fit:
-    """Set a shape path to the bodies and scans of the training people, and their mirror images.
+def fit_shape_components(path: ShapePath, vectors: torch.Tensor, people: Sequence[str]) -> FloatArray:
+    """Set the components of a shape path to those of the training bodies and their mirror images.
 
     The maps and the height count as ``GROUP_COUNTS`` says. How far a body may lie from the components is what
     training bodies do when their person is left out.
@@ -41,14 +41,13 @@ def fit_shape_path(path: ShapePath, vectors: torch.Tensor, codes: FloatArray, pe
     Args:
         path: to be set.
         vectors: ``(N, size)`` of :func:`shape_vectors`.
-        codes: ``(2 N, codes)`` of the scans and then of their mirror images.
-        people: N, whose scan each is.
+        people: N, whose body each is.
 
     Returns:
-        What was fitted; its predictions of people left out are those of the scans and then of their mirror images.
+        What the path's read-out takes, ``(2 N, components)``: of the bodies and then of their mirror images.
 
     Raises:
-        InputError: there are not more scans (with mirror images) than components.
+        InputError: there are not more bodies (with mirror images) than components.
     """
     both = torch.cat([vectors, path.maps.mirrored(vectors)])
     count = len(path.components)
@@ -73,16 +72,23 @@ def fit_shape_path(path: ShapePath, vectors: torch.Tensor, codes: FloatArray, pe
     path.mean.copy_(mean)
     path.scale.copy_(scale)
     path.components.copy_(components)
-    twice = [*people, *people]
-    path.farthest.fill_(_farthest(scaled, twice, count))
-    inputs = (scaled @ components.T).double().numpy()
-    return fit_readout(path.readout, inputs, codes, twice, penalties=PENALTIES)
+    path.farthest.fill_(_farthest(scaled, [*people, *people], count))
+    return (scaled @ components.T).double().numpy()
 
 
-def shape_inputs(path: ShapePath, vectors: torch.Tensor) -> FloatArray:
-    """What a read-out of a fitted path takes, ``(2 N, components)``: of the bodies and then of their mirror images."""
-    both = torch.cat([vectors, path.maps.mirrored(vectors)])
-    return ((both - path.mean) / path.scale @ path.components.T).double().numpy()
+def fit_codes(path: ShapePath, inputs: FloatArray, codes: FloatArray, people: Sequence[str]) -> Fit:
+    """Set the regression of a shape path, whose components are fitted, to the scans of the training people.
+
+    Args:
+        path: to be set.
+        inputs: ``(2 N, components)`` of :func:`fit_shape_components`.
+        codes: ``(2 N, codes)`` of the scans and then of their mirror images.
+        people: N, whose scan each is.
+
+    Returns:
+        What was fitted; its predictions of people left out are those of the scans and then of their mirror images.
+    """
+    return fit_readout(path.readout, inputs, codes, [*people, *people], penalties=PENALTIES)
 
 
 def _components(scaled: torch.Tensor, count: int) -> torch.Tensor:

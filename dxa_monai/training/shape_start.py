@@ -18,7 +18,7 @@ from dxa_monai.training.components import fit_components
 from dxa_monai.training.composition_matching import CompositionMatching
 from dxa_monai.training.data import BodyData
 from dxa_monai.training.material_start import fit_materials, materials_of_scans
-from dxa_monai.training.shape_fit import as_record, fit_shape_path, shape_inputs, shape_vectors
+from dxa_monai.training.shape_fit import as_record, fit_codes, fit_shape_components, shape_vectors
 from dxa_monai.transforms.point_clouds import load_cloud
 
 _SCANS_AT_A_TIME = 32
@@ -62,17 +62,17 @@ def start_at_shape(
         fit_components(network, data, mirrored=True)
     people = [str(row["subject_id"]) for row in rows]
     vectors = shape_vectors(path, (load_cloud(row) for row in data.clouds_of(rows)))
+    inputs = fit_shape_components(path, vectors, people)
     moved = torch.zeros(len(rows), 3)
     for _ in tqdm(range(placed), desc="placing training scans", unit="round", disable=not placed):
-        fit = fit_shape_path(path, vectors, _codes(network, data, moved), people)
+        fit = fit_codes(path, inputs, _codes(network, data, moved), people)
         moved = _moves(network, data, fit.left_out[: len(rows)])
     codes = _codes(network, data, moved)
-    fit = fit_shape_path(path, vectors, codes, people)
+    fit = fit_codes(path, inputs, codes, people)
     further: dict[str, Any] = {}
     matching = None
     if match or network.material_path is not None:
         scanner = scanner_of_rows(rows, data.source, scanner_model)
-        inputs = shape_inputs(path, vectors)
         here = slice(0, len(rows))
         if match:
             left_out = fit.left_out[here]

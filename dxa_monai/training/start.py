@@ -68,6 +68,8 @@ class VAEStart:
         contrast_by_region: bool = False,
         scanner_model: str | Path | None = None,
     ) -> None:
+        if network.linear_codes == 0 and contrast_by_region:
+            raise InputError("contrast_by_region: expected False for a network without a linear path, got True.")
         if network.linear_codes > 0:
             path = network.linear_path
             if contrast_weight != 1.0 and not path.in_basis:
@@ -87,19 +89,24 @@ class VAEStart:
         self.scanner_model = scanner_model
 
     def check(self) -> None:
-        """Nothing to refuse: the weights are random."""
+        """Look at the number of scans.
+
+        Raises:
+            InputError: there are fewer training scans than principal components.
+        """
+        self._check_number_of_scans(len(self.data.whole_split["train"]))
 
     def prepare(self) -> None:
         """Set normalisation and linear path.
 
         Raises:
-            InputError: there are fewer training scans than principal components, or no regions where they count.
+            InputError: as :meth:`check`, or no regions where they count.
         """
         mean_image, deviation = self.data.statistics
         mean_image = mirrored_mean(mean_image) if self.mirrored else mean_image
         self.network.set_normalisation(mean_image, deviation)
         if self.network.linear_codes > 0:
-            self._check_number_of_scans()
+            self._check_number_of_scans(len(self.data.training_rows))
             weights = None
             if self.contrast_by_region:
                 rows, source = self.data.training_rows, self.data.source
@@ -108,8 +115,10 @@ class VAEStart:
                 self.network, self.data, self.mirrored, self.contrast_weight, fewer=False, pixel_weights=weights
             )
 
-    def _check_number_of_scans(self) -> None:
-        scans, components = len(self.data.training_rows), self.network.linear_codes
+    def _check_number_of_scans(self, scans: int) -> None:
+        components = self.network.linear_codes
+        if components == 0:
+            return
         channels, halves = self.network.linear_channels, 2 if self.mirrored else 1
         if halves * scans <= components:
             raise InputError(

@@ -10,7 +10,7 @@ from dxa_monai.mesh.io import BodyMesh
 from dxa_monai.mesh.points import centred, point_cloud, sample_points, with_areas
 from dxa_monai.networks.shape_maps import ShapeMaps
 from dxa_monai.networks.shape_path import ShapePath
-from dxa_monai.training.shape_fit import fit_shape_path
+from dxa_monai.training.shape_fit import fit_codes, fit_shape_components
 from tests.mesh.shapes import body, box, moved
 
 
@@ -79,7 +79,8 @@ def test_codes_follow_from_shape_and_what_is_unlike_is_told() -> None:
     vectors = torch.cat([path.maps(each) for each in bodies])
     volume = np.array([float((each[0, 1] * each[0, 4] * each[0, 6]).sum()) for each in bodies])
     codes = np.stack([volume, -volume], axis=1)
-    fit_shape_path(path, vectors, np.concatenate([codes, codes]), [f"p{i}" for i in range(40)])
+    names = [f"p{i}" for i in range(40)]
+    fit_codes(path, fit_shape_components(path, vectors, names), np.concatenate([codes, codes]), names)
     others = people(10, seed=1)
     true = [float((each[0, 1] * each[0, 4] * each[0, 6]).sum()) for each in others]
     predicted = torch.cat([path(each) for each in others])
@@ -96,7 +97,8 @@ def test_a_body_and_its_mirror_image_have_mirrored_answers() -> None:
     path = ShapePath(6, 1)
     vectors = torch.cat([path.maps(each) for each in people(24)])
     side = np.linspace(-1.0, 1.0, 24)[:, None]
-    fit_shape_path(path, vectors, np.concatenate([side, -side]), [f"p{i}" for i in range(24)])
+    names = [f"p{i}" for i in range(24)]
+    fit_codes(path, fit_shape_components(path, vectors, names), np.concatenate([side, -side]), names)
     assert abs(float(path(people(1, seed=2)[0]))) < 0.2
 
 
@@ -104,7 +106,7 @@ def test_too_few_bodies_and_impossible_sizes_are_refused() -> None:
     path = ShapePath(6, 1)
     vectors = torch.cat([path.maps(each) for each in people(3)])
     with pytest.raises(InputError, match="expected more than 3 scans for 6 components of shape, got 3"):
-        fit_shape_path(path, vectors, np.zeros((6, 1)), ["a", "b", "c"])
+        fit_shape_components(path, vectors, ["a", "b", "c"])
     with pytest.raises(InputError, match="shape_components: expected at least one component and one code"):
         ShapePath(4, 0)
     with pytest.raises(InputError, match="cell_m: expected a size in metres"):

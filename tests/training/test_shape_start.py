@@ -19,7 +19,7 @@ from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.scan.format import pixel_area_cm2
 from dxa_monai.training.composition_matching import CompositionMatching, MatchBestNetwork
 from dxa_monai.training.data import BodyData
-from dxa_monai.training.shape_fit import fit_shape_path, shape_vectors
+from dxa_monai.training.shape_fit import fit_codes, fit_shape_components, shape_vectors
 from dxa_monai.training.start import GeneratorStart
 from tests.bodies import simulated_people
 from tests.training.test_start import network as small_vae
@@ -134,10 +134,10 @@ def test_images_come_to_hold_what_the_scans_hold(whole_people: BodyData) -> None
     with torch.no_grad():
         codes = made.linear_path.encode(made.normalised(scans)).double().numpy()
     people = [str(row["subject_id"]) for row in rows]
-    fit = fit_shape_path(path, vectors, np.concatenate([codes, codes]), people)
-    inputs = ((vectors - path.mean) / path.scale @ path.components.T).double().numpy()
+    inputs = fit_shape_components(path, vectors, people)
+    fit = fit_codes(path, inputs, np.concatenate([codes, codes]), people)
     scanner = scanner_of_rows(rows, data.source, None)
-    matching = CompositionMatching(made, data, scanner, torch.zeros(12, 3), codes, fit.left_out[:12], inputs)
+    matching = CompositionMatching(made, data, scanner, torch.zeros(12, 3), codes, fit.left_out[:12], inputs[:12])
     told = matching.at_the_start()
     before, after = (np.abs(list(told[f"missing_{when}"].values())).sum() for when in ("before", "after"))
     assert after < before

@@ -99,7 +99,8 @@ def test_a_contrast_by_region_that_nothing_would_use_is_refused(data: TrainingDa
     for directions in (None, 3):
         with pytest.raises(InputError, match="contrast_by_region: expected False for a linear path without 2 lin"):
             VAEStart(network(linear_directions=directions), data, contrast_by_region=True)
-    VAEStart(network(linear_channels=0, linear_directions=None), data, contrast_by_region=True).prepare()
+    with pytest.raises(InputError, match="contrast_by_region: expected False for a network without a linear path"):
+        VAEStart(network(linear_channels=0, linear_directions=None), data, contrast_by_region=True)
 
 
 def test_a_contrast_by_region_wants_people(data: TrainingData) -> None:
@@ -112,8 +113,11 @@ def test_fewer_scans_than_codes_are_refused(data: TrainingData) -> None:
     scans = len(data.training_rows)
     told = rf"for the 100 components of network_def#linear_channels 5, got {scans}; .*\(each has 20 components\)"
     for mirrored, needed in ((False, 100), (True, 50)):
-        with pytest.raises(InputError, match=rf"expected more than {needed} scans {told}"):
-            VAEStart(many, data, mirrored).prepare()
+        start = VAEStart(many, data, mirrored)
+        for step in (start.check, start.prepare):
+            with pytest.raises(InputError, match=rf"expected more than {needed} scans {told}"):
+                step()
+    VAEStart(network(linear_channels=0, linear_directions=None), data).check()
 
 
 def test_scans_are_read_twice_for_a_linear_path_and_no_more(
