@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -54,6 +53,7 @@ from dxa_monai.mesh.io import load_mesh
 from dxa_monai.mesh.points import centred
 from dxa_monai.networks.checkpoint import load_pseudo_dxa
 from dxa_monai.networks.trunk_weights import RANDOM
+from dxa_monai.scan.spread import from_first_to_last
 from dxa_monai.transforms.point_clouds import CLOUD_POINTS, draw_point_clouds, mesh_paths
 
 PEOPLE_ON_THE_PAGE = 10
@@ -195,7 +195,7 @@ class GenerationTask(Task):
             body = centred(load_mesh(row["mesh"], **axes, announce=False))
             return Prediction(scan_id, body, batch.scans[0].numpy(), image)
 
-        chosen = np.unique(np.linspace(0, len(ordered) - 1, PEOPLE_ON_THE_PAGE).round().astype(int))
+        chosen = from_first_to_last(len(ordered), PEOPLE_ON_THE_PAGE)
         return {
             "figure_3": prediction_figure(person(ordered[(len(ordered) - 1) // 2]), folder / "figure_3.png"),
             "people": people_page([person(ordered[index]) for index in chosen], folder / "people.png"),

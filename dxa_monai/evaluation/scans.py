@@ -30,6 +30,7 @@ from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.manifest import Row
 from dxa_monai.scan.regions import totals_of_sums
 from dxa_monai.scan.source import ScanSource
+from dxa_monai.scan.spread import every_so_many
 
 MEASURES = (*MEASURES_13, "total_fat_percent")
 """The paper's 13 composition measures, and % fat."""
@@ -169,8 +170,8 @@ def mean_composition(
     Returns:
         ``MEAN_ARM``; nothing where no training scan shows a whole body.
     """
-    step = -(-len(training_rows) // MEAN_SCANS) or 1
-    _, measured = composition_of_scans(training_rows[::step], source, scanner)
+    some = training_rows[every_so_many(len(training_rows), MEAN_SCANS)]
+    _, measured = composition_of_scans(some, source, scanner)
     return {MEAN_ARM: np.tile(measured.mean(axis=0), (len(rows), 1))} if len(measured) else {}
 
 

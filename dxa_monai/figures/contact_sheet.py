@@ -16,6 +16,7 @@ from dxa_monai.runs.ownership import taking_turns
 from dxa_monai.scan.format import CHANNELS, Array
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.source import ScanSource
+from dxa_monai.scan.spread import from_first_to_last
 from dxa_monai.scan.truth import load_truth
 
 _PANELS = (
@@ -101,8 +102,7 @@ def _spread(rows: list[dict[str, Any]], people: int) -> list[dict[str, Any]]:
         if row.get("truth"):
             first.setdefault(str(row["subject_id"]), row)
     ranked = sorted(first.values(), key=lambda row: (_bmi(row), str(row["scan_id"])))
-    chosen = np.unique(np.linspace(0, len(ranked) - 1, min(people, len(ranked))).round().astype(int))
-    return [ranked[index] for index in chosen]
+    return [ranked[index] for index in from_first_to_last(len(ranked), people)]
 
 
 _ADULT_YEARS = 18.0

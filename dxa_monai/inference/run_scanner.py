@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from dxa_monai.analysis.scan_calibration import calibrate_with_scan, nominal_scanner
@@ -23,6 +22,7 @@ from dxa_monai.runs.outputs import read_note, write_note
 from dxa_monai.scan.format import PIXEL_SPACING_MM, SCAN_SHAPE, channels_first
 from dxa_monai.scan.io import scan_content
 from dxa_monai.scan.source import ScanSource
+from dxa_monai.scan.spread import from_first_to_last
 
 CALIBRATIONS = ("run", "scan", "nominal")
 """Without a scanner model: one is fitted to all scans of the run, or to every scan by itself, or none is fitted."""
@@ -70,7 +70,8 @@ def scanner_of_run(
     if calibration == "nominal":
         return nominal_scanner(scans, wheel)
     model = calibrate_with_scan(scans, wheel, pixel_spacing_mm=spacing)
-    write_note(folder, **{_SCANS_OF_SCANNER: {rows[index]["scan_id"]: _digest(rows[index]) for index in _spread(rows)}})
+    digests = {rows[index]["scan_id"]: _digest(rows[index]) for index in _looked_at(rows)}
+    write_note(folder, **{_SCANS_OF_SCANNER: digests})
     write_scanner_model(model, path)
     return model
 
@@ -94,10 +95,9 @@ def _digest(row: Mapping[str, Any]) -> str:
         return ""  # it is told when its turn comes
 
 
-def _spread(rows: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Places of the rows that are looked at, evenly spread."""
-    places = np.linspace(0, len(rows) - 1, min(len(rows), 2 * CALIBRATION_SCANS)).round().astype(int)
-    return [int(place) for place in places]
+def _looked_at(rows: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Places of the rows that are looked at."""
+    return from_first_to_last(len(rows), 2 * CALIBRATION_SCANS)
 
 
 def scanner_of_scan(
@@ -119,7 +119,7 @@ def calibration_scans(
     """
     chosen: list[torch.Tensor] = []
     spacing = PIXEL_SPACING_MM
-    for index in _spread(rows):
+    for index in _looked_at(rows):
         try:
             scan = source.read(rows[index]["scan"])
         except InputError:

@@ -66,8 +66,8 @@ def principal_components(
         return mean_image.new_zeros(0, *shape), mean_image.new_ones(0)
     paths = [row["scan"] for row in rows]
     deviations = torch.empty(0)
-    if not paths or copies is None:
-        _refuse_few(len(paths), count, mirrored)
+    if not paths:
+        _refuse_few(0, count, mirrored)
     for index, path in enumerate(paths):
         image = source.image(path)
         images = [image, *(() if copies is None else copies(image, index))]

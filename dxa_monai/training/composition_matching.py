@@ -22,6 +22,7 @@ from dxa_monai.networks.checkpoint import load_tensors, save_network
 from dxa_monai.networks.compact_components import KEPT_SHARE
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.physics.scanner_model import ScannerModel
+from dxa_monai.scan.spread import every_so_many
 from dxa_monai.training.data import BodyData
 from dxa_monai.transforms.point_clouds import load_cloud
 
@@ -40,6 +41,7 @@ _PROBED_SCANS = 60
 _PROBED_SHARE = 0.05
 """Of what people hold on average: the change of codes by which it is found what the analysis makes of one."""
 _SHARES = (1.0, 0.5, 0.25)
+_ALL = slice(None)
 _LEAST_ANSWER = 0.05
 """Of the greatest: what the analysis answers less than that no change of codes shall force."""
 
@@ -94,8 +96,8 @@ class CompositionMatching:
     ) -> None:
         assert network.shape_path is not None
         self.network, self._readout = network, network.shape_path.readout
-        step = -(-len(codes) // MOST_SCANS)
-        rows, places = data.training_rows[::step], moved[::step]
+        some = every_so_many(len(codes), MOST_SCANS)
+        rows, places = data.training_rows[some], moved[some]
         analysed = []
         for start in tqdm(range(len(rows)), desc="composition of training scans", unit="scan"):
             scan = moved_rigidly(data.source.image(rows[start]["scan"])[None], places[start : start + 1])
@@ -110,17 +112,17 @@ class CompositionMatching:
         self._scans = [scan for scan, totals in analysed if totals]
         self._wanted = np.array([[totals[name] for name in MATCHED] for _, totals in analysed if totals])
         self._bodies = [body for body, is_kept in zip(data.clouds_of(rows), kept, strict=True) if is_kept]
-        sensitivity = _sensitivity(codes[::step][kept], self._wanted)
+        sensitivity = _sensitivity(codes[some][kept], self._wanted)
         spread = np.cov((codes - left_out).T)
         kept_codes = round(KEPT_SHARE * len(spread))
         spread[kept_codes:] = spread[:, kept_codes:] = 0.0  # small files leave these out
         self._response = spread @ sensitivity.T @ np.linalg.pinv(sensitivity @ spread @ sensitivity.T)
         with torch.no_grad():
             fitted = self._readout(torch.from_numpy(inputs)).double().numpy()
-        self._left_out = left_out[::step][kept]
-        self._not_seen = (left_out - fitted)[::step][kept]
+        self._left_out = left_out[some][kept]
+        self._not_seen = (left_out - fitted)[some][kept]
         x = ((torch.from_numpy(inputs) - self._readout.mean) / self._readout.scale).double().numpy()
-        self._x = x[::step][kept]
+        self._x = x[some][kept]
 
     def at_the_start(self) -> dict[str, Any]:
         """Match the images of the linear path, before anything is trained.
@@ -189,19 +191,19 @@ class CompositionMatching:
 
     def _answered(self, image_of: ImageOf, made: FloatArray) -> FloatArray:
         """J, inverted, ``(measures, measures)``, of some scans, on average; 0 for what the analysis hardly answers."""
-        some = range(0, len(self._scans), -(-len(self._scans) // _PROBED_SCANS))
+        probed = every_so_many(len(self._scans), _PROBED_SCANS)
         held = self._wanted.mean(axis=0)
         columns = []
         for column, size in zip(self._response.T, _PROBED_SHARE * held, strict=True):
-            probed = self._measured(image_of, np.tile(size * column, (len(made), 1)), some)
-            columns.append((probed - made[:: some.step]).mean(axis=0) / held / _PROBED_SHARE)
+            there = self._measured(image_of, np.tile(size * column, (len(made), 1)), probed)
+            columns.append((there - made[probed]).mean(axis=0) / held / _PROBED_SHARE)
         return held[:, None] * np.linalg.pinv(np.stack(columns, axis=1), rcond=_LEAST_ANSWER) / held
 
     @torch.no_grad()
-    def _measured(self, image_of: ImageOf, change: FloatArray, some: range | None = None) -> FloatArray:
+    def _measured(self, image_of: ImageOf, change: FloatArray, some: slice = _ALL) -> FloatArray:
         """What the analysis reads of images of changed codes, in the regions of their scans ``(N, measures)``."""
         read = []
-        for number in some or range(len(self._scans)):
+        for number in range(len(self._scans))[some]:
             found = self._scans[number].totals(image_of(number, change[number]))
             read.append([found[name] for name in MATCHED])
         return np.array(read)

@@ -14,6 +14,7 @@ from sklearn.model_selection import GroupKFold
 
 from dxa_monai.errors import InputError
 from dxa_monai.networks.kernel_readout import KernelReadout
+from dxa_monai.scan.spread import every_so_many
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -138,7 +139,7 @@ def fit_readout(
 def _of_some_people(people: Sequence[str], most: int) -> npt.NDArray[np.intp]:
     """Places of all codes of some people, spread evenly, about ``most`` in all; of two people at least."""
     names = list(dict.fromkeys(people))
-    step = -(-len(people) // most)
+    step = every_so_many(len(people), most).step
     chosen = set(names[:: min(step, max(len(names) // 2, 1))])
     return np.flatnonzero([name in chosen for name in people])
 

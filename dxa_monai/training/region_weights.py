@@ -23,6 +23,7 @@ from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.manifest import Row
 from dxa_monai.scan.regions import REGION_GROUPS, Region
 from dxa_monai.scan.source import ScanSource
+from dxa_monai.scan.spread import every_so_many
 
 MOST_SCANS = 200
 """Analysed; of more training scans some spread evenly are taken."""
@@ -46,9 +47,8 @@ def region_weights(rows: Sequence[Row], source: ScanSource, scanner: ScannerMode
     Raises:
         InputError: no scan shows a whole body, or a region is missing in all.
     """
-    step = -(-len(rows) // MOST_SCANS) or 1
     found = []
-    for row in tqdm(rows[::step], desc="regions of training scans", unit="scan"):
+    for row in tqdm(rows[every_so_many(len(rows), MOST_SCANS)], desc="regions of training scans", unit="scan"):
         region_map = AnalysedScan(source.image(row["scan"])[None], scanner).region_map
         if region_map is not None:
             found.append(torch.from_numpy(region_map))

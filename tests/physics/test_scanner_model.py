@@ -149,7 +149,9 @@ def test_what_is_missing_is_named_and_no_default_takes_its_place(tmp_path: Path)
 def test_a_file_of_something_else_is_told_by_its_names(tmp_path: Path) -> None:
     path = tmp_path / "cohort.json"
     path.write_text(json.dumps({"people": 3, "seed": 0}), encoding="utf-8")
-    with pytest.raises(InputError, match=r"cohort\.json: scanner model: expected beam, .*, zero_counts, got people, seed\."):
+    with pytest.raises(
+        InputError, match=r"cohort\.json: scanner model: expected beam, .*, zero_counts, got people, seed\."
+    ):
         read_scanner_model(path)
 
 
