@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 
 from dxa_monai.physics.scanner_model import ScannerModel
+from dxa_monai.scan.spread import every_so_many
 
 FloatArray = npt.NDArray[np.floating]
 BoolArray = npt.NDArray[np.bool_]
@@ -75,8 +76,8 @@ def channel_misfit_nepers(
         soft: ``(H, W)`` bool, the pixels to compare.
         model: the scanner.
     """
-    every = -(-int(soft.sum()) // _MISFIT_PIXELS)
-    values = raw.double().cpu().numpy()[:, soft].T[::every] * model.full_scale_nepers
-    difference, relative_variance = channel_differences(values, areal_density_g_cm2[:, soft].T[::every], model)
+    some = every_so_many(int(soft.sum()), _MISFIT_PIXELS)
+    values = raw.double().cpu().numpy()[:, soft].T[some] * model.full_scale_nepers
+    difference, relative_variance = channel_differences(values, areal_density_g_cm2[:, soft].T[some], model)
     mean = (difference / relative_variance).sum(axis=0) / (1.0 / relative_variance).sum(axis=0)
     return float(np.sqrt((mean**2).mean()))

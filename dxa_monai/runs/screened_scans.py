@@ -33,6 +33,7 @@ from dxa_monai.scan.reader import RawDXAReader
 from dxa_monai.scan.screening import copies_among, read_scans
 from dxa_monai.scan.source import ScanSource
 from dxa_monai.scan.splits import Split
+from dxa_monai.scan.spread import every_so_many
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +207,7 @@ def tell_another_background(data: Sequence[Mapping[str, str]], checkpoint: str |
     """
     mean_image = trained_mean_image(checkpoint)
     levels = []
-    for entry in data[:: -(-len(data) // _LOOKED_AT)]:
+    for entry in data[every_so_many(len(data), _LOOKED_AT)]:
         try:
             levels.append(air_level(source.image(entry["image"])[None])[0, :, 0, 0])
         except InputError:
