@@ -16,6 +16,7 @@ from dxa_monai.evaluation.held_out import (
     refuse_baseline_names,
     trained_arms,
 )
+from dxa_monai.runs.another_background import tell_another_background
 from dxa_monai.runs.outputs import claim_outputs
 from dxa_monai.runs.ownership import letting_go
 from dxa_monai.runs.provenance import git_revision, manifest_hash
@@ -152,6 +153,8 @@ class ArmEvaluation:
         uri = self.tracking_uri if tracked else ""
         check_tracking_uri(uri)
         people = held_out_people(self.manifest, arms, self.part, self.split_file, self.source)
+        networks = [path for arm in arms for path in arm.checkpoints if path.is_file()]  # the task tells of others
+        tell_another_background([row["scan"] for row in people.rows], networks, people.source)
         about = {
             **(params or {}),
             "arms": {arm.label: " ".join(map(str, arm.checkpoints)) for arm in arms},

@@ -16,24 +16,20 @@ from pathlib import Path
 from typing import Any
 
 import ignite.distributed as idist
-import torch
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import remove_file
-from dxa_monai.networks.checkpoint import trained_mean_image
-from dxa_monai.physics.calibration import air_level
+from dxa_monai.runs.another_background import tell_another_background
 from dxa_monai.runs.folder import check_run, claim_run, read_record
 from dxa_monai.scan.collect import collect_scans
 from dxa_monai.scan.csv_table import write_table
 from dxa_monai.scan.duplicates import DuplicatePair
-from dxa_monai.scan.format import CHANNELS, FULL_SCALE_COUNTS, FULL_SCALE_NEPERS
 from dxa_monai.scan.manifest import Row
 from dxa_monai.scan.quarantine import BadScan, BadScanPolicy
 from dxa_monai.scan.reader import RawDXAReader
 from dxa_monai.scan.screening import copies_among, read_scans
 from dxa_monai.scan.source import ScanSource
 from dxa_monai.scan.splits import Split
-from dxa_monai.scan.spread import every_so_many
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +40,6 @@ DUPLICATES_COLUMNS = (
     *("mirrored", "signature_distance", "residual"),
 )
 _SHOWN_PAIRS = 5
-_LOOKED_AT = 8
-"""Scans, evenly spread, whose open air is compared with that of a network's training."""
-_ANOTHER_BACKGROUND_NEPERS = 0.05
-"""Tables of one kind of scanner and its drift stay within this; a table more or less does not."""
 
 
 def screen_split(
@@ -188,43 +180,8 @@ class InferenceScans:
             InputError: there is no scan, or see :func:`screen_scans`.
         """
         kept = screen_scans(collect_scans(self.input), self.output_dir, self.policy, self.source, self.workers)
-        tell_another_background(kept, self.checkpoint, self.source)
+        tell_another_background([entry["image"] for entry in kept], [self.checkpoint], self.source)
         return kept
-
-
-def tell_another_background(data: Sequence[Mapping[str, str]], checkpoint: str | Path, source: ScanSource) -> None:
-    """Warn where scans read something else in open air than the mean scan that a network was trained about.
-
-    A network reads raw values: a table, or electronics with another zero, look to it like tissue everywhere.
-
-    Args:
-        data: of the scans, with ``image``.
-        checkpoint: of the network.
-        source: how scans are read.
-
-    Raises:
-        InputError: the checkpoint cannot be read.
-    """
-    mean_image = trained_mean_image(checkpoint)
-    levels = []
-    for entry in data[every_so_many(len(data), _LOOKED_AT)]:
-        try:
-            levels.append(air_level(source.image(entry["image"])[None])[0, :, 0, 0])
-        except InputError:
-            continue  # it is told when its turn comes
-    if mean_image is None or not levels:
-        return
-    trained, read = air_level(mean_image[None])[0, :, 0, 0], torch.stack(levels).median(dim=0).values
-    if float((read - trained).abs().max()) * FULL_SCALE_NEPERS <= _ANOTHER_BACKGROUND_NEPERS:
-        return
-    logger.warning(
-        "%s: the network was trained on scans that read about %.0f counts in open air (%s), these read %.0f: what it "
-        "makes of them is wrong. Train it on scans of this scanner.",
-        checkpoint,
-        float(trained[0]) * FULL_SCALE_COUNTS,
-        CHANNELS[0],
-        float(read[0]) * FULL_SCALE_COUNTS,
-    )
 
 
 _Listed = tuple[str, Row]

@@ -5,6 +5,7 @@ A config calls ``prepare()`` before the optimiser is made; a comparison calls ``
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,7 +18,9 @@ from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.regressor import AnthropometryRegressor
 from dxa_monai.networks.trunk_weights import RANDOM, Initialisation, initialise_trunk
 from dxa_monai.networks.vae import DXAVAE
+from dxa_monai.runs.another_background import tell_another_background
 from dxa_monai.scan.energy_basis import DIRECTIONS
+from dxa_monai.scan.manifest import Row
 from dxa_monai.scan.splits import check_new_people
 from dxa_monai.scan.statistics import mirrored_mean
 from dxa_monai.training.components import fit_components
@@ -188,6 +191,7 @@ class PretrainedStart:
             InputError: they do not fit, or a person of the data is in their training.
         """
         check_new_people(self.data.rows, self.weights)
+        self._tell_another_background(self.data.whole_split["train"])
         print(self._initialise(torch.zeros_like(self.network.mean_image), 1.0).summary())
 
     def prepare(self) -> None:
@@ -197,11 +201,16 @@ class PretrainedStart:
             InputError: as :meth:`check`.
         """
         check_new_people(self.data.rows, self.weights)
+        self._tell_another_background(self.data.training_rows)
         self._initialisation = self._initialise(*self.data.statistics)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types for the record of a run."""
         return {"initialisation": None if self._initialisation is None else self._initialisation.summary()}
+
+    def _tell_another_background(self, rows: Sequence[Row]) -> None:
+        if Path(self.weights).is_file():
+            tell_another_background([row["scan"] for row in rows], [self.weights], self.data.source)
 
     def _initialise(self, mean_image: torch.Tensor, standard_deviation: float) -> Initialisation:
         raise NotImplementedError

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 from dxa_monai.errors import InputError
 from dxa_monai.evaluation.arms import ArmEvaluation, Findings
@@ -19,6 +20,7 @@ from dxa_monai.evaluation.reconstruction import ReconstructionTask
 from dxa_monai.scan.format import CHANNELS
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.reader import RawDXAReader
+from dxa_monai.scan.source import ScanSource
 from dxa_monai.scan.splits import split_by_subject
 from tests.evaluation.run_folders import run_folder
 
@@ -88,6 +90,19 @@ def test_a_task_gets_the_people_the_seed_and_what_was_skipped(
     assert (list(arms), seed, skipped) == ([arm], 5, {"imagenet": "not at hand"})
     assert people.part == "test"
     assert people.source == reader.source
+
+
+def test_networks_of_another_scanner_are_told(
+    checkpoint: Path, bar_cohort: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = split_by_subject(read_manifest(bar_cohort))["train"]
+    same = ScanSource().image(rows[0]["scan"])
+    other = run_folder(tmp_path / "other", split_by_subject(read_manifest(bar_cohort)))
+    for path, mean_image in ((checkpoint, same), (other, same + 0.1)):
+        torch.save({"state": {"mean_image": mean_image}}, path)
+    ArmEvaluation(Counting(), bar_cohort, tmp_path / "out", {"a": checkpoint, "b": other}).run()
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert str(other) in told
 
 
 @pytest.mark.parametrize(

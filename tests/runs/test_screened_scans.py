@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from dxa_monai.errors import InputError
-from dxa_monai.physics.acquisition import Acquisition
-from dxa_monai.physics.calibration import air_level
 from dxa_monai.runs.folder import FINISHED
-from dxa_monai.runs.screened_scans import DUPLICATES_NAME, screen_scans, screen_split, tell_another_background
+from dxa_monai.runs.screened_scans import DUPLICATES_NAME, screen_scans, screen_split
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.quarantine import QUARANTINE_NAME, BadScanPolicy
 from dxa_monai.scan.source import ScanSource
-from tests.lying_bodies import scanned
 from tests.scan.test_duplicates import noisy, person
 
 QUARANTINE = BadScanPolicy("quarantine", 0.5)
@@ -149,39 +144,3 @@ def test_inference_loses_only_the_bad_one(split: Split, tmp_path: Path) -> None:
     assert [row["scan_id"] for row in table(tmp_path / "run" / QUARANTINE_NAME)] == ["s1"]
     with pytest.raises(InputError, match="at most 2 %"):
         screen_scans(data, tmp_path / "run", BadScanPolicy("quarantine"), ScanSource())
-
-
-def test_a_network_of_another_background_is_told(
-    split: Split, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    data = [{"image": row["scan"], "scan_id": row["scan_id"]} for row in split["train"]]
-    scan = ScanSource().image(data[0]["image"])
-    for name, mean_image in {"same": scan, "another": scan + 0.1, "ideal": scan - air_level(scan[None])[0]}.items():
-        path = tmp_path / f"{name}.pt"
-        torch.save({"architecture": {}, "state": {"mean_image": mean_image}, "extra": {}}, path)
-        caplog.clear()
-        tell_another_background(data, path, ScanSource())
-        assert bool(caplog.records) == (name != "same")
-    assert "what it makes of them is wrong" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"), [({}, False), ({"kvp_low": 120.0}, True), ({"pedestal_counts": 200.0}, True)]
-)
-def test_a_network_of_another_scanner_is_told(
-    changes: dict[str, float], told: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The wheel's segments lie in the open air: they tell of another beam as the zero tells of other electronics."""
-    same = Acquisition.ideal()
-    trained, other = (scanned(each)[0] for each in (same, dataclasses.replace(same, **changes)))
-    save_scan(RawScan((other * 16383).round().movedim(0, -1).numpy().astype(np.uint16)), tmp_path / "scan.npy")
-    path = tmp_path / "network.pt"
-    torch.save({"architecture": {}, "state": {"mean_image": trained}, "extra": {}}, path)
-    tell_another_background([{"image": str(tmp_path / "scan.npy")}], path, ScanSource())
-    assert ["Train it on scans of this scanner" in record.getMessage() for record in caplog.records] == [True] * told
-
-
-@pytest.mark.parametrize("content", [{"weight": torch.zeros(2)}, {"state": [1]}, [1, 2], torch.zeros(2)])
-def test_weights_of_something_else_are_left_to_whoever_loads_them(content: Any, tmp_path: Path) -> None:
-    torch.save(content, tmp_path / "model.pt")
-    tell_another_background([{"image": str(tmp_path / "none.npy")}], tmp_path / "model.pt", ScanSource())

@@ -83,6 +83,24 @@ def test_a_pretrained_path_gives_its_first_components(telling_pairs: Path, tmp_p
         TrunkStart(regressor(data, code_components=13), data, tmp_path / "vae.pt").prepare()
 
 
+def test_weights_of_another_scanner_are_told_before_and_when_they_are_used(
+    telling_pairs: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for counts, told in ((0.0, 0), (800.0, 2)):
+        data = measured(telling_pairs, tmp_path)
+        vae: DXAVAE = small_vae(linear_channels=2)
+        VAEStart(vae, measured(telling_pairs, tmp_path), mirrored=True).prepare()  # type: ignore[arg-type]
+        vae.mean_image += counts / 16383
+        save_network(vae, tmp_path / "vae.pt")
+        caplog.clear()
+        start = TrunkStart(regressor(data), data, tmp_path / "vae.pt")
+        start.check()
+        start.prepare()
+        sentences = [each for each in caplog.messages if "open air" in each]
+        assert len(sentences) == told
+        assert all("vae.pt: the network was trained on scans that read about" in each for each in sentences)
+
+
 def test_a_network_with_a_readout_is_kept_by_a_checkpoint_also_a_compact_one(
     telling_pairs: Path, tmp_path: Path
 ) -> None:
