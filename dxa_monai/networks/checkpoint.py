@@ -6,6 +6,7 @@ import io
 import json
 from inspect import signature
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Protocol, TypeVar, cast, get_args
 
 import torch
@@ -26,6 +27,7 @@ from dxa_monai.networks.tensor_checks import (
     refuse_odd_tensors,
 )
 from dxa_monai.networks.vae import DXAVAE
+from dxa_monai.scan.format import CHANNELS
 
 CHECKPOINT_KEYS = {"architecture", "state", "extra"}
 """What a file by :func:`save_network` holds."""
@@ -181,6 +183,11 @@ def load_tensors(path: str | Path, map_location: str | torch.device = "cpu", con
         raise InputError(f"{path}: expected a file of network weights, got '{reason}'.") from error
     # What torch raises for a truncated or foreign file depends on where the damage lies: nearly anything.
     except Exception as error:
+        if isinstance(error, UnpicklingError):
+            raise InputError(
+                f"{path}: expected a whole file of network weights, tensors and plain types alone, got other objects, "
+                "or a file that torch has not written."
+            ) from error
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise InputError(f"{path}: expected a whole file of network weights, got '{reason}'.") from error
 
@@ -203,9 +210,11 @@ def trained_mean_image(path: str | Path) -> torch.Tensor | None:
     """
     content = load_tensors(path)
     state = content.get("state") if isinstance(content, dict) else None
-    # what is no checkpoint of this project is told when the network is made of it
+    # what is no checkpoint of this project, or of other scans, is told when the network is made of it
     mean_image = state.get("mean_image") if isinstance(state, dict) else None
-    if not isinstance(mean_image, torch.Tensor):
+    if not isinstance(mean_image, torch.Tensor) or mean_image.dim() != 3 or 0 in mean_image.shape:
+        return None
+    if len(mean_image) != len(CHANNELS):
         return None
     refuse_odd_numbers({"mean_image": mean_image}, path)
     return mean_image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from dxa_monai.networks.checkpoint import describe_mismatch, load_vae
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.trunk_weights import RANDOM, Initialisation
 from dxa_monai.networks.vae import DXAVAE
+
+logger = logging.getLogger(__name__)
 
 _FITTED = ("shape_path.", "material_path.")
 _NOT_OF_THE_ENCODER = ("generator.", "linear_path.", "mean_image", "standard_deviation")
@@ -34,7 +37,14 @@ def network_like(
             "architecture_of: expected the checkpoint of a DXA-VAE, whose architecture the random generator takes, "
             "got 'random'."
         )
-    return PseudoDXA.like(load_vae(checkpoint), encoder, shape_components, material_components)
+    vae = load_vae(checkpoint)
+    if shape_components and vae.linear_codes == 0:
+        logger.warning(
+            "%s: the generator has no linear path, so there are no components of shape and no maps: the encoder has to "
+            "learn all.",
+            checkpoint,
+        )
+    return PseudoDXA.like(vae, encoder, shape_components, material_components)
 
 
 def initialise_generator(

@@ -118,7 +118,7 @@ class PseudoDXA(ScanDecoder):
         """A network with a random generator of the architecture that ``vae`` has; the rest as of the constructor.
 
         A ``vae`` without a linear path leaves nothing for a shape path to predict: the network then has none, and no
-        maps of materials, which follow from its components of shape.
+        maps of materials, which follow from its components of shape: no more components of maps tell anything.
         """
         of_vae = vae.architecture()
         shared = {name: value for name, value in of_vae.items() if name in signature(PseudoDXA).parameters}
@@ -127,7 +127,7 @@ class PseudoDXA(ScanDecoder):
             encoder,
             out_channels=of_vae["in_channels"],
             shape_components=components,
-            material_components=material_components if components else 0,
+            material_components=min(material_components, components),
             **shared,
         )
 

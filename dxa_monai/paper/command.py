@@ -70,6 +70,8 @@ def reproduce_paper(
         TrainingError: a part failed; the report was written and says which.
     """
     check_tracking_uri(tracking_uri)
+    if workers is not None and workers < 1:
+        raise InputError(f"workers: expected at least one process, got {workers}.")
     folder, processes = Path(output_dir), workers or os.cpu_count() or 1
     for name, path in (("manifest", manifest), ("pairs_manifest", pairs_manifest)):
         if path is not None and not Path(path).is_file():

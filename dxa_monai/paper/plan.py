@@ -131,7 +131,7 @@ class PaperPlan:
         tracking: ``tracking_uri``, ``experiment`` and ``parent_run`` of MLflow; empty: not tracked.
 
     Raises:
-        InputError: the preset is not known, there is no seed, or a seed of which nothing is pretrained.
+        InputError: the preset is not known, there is no seed, one twice, or one of which nothing is pretrained.
     """
 
     preset: str
@@ -151,6 +151,8 @@ class PaperPlan:
             raise InputError(f"preset: expected one of {', '.join(PRESETS)}, got '{self.preset}'.")
         if not self.seeds:
             raise InputError("seeds: expected at least one, got none.")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise InputError(f"seeds: expected each once, got {', '.join(map(str, self.seeds))}.")
         _refuse_others("downstream_seeds", self.downstream_seeds, self.seeds)
         _refuse_others("generation_seeds", self.generation_seeds, self.of_anthropometry)
 

@@ -150,9 +150,9 @@ class ScannerModel:
         """A model of numbers, each under its name; the error does not say where they are from."""
         defaults = cls().as_dict()
         _refuse_other_names("scanner model", stored, defaults, _LATER)
-        for part in ("beam", "wheel"):
-            _refuse_other_names(part, stored[part], defaults[part])
         stored = {**{name: defaults[name] for name in _LATER}, **stored}
+        for part in ("beam", "wheel", "stray"):
+            _refuse_other_names(part, stored[part], defaults[part])
         if not isinstance(stored["source"], str):
             raise InputError(f"source: expected what it was calibrated with, got {stored['source']!r}.")
         stray = {name: number(name, value, _STRAY.get(name, FROM_ZERO)) for name, value in stored["stray"].items()}
@@ -185,8 +185,8 @@ def read_scanner_model(path: str | Path) -> ScannerModel:
     return ScannerModel.from_dict(stored, str(path))
 
 
-def _refuse_other_names(
-    part: str, named: Mapping[str, Any], expected: Mapping[str, Any], optional: Collection[str] = ()
-) -> None:
+def _refuse_other_names(part: str, named: Any, expected: Mapping[str, Any], optional: Collection[str] = ()) -> None:
+    if not isinstance(named, Mapping):
+        raise InputError(f"{part}: expected {', '.join(expected)}, got {named!r:.60}.")
     if set(named) | set(optional) != set(expected):
         raise InputError(f"{part}: expected {', '.join(expected)}, got {', '.join(map(str, named)) or 'none'}.")

@@ -27,7 +27,14 @@ FILES = (
 )
 """What a training may write into its folder, besides the folders of states and of scans with which it failed."""
 _EXPECTED = "the record of a run"
-_KINDS = {"reader": dict, "split_seed": int, "training_pairs": int, "trunk": str, "preset": str}
+_KINDS = {
+    "reader": dict,
+    "split_seed": int,
+    "training_pairs": int,
+    "trunk": str,
+    "preset": str,
+    "open_air_counts": list,
+}
 """Of entries that other commands rely on, where a run has them."""
 _OF_A_RUN = {"dataset_hash", "git_revision"}
 """Of its record."""
@@ -50,6 +57,7 @@ MAY_CHANGE = {
         "moved_sd",
         "missing_before",
         "missing_after",
+        "open_air_counts",
     ),
     *("bundle_root", "output_dir", "clouds_dir", "dataset_dir", "manifest", "data"),
     *("tracking_uri", "experiment", "parent_run", "mlflow_run"),

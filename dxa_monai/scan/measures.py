@@ -187,13 +187,14 @@ def measure_statistics(rows: Iterable[Mapping[str, Any]], measures: Sequence[str
     return torch.from_numpy(table.mean(axis=0)).float(), torch.from_numpy(deviation).float()
 
 
-def first_pairs(rows: Iterable[Mapping[str, Any]], count: int, seed: int) -> list[Row]:
+def first_pairs(rows: Iterable[Mapping[str, Any]], count: int, seed: int, name: str = "pairs") -> list[Row]:
     """The first ``count`` scans of people in a random order, for a learning curve; fewer are part of more.
 
     Args:
         rows: manifest rows.
         count: scans to keep; 0 keeps all.
         seed: of the order of people.
+        name: of the option that says how many.
 
     Raises:
         InputError: there are fewer scans than ``count``.
@@ -205,5 +206,5 @@ def first_pairs(rows: Iterable[Mapping[str, Any]], count: int, seed: int) -> lis
     order = np.random.default_rng(seed).permutation(len(people))
     chosen = [row for index in order for row in scans_of[people[index]]]
     if count < 0 or count > len(chosen):
-        raise InputError(f"training_pairs: expected 0 (all) to {len(chosen)}, got {count}.")
+        raise InputError(f"{name}: expected 0 (all) to {len(chosen)} scans of the manifest, got {count}.")
     return chosen[:count] if count else chosen

@@ -238,6 +238,8 @@ class MatchBestNetwork:
         if matching is None or idist.get_rank() != 0 or not self.path.is_file():
             return
         content = load_tensors(self.path)
+        if "composition" in content["extra"]:
+            return  # of a run that was stopped after it
         matching.network.load_state_dict(content["state"])
         told = matching.at_the_end()
         save_network(matching.network, self.path, **(content["extra"] | {"composition": told}))

@@ -103,6 +103,11 @@ class TrainingData:
             self.screened_parts,
         )
 
+    @property
+    def unscreened_training_rows(self) -> list[Row]:
+        """Rows that the network is trained on if all their scans can be used; no scan is read for it."""
+        return self.whole_split["train"]
+
     @cached_property
     def training_rows(self) -> list[Row]:
         """Rows that the network is trained on, over all processes."""
@@ -165,11 +170,15 @@ class PairedData(TrainingData):
 
     def check(self) -> None:
         super().check()
-        self._first(self.whole_split["train"])
+        _ = self.unscreened_training_rows
 
     @cached_property
     def rows(self) -> list[Row]:
         return first_pairs(read_manifest(self.manifest), self.pairs, self.split_seed)
+
+    @property
+    def unscreened_training_rows(self) -> list[Row]:
+        return self._first(self.whole_split["train"])
 
     @cached_property
     def training_rows(self) -> list[Row]:
@@ -179,7 +188,7 @@ class PairedData(TrainingData):
         return super().as_dict() | {"training_pairs": len(self.training_rows)}
 
     def _first(self, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
-        return first_pairs(rows, self.training_pairs, self.split_seed)
+        return first_pairs(rows, self.training_pairs, self.split_seed, "training_pairs")
 
 
 class MeasuredData(PairedData):

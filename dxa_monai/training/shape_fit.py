@@ -51,11 +51,7 @@ def fit_shape_components(path: ShapePath, vectors: torch.Tensor, people: Sequenc
     """
     both = torch.cat([vectors, path.maps.mirrored(vectors)])
     count = len(path.components)
-    if len(both) <= count:
-        raise InputError(
-            f"training split: expected more than {count // 2} scans for {count} components of shape, "
-            f"got {len(vectors)}."
-        )
+    refuse_few_bodies(len(vectors), count)
     mean = both.mean(dim=0)
     deviations = both - mean
     groups = [*deviations[:, :-1].split(path.maps.shape[1] * path.maps.shape[2], dim=1), deviations[:, -1:]]
@@ -74,6 +70,19 @@ def fit_shape_components(path: ShapePath, vectors: torch.Tensor, people: Sequenc
     path.components.copy_(components)
     path.farthest.fill_(_farthest(scaled, [*people, *people], count))
     return (scaled @ components.T).double().numpy()
+
+
+def refuse_few_bodies(bodies: int, components: int) -> None:
+    """Refuse fewer bodies, with their mirror images, than components of shape are to be found in them.
+
+    Raises:
+        InputError: there are too few.
+    """
+    if 2 * bodies <= components:
+        raise InputError(
+            f"training split: expected more than {components // 2} scans for {components} components of shape, got "
+            f"{bodies}; train on more pairs or with fewer --shape_components."
+        )
 
 
 def fit_codes(path: ShapePath, inputs: FloatArray, codes: FloatArray, people: Sequence[str]) -> Fit:

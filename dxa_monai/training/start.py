@@ -5,6 +5,7 @@ A config calls ``prepare()`` before the optimiser is made; a comparison calls ``
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +19,8 @@ from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.regressor import AnthropometryRegressor
 from dxa_monai.networks.trunk_weights import RANDOM, Initialisation, initialise_trunk
 from dxa_monai.networks.vae import DXAVAE
-from dxa_monai.runs.another_background import tell_another_background
+from dxa_monai.physics.scanner_model import read_scanner_model
+from dxa_monai.runs.another_background import OPEN_AIR, open_air_counts, tell_another_background
 from dxa_monai.scan.energy_basis import DIRECTIONS
 from dxa_monai.scan.manifest import Row
 from dxa_monai.scan.splits import check_new_people
@@ -28,7 +30,10 @@ from dxa_monai.training.composition_matching import CompositionMatching
 from dxa_monai.training.data import BodyData, MeasuredData, TrainingData
 from dxa_monai.training.readout import pretrained_components, start_at_readout
 from dxa_monai.training.region_weights import region_weights
+from dxa_monai.training.shape_fit import refuse_few_bodies
 from dxa_monai.training.shape_start import start_at_shape
+
+logger = logging.getLogger(__name__)
 
 
 class Start(Protocol):
@@ -73,6 +78,8 @@ class VAEStart:
     ) -> None:
         if network.linear_codes == 0 and contrast_by_region:
             raise InputError("contrast_by_region: expected False for a network without a linear path, got True.")
+        if network.linear_codes == 0 and contrast_weight != 1.0:
+            logger.warning("contrast_weight %g is not used: the network has no linear path.", contrast_weight)
         if network.linear_codes > 0:
             path = network.linear_path
             if contrast_weight != 1.0 and not path.in_basis:
@@ -92,12 +99,14 @@ class VAEStart:
         self.scanner_model = scanner_model
 
     def check(self) -> None:
-        """Look at the number of scans.
+        """Look at the number of scans and at the scanner.
 
         Raises:
-            InputError: there are fewer training scans than principal components.
+            InputError: there are fewer training scans than principal components, or the scanner's file is none.
         """
-        self._check_number_of_scans(len(self.data.whole_split["train"]))
+        self._check_number_of_scans(len(self.data.unscreened_training_rows))
+        if self.scanner_model is not None:
+            read_scanner_model(self.scanner_model)
 
     def prepare(self) -> None:
         """Set normalisation and linear path.
@@ -105,6 +114,8 @@ class VAEStart:
         Raises:
             InputError: as :meth:`check`, or no regions where they count.
         """
+        if self.scanner_model is not None:
+            read_scanner_model(self.scanner_model)
         mean_image, deviation = self.data.statistics
         mean_image = mirrored_mean(mean_image) if self.mirrored else mean_image
         self.network.set_normalisation(mean_image, deviation)
@@ -183,6 +194,7 @@ class PretrainedStart:
         self.data = data
         self.weights = weights
         self._initialisation: Initialisation | None = None
+        self._open_air_counts: list[float] | None = None
 
     def check(self) -> None:
         """Load the weights into the network.
@@ -191,7 +203,7 @@ class PretrainedStart:
             InputError: they do not fit, or a person of the data is in their training.
         """
         check_new_people(self.data.rows, self.weights)
-        self._tell_another_background(self.data.whole_split["train"])
+        self._tell_another_background(self.data.unscreened_training_rows)
         print(self._initialise(torch.zeros_like(self.network.mean_image), 1.0).summary())
 
     def prepare(self) -> None:
@@ -202,11 +214,14 @@ class PretrainedStart:
         """
         check_new_people(self.data.rows, self.weights)
         self._tell_another_background(self.data.training_rows)
-        self._initialisation = self._initialise(*self.data.statistics)
+        mean_image, deviation = self.data.statistics
+        self._open_air_counts = [round(float(count), 1) for count in open_air_counts(mean_image)]
+        self._initialisation = self._initialise(mean_image, deviation)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain types for the record of a run."""
-        return {"initialisation": None if self._initialisation is None else self._initialisation.summary()}
+        told = None if self._initialisation is None else self._initialisation.summary()
+        return {"initialisation": told, OPEN_AIR: self._open_air_counts}
 
     def _tell_another_background(self, rows: Sequence[Row]) -> None:
         if Path(self.weights).is_file():
@@ -327,6 +342,16 @@ class GeneratorStart(PretrainedStart):
         self.scanner_model = scanner_model
         self.matching: CompositionMatching | None = None
         self._shape: dict[str, Any] | None = None
+
+    def check(self) -> None:
+        """As of :class:`PretrainedStart`, and the number of scans.
+
+        Raises:
+            InputError: there are too few scans for the components of shape.
+        """
+        super().check()
+        if self.network.shape_path is not None:
+            refuse_few_bodies(len(self.data.unscreened_training_rows), len(self.network.shape_path.components))
 
     def prepare(self) -> None:
         """Set weights, normalisation and shape path, and place the training scans.

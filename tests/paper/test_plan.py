@@ -85,6 +85,8 @@ def test_wrong_choices_are_told() -> None:
         PaperPlan("small", Path("out"), (0, 1), (0, 2))
     with pytest.raises(InputError, match="generation_seeds: expected some of 0, got 1"):
         PaperPlan("small", Path("out"), (0, 1), (0,), generation_seeds=(1,))
+    with pytest.raises(InputError, match="seeds: expected each once, got 0, 1, 0"):
+        PaperPlan("small", Path("out"), (0, 1, 0))
     with pytest.raises(InputError, match="seeds: expected at least one"):
         PaperPlan("small", Path("out"), ())
     with pytest.raises(InputError, match=r"nowhere.*ablation\.json: expected the arms"):

@@ -110,6 +110,11 @@ def with_wheel(**changes: Any) -> dict[str, Any]:
         changed(residual_nepers=float("nan")),
         changed(stray=None),
         changed(stray={"fog": 1.0}),
+        changed(stray={}),
+        changed(stray=[1.0]),
+        3,
+        "beam",
+        [{"beam": 1}],
         changed(stray={"glare": 1.0}),
         changed(stray={"glare": -0.1}),
         changed(zero_counts=[1.0, 2.0]),
@@ -136,6 +141,7 @@ def test_hostile_json_is_told_in_one_sentence(tmp_path: Path, stored: object) ->
     with pytest.raises(InputError, match="expected") as caught:
         read_scanner_model(path)
     assert "\n" not in str(caught.value)
+    assert "Error(" not in str(caught.value)
     assert "model.json" in str(caught.value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 
+from dxa_monai.errors import InputError
 from dxa_monai.physics.acquisition import Acquisition
 from dxa_monai.physics.calibration import air_level
-from dxa_monai.runs.another_background import tell_another_background
+from dxa_monai.runs.another_background import open_air_counts, tell_another_background
 from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.source import ScanSource
 from tests.lying_bodies import scanned
@@ -47,6 +49,31 @@ def test_a_network_of_another_scanner_is_told(
     torch.save({"architecture": {}, "state": {"mean_image": trained}, "extra": {}}, path)
     tell_another_background([str(tmp_path / "scan.npy")], [path], ScanSource())
     assert ["Train it on scans of this scanner" in record.getMessage() for record in caplog.records] == [True] * told
+
+
+@pytest.mark.parametrize("shape", [(3, 150, 109), (6, 0, 0), (6,), (2, 6, 4, 4)])
+def test_a_mean_scan_of_another_kind_is_left_to_whoever_loads_it(shape: tuple[int, ...], tmp_path: Path) -> None:
+    path = tmp_path / "network.pt"
+    torch.save({"architecture": {}, "state": {"mean_image": torch.zeros(shape)}, "extra": {}}, path)
+    tell_another_background([str(tmp_path / "none.npy")], [path], ScanSource())
+
+
+def test_what_a_run_says_of_its_scans_counts_more_than_a_pretrained_mean_scan(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = str(tmp_path / "scan.npy")
+    save_scan(RawScan(person(0)), path)
+    scan = ScanSource().image(path)
+    for mean_image, trained, told in ((scan, scan + 0.1, 1), (scan + 0.1, scan, 0)):
+        torch.save({"architecture": {}, "state": {"mean_image": mean_image}, "extra": {}}, tmp_path / "best.pt")
+        (tmp_path / "run.json").write_text(json.dumps({"open_air_counts": open_air_counts(trained).tolist()}))
+        caplog.clear()
+        tell_another_background([path], [tmp_path / "best.pt"], ScanSource())
+        assert len(caplog.records) == told
+    for odd in ([1.0], ["a"] * 6, "many"):
+        (tmp_path / "run.json").write_text(json.dumps({"open_air_counts": odd}))
+        with pytest.raises(InputError, match=r"run\.json: expected"):
+            tell_another_background([path], [tmp_path / "best.pt"], ScanSource())
 
 
 @pytest.mark.parametrize("content", [{"weight": torch.zeros(2)}, {"state": [1]}, [1, 2], torch.zeros(2)])

@@ -14,6 +14,7 @@ from dxa_monai.errors import InputError
 from dxa_monai.networks.checkpoint import compact_checkpoint, load_regressor, save_network
 from dxa_monai.networks.regressor import AnthropometryRegressor
 from dxa_monai.networks.vae import DXAVAE
+from dxa_monai.runs.another_background import open_air_counts
 from dxa_monai.scan.io import load_scan, save_scan
 from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.measures import has_both_sides, measure_table, mirrored_measures
@@ -98,6 +99,8 @@ def test_weights_of_another_scanner_are_told_before_and_when_they_are_used(
         start.prepare()
         sentences = [each for each in caplog.messages if "open air" in each]
         assert len(sentences) == told
+        counts_of_data = open_air_counts(data.statistics[0])
+        torch.testing.assert_close(torch.tensor(start.as_dict()["open_air_counts"]), counts_of_data, atol=0.1, rtol=0.0)
         assert all("vae.pt: the network was trained on scans that read about" in each for each in sentences)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,9 @@ def test_the_best_network_of_a_training_is_matched_again(whole_people: BodyData,
     MatchBestNetwork(start, tmp_path)(Engine(lambda engine, batch: None))
     told = torch.load(tmp_path / "best.pt", weights_only=True)["extra"]
     assert told["epoch"] == 3
+    written = (tmp_path / "best.pt").read_bytes()
+    MatchBestNetwork(start, tmp_path)(Engine(lambda engine, batch: None))  # of a run that was stopped right after it
+    assert (tmp_path / "best.pt").read_bytes() == written
     missing = {name: np.abs(list(told["composition"][name].values())).max() for name in told["composition"]}
     assert missing["missing_after"] < 0.3 * missing["missing_before"]
     assert not torch.allclose(load_pseudo_dxa(tmp_path / "best.pt").predict(cloud), before, atol=1e-4)
@@ -201,6 +205,19 @@ def test_without_matched_composition_the_best_network_is_left_as_it_is(whole_peo
     written = (tmp_path / "best.pt").read_bytes()
     MatchBestNetwork(start, tmp_path)(Engine(lambda engine, batch: None))
     assert (tmp_path / "best.pt").read_bytes() == written
+
+
+def test_too_few_scans_for_the_components_of_shape_are_told_before_anything_is_written(whole_people: BodyData) -> None:
+    scans = len(whole_people.training_rows)
+    start = GeneratorStart(network(shape_components=2 * scans), whole_people)
+    data = copy(whole_people)
+    data.__dict__["whole_split"] = {"train": whole_people.training_rows}
+    start.data = data
+    for step in (start.check, start.prepare):
+        with pytest.raises(
+            InputError, match=rf"expected more than {scans} scans for {2 * scans} components of shape, g"
+        ):
+            step()
 
 
 def test_a_change_of_codes_that_does_not_help_is_left(whole_people: BodyData, monkeypatch: pytest.MonkeyPatch) -> None:
