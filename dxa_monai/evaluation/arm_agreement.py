@@ -2,7 +2,8 @@
 
 The interval of a number is over people (the cluster bootstrap of :mod:`dxa_monai.metrics.bootstrap`), the squared
 error of a scan being the mean over seeds; how far the seeds lie apart is told beside it. Arms are compared in the same
-draws of people, so that what makes a person hard for all arms does not blur their difference.
+draws of people, so that what makes a person hard for all arms does not blur their difference, and in draws of seeds:
+what two arms differ by has to be more than two trainings of one arm do.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dxa_monai.metrics.bootstrap import Interval, percentile_interval, resampled_people
+from dxa_monai.metrics.bootstrap import Interval, percentile_interval, resampled_people, resampled_seeds
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -71,10 +72,10 @@ def arm_differences(
 
     Returns:
         One row a pair of arms and measure: ``by``, ``minus_{by}``, ``measure``, and R2, RMSE and bias with ``_low``
-        and ``_high``.
+        and ``_high``, over people and seeds.
     """
     arms = {key: _Arm(group) for key, group in predictions.groupby(list(by), sort=False)}
-    drawn = {key: arm.statistics(resamples, seed) for key, arm in arms.items()}
+    drawn = {key: arm.statistics(resamples, seed, draw_seeds=True) for key, arm in arms.items()}
     rows = []
     for earlier, later in combinations(arms, 2):
         if arms[earlier].scan_ids != arms[later].scan_ids:
@@ -107,19 +108,25 @@ class _Arm:
         self.people = int(person.max()) + 1
         moved = values - values.mean(axis=0)  # far from 0, squares would lose digits
         self.truth = np.stack([_by_person(person, each) for each in (np.ones_like(moved), moved, moved**2)])
-        seeds = list(dict.fromkeys(group["seed"]))
+        seeds = sorted(group["seed"].unique())
         differences = [wide[seed][self.measures].to_numpy() - values for seed in seeds]
         self.errors = np.stack(
             [np.stack([_by_person(person, each), _by_person(person, np.square(each))]) for each in differences]
         )
         """Of each seed: sums over each person of the errors and of their squares, ``(S, 2, P, M)``."""
 
-    def statistics(self, resamples: int, seed: int) -> dict[str, FloatArray]:
-        """Row 0: of all people; the others: of people drawn. Columns: measures, then their mean."""
+    def statistics(self, resamples: int, seed: int, draw_seeds: bool = False) -> dict[str, FloatArray]:
+        """Row 0: of all people; the others: of people drawn, and of seeds drawn. Columns: measures, then their mean."""
         weights = np.vstack([np.ones(self.people), resampled_people(self.people, resamples, seed)])
-        return _statistics(
-            *(np.einsum("rp,kpm->krm", weights, sums) for sums in (self.truth, self.errors.mean(axis=0)))
+        seeds = len(self.errors)
+        shares = np.full((len(weights), seeds), 1.0 / seeds)
+        if draw_seeds:
+            shares[1:] = resampled_seeds(seeds, resamples, seed)
+        errors = sum(
+            share[:, None] * np.einsum("rp,kpm->krm", weights, sums)
+            for share, sums in zip(shares.T, self.errors, strict=True)
         )
+        return _statistics(np.einsum("rp,kpm->krm", weights, self.truth), np.asarray(errors))
 
     def of_each_seed(self, name: str) -> FloatArray:
         """``(S, M + 1)``."""

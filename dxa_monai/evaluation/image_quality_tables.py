@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dxa_monai.evaluation.scans import ALIGNED, SHIFTS
-from dxa_monai.metrics.bootstrap import bootstrap_interval, paired_difference_interval
+from dxa_monai.metrics.bootstrap import bootstrap_interval, percentile_interval, resampled_people, resampled_seeds
 from dxa_monai.metrics.scan_metric import FUNCTIONS as METRICS
+
+FloatArray = npt.NDArray[np.float64]
 
 _DIGITS = {"psnr_db": 2, "ssim": 4, "nmae": 4}
 
@@ -49,30 +53,58 @@ def image_quality_table(quality: pd.DataFrame, confidence: float = 0.95, seed: i
     return pd.DataFrame(rows)
 
 
-def image_quality_differences(quality: pd.DataFrame, confidence: float = 0.95, seed: int = 0) -> pd.DataFrame:
-    """Every later arm minus every earlier one, paired scan by scan, with a bootstrap interval over people.
+def image_quality_differences(
+    quality: pd.DataFrame, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """Every later arm minus every earlier one, paired scan by scan, with a bootstrap interval over people and seeds.
+
+    Two arms see the same scans, and what makes a scan hard is hard for both: the difference of a pair is much better
+    known than the difference of two means with intervals of their own. Arms with as many training seeds as each other
+    are paired by seed as well.
+
+    Args:
+        quality: as for :func:`image_quality_table`.
+        confidence: coverage of the intervals.
+        resamples: number of bootstrap samples.
+        seed: of the bootstrap.
 
     Returns:
         Columns ``arm, minus_arm`` and, for each metric, ``{metric}``, ``{metric}_low``, ``{metric}_high``.
+
+    Raises:
+        ValueError: arms were evaluated on different scans.
     """
-    arms = list(quality["arm"].unique())
-    wide = _mean_over_seeds(quality).set_index(["scan_id", "arm"])
+    names = metric_names(quality)
+    scans = {arm: set(group["scan_id"]) for arm, group in quality.groupby("arm", sort=False)}
+    drawn = {arm: _drawn_means(group, names, resamples, seed) for arm, group in quality.groupby("arm", sort=False)}
+    people = quality["subject_id"].nunique()
     rows = []
-    for first in range(len(arms)):
-        for second in range(first + 1, len(arms)):
-            earlier, later = wide.xs(arms[first], level="arm"), wide.xs(arms[second], level="arm")
-            row: dict[str, Any] = {"arm": arms[second], "minus_arm": arms[first]}
-            for name in metric_names(quality):
-                estimate, low, high = paired_difference_interval(
-                    later[name].to_numpy(),
-                    earlier.loc[later.index, name].to_numpy(),
-                    later["subject_id"].to_numpy(),
-                    confidence=confidence,
-                    seed=seed,
-                )
-                row |= {name: estimate, f"{name}_low": low, f"{name}_high": high}
-            rows.append(row)
+    for earlier, later in combinations(drawn, 2):
+        if scans[earlier] != scans[later]:
+            raise ValueError(f"quality: expected the same scans of {earlier} and {later}.")
+        row: dict[str, Any] = {"arm": later, "minus_arm": earlier}
+        for name, difference in zip(names, (drawn[later] - drawn[earlier]).T, strict=True):
+            row |= percentile_interval(difference[0], difference[1:], people, confidence).named(name)
+        rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _drawn_means(group: pd.DataFrame, names: list[str], resamples: int, seed: int) -> FloatArray:
+    """Means ``(1 + R, metrics)`` of an arm: of all people and seeds, then of those drawn."""
+    by_scan = group.pivot(index=["subject_id", "scan_id"], columns="seed", values=names)
+    _, person = np.unique(by_scan.index.get_level_values("subject_id").astype(str), return_inverse=True)
+    scans_of_person = np.bincount(person)
+    weights = np.vstack([np.ones(len(scans_of_person)), resampled_people(len(scans_of_person), resamples, seed)])
+    seeds = sorted(group["seed"].unique())
+    shares = np.vstack([np.full(len(seeds), 1.0 / len(seeds)), resampled_seeds(len(seeds), resamples, seed)])
+    drawn = np.zeros((len(weights), len(names)))
+    for of_seed, share in zip(seeds, shares.T, strict=True):
+        values = by_scan.xs(of_seed, axis="columns", level="seed")[names].to_numpy()
+        sums = np.zeros((len(scans_of_person), len(names)))
+        np.add.at(sums, person, values)
+        drawn += share[:, None] * (weights @ sums)
+    means: FloatArray = drawn / (weights @ scans_of_person)[:, None]
+    return means
 
 
 def metric_names(quality: pd.DataFrame) -> list[str]:

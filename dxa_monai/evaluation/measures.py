@@ -77,7 +77,7 @@ class MeasuresTask(Task):
             f"R2, mean of {len(measures)} measures on {table['people'].iloc[0]} people held out:",
             format_means(table, list(FIRST_COLUMNS)),
             *(f"{arm}: skipped; {reason}" for arm, reason in skipped.items()),
-            "Differences of that mean (95 % interval over people):",
+            "Differences of that mean (95 % interval over people and training seeds):",
             format_means(differences, ["arm", "trunk", "minus_arm", "minus_trunk"]),
         ]
         if len(sizes) > 1:

@@ -60,7 +60,7 @@ def scan_findings(
     text = [
         f"Image quality on {count} people held out, mean [95 % interval over people]:",
         format_image_quality(tables["image_quality"]),
-        "Difference of two arms on the same scans:",
+        "Difference of two arms on the same scans [95 % interval over people and training seeds]:",
         format_image_quality(tables["image_quality_differences"], ["arm", "minus_arm"]),
     ]
     metrics = image_quality_metrics(tables["image_quality"])

@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "image_quality": ["nmae", "psnr_db", "ssim"],
-        "bootstrap": ["bootstrap_interval", "paired_difference_interval"],
+        "bootstrap": ["bootstrap_interval"],
         "rigid_alignment": ["align_rigidly"],
         "scan_metric": ["ScanMetric"],
         "mean_r2": ["MeanR2"],

@@ -5,9 +5,15 @@ make the interval too narrow, so people are resampled, each with all of their sc
 is a row of weights; a statistic of sums over people (a mean, R2, RMSE) follows for all draws at once from the product
 of the weights with each person's sums. Intervals are the percentile ones.
 
+Two arms are compared in what they are, not in what one training became, so their difference has to hold for other seeds
+of training, too: where there are S of them, S - 1 are drawn each time, of the mean of which the variance is that of the
+mean of S [2].
+
 References:
     [1] Field CA, Welsh AH. Bootstrapping clustered data. J R Stat Soc B 69:369 (2007),
         doi:10.1111/j.1467-9868.2007.00593.x
+    [2] Rao JNK, Wu CFJ. Resampling inference with complex survey data. J Am Stat Assoc 83:231 (1988),
+        doi:10.1080/01621459.1988.10478591
 """
 
 from __future__ import annotations
@@ -47,6 +53,22 @@ def resampled_people(people: int, resamples: int, seed: int) -> FloatArray:
     counts: FloatArray = generator.multinomial(people, np.full(people, 1.0 / people), size=resamples).astype(np.float64)
     counts.setflags(write=False)
     return counts
+
+
+@lru_cache(maxsize=4)
+def resampled_seeds(seeds: int, resamples: int, seed: int) -> FloatArray:
+    """``(R, S)`` share of each training seed in the mean of those drawn, the same for equal arguments; read-only.
+
+    Args:
+        seeds: S, of training; all but one are drawn each time, and a single one always.
+        resamples: R, number of bootstrap samples.
+        seed: of the draws.
+    """
+    drawn = max(seeds - 1, 1)
+    generator = np.random.default_rng([seed, seeds])
+    shares: FloatArray = generator.multinomial(drawn, np.full(seeds, 1.0 / seeds), size=resamples) / float(drawn)
+    shares.setflags(write=False)
+    return shares
 
 
 def percentile_interval(estimate: float, drawn: FloatArray, people: int, confidence: float = 0.95) -> Interval:
@@ -117,36 +139,3 @@ def bootstrap_interval(
     else:
         drawn = np.array([statistic(np.repeat(scans, times[person].astype(int))) for times in weights])
     return percentile_interval(statistic(scans), drawn, len(scans_of_person), confidence)
-
-
-def paired_difference_interval(
-    values: npt.ArrayLike,
-    minus: npt.ArrayLike,
-    subject_ids: Sequence[Any] | npt.NDArray[Any],
-    confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Mean of ``values - minus`` scan by scan, with its bootstrap interval over people.
-
-    Two arms see the same scans, and what makes a scan hard is hard for both: the difference of a pair is much better
-    known than the difference of two means with intervals of their own.
-
-    Args:
-        values: ``(N,)``, one arm, one finite number a scan.
-        minus: ``(N,)``, the other arm, the same scans in the same order.
-        subject_ids: ``(N,)``, whose scan it is.
-        confidence: nominal coverage, between 0 and 1.
-        resamples: number of bootstrap samples.
-        seed: of the resampling.
-
-    Returns:
-        ``(difference, low, high)``; all exactly 0 if the arms are equal; ``low`` and ``high`` NaN for one person.
-
-    Raises:
-        ValueError: as :func:`bootstrap_interval`, or the arms' lengths differ.
-    """
-    first, second = np.asarray(values, dtype=np.float64), np.asarray(minus, dtype=np.float64)
-    if first.shape != second.shape:
-        raise ValueError(f"minus: expected the same scans as in values, {first.shape}, got {second.shape}.")
-    return bootstrap_interval(first - second, subject_ids, np.mean, confidence, resamples, seed)

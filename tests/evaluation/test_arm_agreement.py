@@ -66,6 +66,22 @@ def test_differences_are_paired() -> None:
     assert 0.0 < difference["r2_low"] < difference["r2"] < difference["r2_high"]
 
 
+def test_what_trainings_of_one_arm_differ_by_widens_the_difference_of_two() -> None:
+    predictions = _predictions({"x": 0.4, "y": 0.4}, seeds=3)
+    alike = arm_differences(predictions, ["arm"]).set_index("measure").loc["a_cm"]
+    worse = (predictions["arm"] == "y") & (predictions["seed"] == 1)
+    error = predictions["predicted"] - predictions["truth"]
+    unlike = predictions.assign(predicted=predictions["truth"] + error * (1.0 + 2.0 * worse))
+    difference = arm_differences(unlike, ["arm"]).set_index("measure").loc["a_cm"]
+    # two of three seeds are drawn: four times in nine the bad one is not among them, once in nine alone
+    assert difference["r2"] < -0.2
+    assert difference["r2_high"] > alike["r2"] - 0.05
+    assert difference["r2_low"] < 2.0 * difference["r2"]
+    shuffled = unlike.sample(frac=1.0, random_state=0).sort_values(["arm", "measure"], kind="stable")
+    mixed = arm_differences(shuffled, ["arm"])
+    assert mixed.set_index("measure").loc["a_cm", "r2_low"] == pytest.approx(difference["r2_low"])
+
+
 def test_equal_arms_do_not_differ() -> None:
     once = _predictions({"x": 0.4})
     twice = pd.concat([once, once.assign(arm="y")])

@@ -12,6 +12,7 @@ from dxa_monai.evaluation.image_quality_tables import (
     image_quality_metrics,
     image_quality_table,
 )
+from tests.metrics.slow_bootstrap import slow_interval
 
 PEOPLE = 12
 
@@ -40,6 +41,39 @@ def test_difference_is_paired() -> None:
     row = image_quality_differences(quality.sample(frac=1.0, random_state=0).sort_values("arm", kind="stable")).iloc[0]
     assert (row["arm"], row["minus_arm"]) == ("b", "a")
     assert row["psnr_db"] == row["psnr_db_low"] == row["psnr_db_high"] == pytest.approx(1.0)
+
+
+def test_differences_agree_with_the_slow_bootstrap() -> None:
+    rng = np.random.default_rng(3)
+    rows = []
+    for person in range(30):
+        for scan in range(2):
+            common = rng.normal()
+            for arm, noise in (("a", 0.3), ("b", 0.2)):
+                values = {"psnr_db": common + noise * rng.normal(), "ssim": 0.5, "nmae": 0.1}
+                rows.append({"scan_id": f"{person}-{scan}", "subject_id": person, "arm": arm, "seed": 0} | values)
+    quality = pd.DataFrame(rows)
+    fast = image_quality_differences(quality, resamples=4000).iloc[0]
+    values = [quality.loc[quality["arm"] == arm, "psnr_db"].to_numpy() for arm in "ba"]
+    slow = slow_interval(values[0] - values[1], np.repeat(np.arange(30), 2), resamples=4000, seed=1)
+    assert fast["psnr_db"] == pytest.approx(slow.estimate)
+    ends = (fast["psnr_db_low"], fast["psnr_db_high"])
+    np.testing.assert_allclose(ends, (slow.low, slow.high), rtol=0, atol=0.06 * (slow.high - slow.low))
+
+
+def test_equal_arms_differ_by_exactly_zero_and_seeds_are_paired() -> None:
+    seeds = [quality_table({"a": [20.0, 22.0, 24.0, 26.0]}).assign(seed=seed) for seed in range(3)]
+    for seed, table in enumerate(seeds):
+        table["psnr_db"] += 5.0 * seed
+    quality = pd.concat([*seeds, *(each.assign(arm="b") for each in seeds)])
+    row = image_quality_differences(quality).iloc[0]
+    assert row["psnr_db"] == row["psnr_db_low"] == row["psnr_db_high"] == 0.0
+
+
+def test_arms_of_other_scans_are_refused() -> None:
+    quality = quality_table({"a": [20.0, 22.0, 24.0, 26.0], "b": [20.0, 22.0, 24.0, 26.0]})
+    with pytest.raises(ValueError, match="expected the same scans of a and b"):
+        image_quality_differences(quality.iloc[:-1])
 
 
 def test_seeds_are_averaged_scan_by_scan_and_their_spread_is_told() -> None:
@@ -86,7 +120,9 @@ def test_seeds_are_averaged_and_alignment_stands_beside(aligned_quality: pd.Data
     assert table.loc["net", "rms_turn_degrees"] == pytest.approx(0.5)
     difference = image_quality_differences(aligned_quality).iloc[0]
     assert (difference["arm"], difference["minus_arm"]) == ("net", "mean")
-    assert difference["psnr_db_low"] == pytest.approx(3.0) == difference["aligned_psnr_db_high"]
+    assert difference["psnr_db"] == pytest.approx(3.0) == difference["aligned_psnr_db"]
+    # people differ by nothing, the two seeds by 2 dB
+    assert (difference["psnr_db_low"], difference["psnr_db_high"]) == pytest.approx((2.0, 4.0))
     told = format_image_quality(image_quality_table(aligned_quality))
     assert f"{table.loc['net', 'aligned_psnr_db']:.2f}" in told
     assert "aligned" in told
