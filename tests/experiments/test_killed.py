@@ -22,6 +22,7 @@ import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - here once, instead
 import optuna  # noqa: F401
 import pandas as pd
 import pytest
+import torch
 
 from dxa_monai.evaluation.arms import ArmEvaluation, Findings
 from dxa_monai.evaluation.held_out import HeldOutPeople, TrainedArm
@@ -127,7 +128,7 @@ def manifest(bar_cohort: Path, tmp_path: Path) -> Path:
     """Of people with scans, beside the folder of a run that was trained on some of them."""
     shutil.copytree(bar_cohort.parent, tmp_path / "data")
     copied = tmp_path / "data" / bar_cohort.name
-    run_folder(copied.parent / "run", split_by_subject(read_manifest(copied))).write_bytes(b"network")
+    torch.save({"a": torch.zeros(1)}, run_folder(copied.parent / "run", split_by_subject(read_manifest(copied))))
     return copied
 
 

@@ -113,5 +113,5 @@ def test_a_scanner_that_does_not_tell_fat_from_lean_is_refused(monkeypatch: pyte
 
 def test_a_file_that_is_no_scanner_is_refused(tmp_path: Path) -> None:
     (tmp_path / "scanner.json").write_text(json.dumps({"beam": dataclasses.asdict(BeamParameters())}))
-    with pytest.raises(InputError, match=r"scanner\.json: expected a model"):
+    with pytest.raises(InputError, match=r"scanner\.json: scanner model: expected beam, "):
         soft_tissue_window(str(tmp_path / "scanner.json"))
