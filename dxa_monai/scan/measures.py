@@ -206,5 +206,5 @@ def first_pairs(rows: Iterable[Mapping[str, Any]], count: int, seed: int, name: 
     order = np.random.default_rng(seed).permutation(len(people))
     chosen = [row for index in order for row in scans_of[people[index]]]
     if count < 0 or count > len(chosen):
-        raise InputError(f"{name}: expected 0 (all) to {len(chosen)} scans of the manifest, got {count}.")
+        raise InputError(f"{name}: expected 0 (all) to {len(chosen)} scans, got {count}.")
     return chosen[:count] if count else chosen

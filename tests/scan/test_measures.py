@@ -135,5 +135,5 @@ def test_fewer_pairs_are_part_of_more_and_people_stay_together() -> None:
 
 @pytest.mark.parametrize("count", [-1, 41])
 def test_more_pairs_than_there_are_is_told(count: int) -> None:
-    with pytest.raises(InputError, match=rf"^pairs: expected 0 \(all\) to 40 scans of the manifest, got {count}"):
+    with pytest.raises(InputError, match=rf"^pairs: expected 0 \(all\) to 40 scans, got {count}"):
         first_pairs(_rows(people=20), count, seed=0)
