@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dxa_monai.metrics.bootstrap import Interval, percentile_interval, resampled_people, resampled_seeds
+from dxa_monai.metrics.bootstrap import Interval, drawn_sums, percentile_interval, sums_by_person
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -107,38 +107,23 @@ class _Arm:
         _, person = np.unique(wide.index.get_level_values("subject_id").astype(str), return_inverse=True)
         self.people = int(person.max()) + 1
         moved = values - values.mean(axis=0)  # far from 0, squares would lose digits
-        self.truth = np.stack([_by_person(person, each) for each in (np.ones_like(moved), moved, moved**2)])
+        self.truth = np.stack([sums_by_person(person, each) for each in (np.ones_like(moved), moved, moved**2)])
         seeds = sorted(group["seed"].unique())
         differences = [wide[seed][self.measures].to_numpy() - values for seed in seeds]
         self.errors = np.stack(
-            [np.stack([_by_person(person, each), _by_person(person, np.square(each))]) for each in differences]
+            [np.stack([sums_by_person(person, each), sums_by_person(person, np.square(each))]) for each in differences]
         )
         """Of each seed: sums over each person of the errors and of their squares, ``(S, 2, P, M)``."""
 
     def statistics(self, resamples: int, seed: int, draw_seeds: bool = False) -> dict[str, FloatArray]:
         """Row 0: of all people; the others: of people drawn, and of seeds drawn. Columns: measures, then their mean."""
-        weights = np.vstack([np.ones(self.people), resampled_people(self.people, resamples, seed)])
-        seeds = len(self.errors)
-        shares = np.full((len(weights), seeds), 1.0 / seeds)
-        if draw_seeds:
-            shares[1:] = resampled_seeds(seeds, resamples, seed)
-        errors = sum(
-            share[:, None] * np.einsum("rp,kpm->krm", weights, sums)
-            for share, sums in zip(shares.T, self.errors, strict=True)
-        )
-        return _statistics(np.einsum("rp,kpm->krm", weights, self.truth), np.asarray(errors))
+        truth = drawn_sums(self.truth[None], resamples, seed)
+        return _statistics(truth, drawn_sums(self.errors, resamples, seed, draw_seeds))
 
     def of_each_seed(self, name: str) -> FloatArray:
         """``(S, M + 1)``."""
         truth = self.truth.sum(axis=1)[:, None]
         return np.concatenate([_statistics(truth, errors.sum(axis=1)[:, None])[name] for errors in self.errors])
-
-
-def _by_person(person: npt.NDArray[np.int64], values: FloatArray) -> FloatArray:
-    """``(P, M)`` sums of ``(N, M)``."""
-    sums = np.zeros((int(person.max()) + 1, values.shape[1]))
-    np.add.at(sums, person, values)
-    return sums
 
 
 def _statistics(truth: FloatArray, errors: FloatArray) -> dict[str, FloatArray]:

@@ -153,7 +153,7 @@ class ArmEvaluation:
         uri = self.tracking_uri if tracked else ""
         check_tracking_uri(uri)
         people = held_out_people(self.manifest, arms, self.part, self.split_file, self.source)
-        networks = [path for arm in arms for path in arm.checkpoints if path.is_file()]  # the task tells of others
+        networks = [path for arm in arms for path in arm.checkpoints]
         tell_another_background([row["scan"] for row in people.rows], networks, people.source)
         about = {
             **(params or {}),

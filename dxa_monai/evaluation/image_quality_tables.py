@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dxa_monai.evaluation.scans import ALIGNED, SHIFTS
-from dxa_monai.metrics.bootstrap import bootstrap_interval, percentile_interval, resampled_people, resampled_seeds
+from dxa_monai.metrics.bootstrap import bootstrap_interval, drawn_sums, percentile_interval, sums_by_person
 from dxa_monai.metrics.scan_metric import FUNCTIONS as METRICS
 
 FloatArray = npt.NDArray[np.float64]
@@ -93,17 +93,10 @@ def _drawn_means(group: pd.DataFrame, names: list[str], resamples: int, seed: in
     """Means ``(1 + R, metrics)`` of an arm: of all people and seeds, then of those drawn."""
     by_scan = group.pivot(index=["subject_id", "scan_id"], columns="seed", values=names)
     _, person = np.unique(by_scan.index.get_level_values("subject_id").astype(str), return_inverse=True)
-    scans_of_person = np.bincount(person)
-    weights = np.vstack([np.ones(len(scans_of_person)), resampled_people(len(scans_of_person), resamples, seed)])
-    seeds = sorted(group["seed"].unique())
-    shares = np.vstack([np.full(len(seeds), 1.0 / len(seeds)), resampled_seeds(len(seeds), resamples, seed)])
-    drawn = np.zeros((len(weights), len(names)))
-    for of_seed, share in zip(seeds, shares.T, strict=True):
-        values = by_scan.xs(of_seed, axis="columns", level="seed")[names].to_numpy()
-        sums = np.zeros((len(scans_of_person), len(names)))
-        np.add.at(sums, person, values)
-        drawn += share[:, None] * (weights @ sums)
-    means: FloatArray = drawn / (weights @ scans_of_person)[:, None]
+    of_seeds = [by_scan.xs(each, axis="columns", level="seed")[names] for each in sorted(group["seed"].unique())]
+    sums = np.stack([sums_by_person(person, each.to_numpy()) for each in of_seeds])
+    scans = sums_by_person(person, np.ones((len(person), 1)))
+    means: FloatArray = drawn_sums(sums, resamples, seed, draw_seeds=True) / drawn_sums(scans[None], resamples, seed)
     return means
 
 

@@ -71,6 +71,31 @@ def resampled_seeds(seeds: int, resamples: int, seed: int) -> FloatArray:
     return shares
 
 
+def sums_by_person(person: npt.NDArray[np.int64], values: FloatArray) -> FloatArray:
+    """``(P, M)`` sums of values ``(N, M)``, of which ``person`` ``(N,)`` says whose they are, from 0 to P - 1."""
+    sums = np.zeros((int(person.max()) + 1, values.shape[1]))
+    np.add.at(sums, person, values)
+    return sums
+
+
+def drawn_sums(sums: FloatArray, resamples: int, seed: int, draw_seeds: bool = False) -> FloatArray:
+    """``(..., 1 + R, M)``: sums over all people, averaged over training seeds; then over those drawn.
+
+    Args:
+        sums: ``(S, ..., P, M)`` of each seed and person.
+        resamples: R, number of bootstrap samples.
+        seed: of the draws.
+        draw_seeds: whether seeds are drawn, too; otherwise all are averaged each time.
+    """
+    seeds, people = len(sums), sums.shape[-2]
+    weights = np.vstack([np.ones(people), resampled_people(people, resamples, seed)])
+    shares = np.full((len(weights), seeds), 1.0 / seeds)
+    if draw_seeds:
+        shares[1:] = resampled_seeds(seeds, resamples, seed)
+    of_seeds = [np.einsum("rp,...pm->...rm", weights, each) for each in sums]
+    return np.asarray(sum(share[:, None] * each for share, each in zip(shares.T, of_seeds, strict=True)))
+
+
 def percentile_interval(estimate: float, drawn: FloatArray, people: int, confidence: float = 0.95) -> Interval:
     """The percentile interval of a statistic.
 

@@ -212,7 +212,7 @@ def trained_mean_image(path: str | Path) -> torch.Tensor | None:
     state = content.get("state") if isinstance(content, dict) else None
     # what is no checkpoint of this project, or of other scans, is told when the network is made of it
     mean_image = state.get("mean_image") if isinstance(state, dict) else None
-    if not isinstance(mean_image, torch.Tensor) or mean_image.dim() != 3 or 0 in mean_image.shape:
+    if not isinstance(mean_image, torch.Tensor) or mean_image.dim() != 3 or not mean_image.numel():
         return None
     if len(mean_image) != len(CHANNELS):
         return None

@@ -34,13 +34,13 @@ def tell_another_background(scans: Sequence[str], checkpoints: Sequence[str | Pa
 
     Args:
         scans: files; some are looked at.
-        checkpoints: of networks; what has no mean scan is left to whoever loads it.
+        checkpoints: of networks; what is no file or has no mean scan is left to whoever loads it.
         source: how scans are read.
 
     Raises:
         InputError: a checkpoint or the record of its run cannot be read.
     """
-    found = {path: _trained_on(path) for path in checkpoints}
+    found = {path: _trained_on(path) for path in checkpoints if Path(path).is_file()}
     known = {path: trained for path, trained in found.items() if trained is not None}
     levels = []
     for scan in scans[every_so_many(len(scans), _LOOKED_AT)] if known else []:

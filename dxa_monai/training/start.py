@@ -104,9 +104,7 @@ class VAEStart:
         Raises:
             InputError: there are fewer training scans than principal components, or the scanner's file is none.
         """
-        self._check_number_of_scans(len(self.data.unscreened_training_rows))
-        if self.scanner_model is not None:
-            read_scanner_model(self.scanner_model)
+        self._check(len(self.data.unscreened_training_rows))
 
     def prepare(self) -> None:
         """Set normalisation and linear path.
@@ -114,13 +112,11 @@ class VAEStart:
         Raises:
             InputError: as :meth:`check`, or no regions where they count.
         """
-        if self.scanner_model is not None:
-            read_scanner_model(self.scanner_model)
+        self._check(len(self.data.training_rows))
         mean_image, deviation = self.data.statistics
         mean_image = mirrored_mean(mean_image) if self.mirrored else mean_image
         self.network.set_normalisation(mean_image, deviation)
         if self.network.linear_codes > 0:
-            self._check_number_of_scans(len(self.data.training_rows))
             weights = None
             if self.contrast_by_region:
                 rows, source = self.data.training_rows, self.data.source
@@ -129,12 +125,11 @@ class VAEStart:
                 self.network, self.data, self.mirrored, self.contrast_weight, fewer=False, pixel_weights=weights
             )
 
-    def _check_number_of_scans(self, scans: int) -> None:
-        components = self.network.linear_codes
-        if components == 0:
-            return
-        channels, halves = self.network.linear_channels, 2 if self.mirrored else 1
-        if halves * scans <= components:
+    def _check(self, scans: int) -> None:
+        if self.scanner_model is not None:
+            read_scanner_model(self.scanner_model)  # a file that nothing needs is not to be a wrong one
+        channels, components, halves = self.network.linear_channels, self.network.linear_codes, 1 + self.mirrored
+        if 0 < components >= halves * scans:
             raise InputError(
                 f"training split: expected more than {components // halves} scans for the {components} components of "
                 f"network_def#linear_channels {channels}, got {scans}; train on more people, or "
@@ -224,8 +219,7 @@ class PretrainedStart:
         return {"initialisation": told, OPEN_AIR: self._open_air_counts}
 
     def _tell_another_background(self, rows: Sequence[Row]) -> None:
-        if Path(self.weights).is_file():
-            tell_another_background([row["scan"] for row in rows], [self.weights], self.data.source)
+        tell_another_background([row["scan"] for row in rows], [self.weights], self.data.source)
 
     def _initialise(self, mean_image: torch.Tensor, standard_deviation: float) -> Initialisation:
         raise NotImplementedError
