@@ -94,7 +94,7 @@ RECIPES = {
     "dxa_anthropometry": Recipe(
         "dxa_anthropometry", "pairs", {"arm": ARM, "initial_weights": "dxa_vae", "pairs": 1107}
     ),
-    "pseudo_dxa": Recipe("pseudo_dxa", "pairs", {"arm": ARM, "generator": "dxa_vae", "pairs": 1107}),
+    "pseudo_dxa": Recipe("pseudo_dxa", "pairs", {"arm": ARM, "generator": "dxa_vae", "pairs": 1107, "postures": 3}),
     "landmarks": Recipe("dxa_body_composition", "landmarks", {}, config="train_landmarks.json", weights="landmarks.pt"),
 }
 """In the order of training."""

@@ -101,9 +101,15 @@ def measured_pairs(bar_cohort: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.fixture(scope="session")
-def coarse_body() -> BodyMesh:
-    model = BodyModel()
-    return coarse(BodyMesh(model.t_pose(model.solve("F", 35, 166.0, 64.0)).vertices_m, model.faces))
+def body_model() -> BodyModel:
+    """The body model, loaded once for all tests (some seconds)."""
+    return BodyModel()
+
+
+@pytest.fixture(scope="session")
+def coarse_body(body_model: BodyModel) -> BodyMesh:
+    woman = body_model.solve("F", 35, 166.0, 64.0)
+    return coarse(BodyMesh(body_model.t_pose(woman).vertices_m, body_model.faces))
 
 
 @pytest.fixture(scope="session")

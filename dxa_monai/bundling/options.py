@@ -174,6 +174,7 @@ OPTIONS: dict[str, Option] = {
     "shape_components": Option(Count(), "principal components of shape that the network starts from; 0: none"),
     "material_components": Option(Count(), "components of the maps of fat, lean and bone that shape tells; 0: no maps"),
     "placed": Option(Count(), "rounds in which training scans are moved to where bodies are expected; 0: none"),
+    "postures": Option(Count(), "postures of each training body, from T to A pose, beside the scanned one; 0: none"),
     "match_composition": Option(
         Flag(), "images hold the fat and bone of people of each shape, at the start and at the end"
     ),

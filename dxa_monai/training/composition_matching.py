@@ -24,6 +24,7 @@ from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.physics.scanner_model import ScannerModel
 from dxa_monai.scan.spread import every_so_many
 from dxa_monai.training.data import BodyData
+from dxa_monai.training.shape_fit import BodyCodes
 from dxa_monai.transforms.point_clouds import load_cloud
 
 FloatArray = npt.NDArray[np.float64]
@@ -78,7 +79,8 @@ class CompositionMatching:
         moved: ``(N, 3)`` how the training scans are placed.
         codes: ``(N, codes)`` of the placed training scans.
         left_out: ``(N, codes)`` predictions of people left out, of the shape path as it is.
-        inputs: ``(N, components)`` of the training bodies, as the read-out takes them.
+        inputs: of the training bodies (:func:`dxa_monai.training.shape_fit.fit_shape_components`). What is missing is
+            found where they stand as they were scanned, and belongs to their other postures as well.
 
     Raises:
         InputError: hardly a training scan shows a whole body.
@@ -92,7 +94,7 @@ class CompositionMatching:
         moved: torch.Tensor,
         codes: FloatArray,
         left_out: FloatArray,
-        inputs: FloatArray,
+        inputs: BodyCodes,
     ) -> None:
         assert network.shape_path is not None
         self.network, self._readout = network, network.shape_path.readout
@@ -118,11 +120,12 @@ class CompositionMatching:
         spread[kept_codes:] = spread[:, kept_codes:] = 0.0  # small files leave these out
         self._response = spread @ sensitivity.T @ np.linalg.pinv(sensitivity @ spread @ sensitivity.T)
         with torch.no_grad():
-            fitted = self._readout(torch.from_numpy(inputs)).double().numpy()
+            fitted = self._readout(torch.from_numpy(inputs.as_scanned)).double().numpy()
         self._left_out = left_out[some][kept]
         self._not_seen = (left_out - fitted)[some][kept]
-        x = ((torch.from_numpy(inputs) - self._readout.mean) / self._readout.scale).double().numpy()
-        self._x = x[some][kept]
+        values = inputs.values[0][:, some][:, kept]
+        x = ((torch.from_numpy(values) - self._readout.mean) / self._readout.scale).double().numpy()
+        self._x, self._postures = x[0], x.reshape(-1, x.shape[-1])
 
     def at_the_start(self) -> dict[str, Any]:
         """Match the images of the linear path, before anything is trained.
@@ -186,7 +189,8 @@ class CompositionMatching:
 
     def _regular(self, made: FloatArray) -> tuple[RidgeCV, float]:
         """What is missing in people of one shape: its regression, and its mean square, of what is held on average."""
-        ridge = RidgeCV(alphas=_PENALTIES, alpha_per_target=True).fit(self._x, self._wanted - made)
+        missing = np.tile(self._wanted - made, (len(self._postures) // len(made), 1))
+        ridge = RidgeCV(alphas=_PENALTIES, alpha_per_target=True).fit(self._postures, missing)
         return ridge, float(np.square(ridge.predict(self._x) / self._wanted.mean(axis=0)).mean())
 
     def _answered(self, image_of: ImageOf, made: FloatArray) -> FloatArray:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold
 
 from dxa_monai.errors import InputError
@@ -110,22 +111,26 @@ def fit_readout(
     for tried_length, tried_share in product(lengths, shares if len(readout.centres) else (0.0,)):
         if tried_share == 0.0 and tried_length != lengths[0]:
             continue  # without bumps their length says nothing
-        kernel = _kernel(some_x, tried_length, tried_share)
+        inputs = _inputs(some_x, tried_length, tried_share)
         for tried_penalty in penalties:
-            predicted = _left_out(kernel, some_targets, some_people, tried_penalty, judged_of_tried)
+            predicted = _left_out(inputs, tried_share, some_targets, some_people, tried_penalty, judged_of_tried)
             error = float(np.square(predicted - some_targets[:judged_of_tried]).mean())
             if error < lowest:
                 lowest, length, share, penalty = error, tried_length, tried_share, tried_penalty
-    kernel = _kernel(x, length, share)
-    left_out = _left_out(kernel, targets, people, penalty, judged)
+    inputs = _inputs(x, length, share)
+    left_out = _left_out(inputs, share, targets, people, penalty, judged)
     r2 = 1.0 - float(np.square(left_out - targets[:judged]).mean())
     best = Fit(length, share, float(penalty), left_out * spread + middle, r2)
-    model = KernelRidge(alpha=best.penalty, kernel="precomputed").fit(kernel, targets)
-    dual = np.asarray(model.dual_coef_).reshape(targets.shape)
+    model = _regression(best.penalty, best.share).fit(inputs, targets)
+    if best.share == 0.0:
+        dual, linear = np.zeros_like(targets), np.asarray(model.coef_).reshape(targets.shape[1], -1).T
+    else:
+        dual = np.asarray(model.dual_coef_).reshape(targets.shape)
+        linear = x.T @ dual
     for name, value in (
         ("mean", mean),
         ("scale", np.array(scale)),
-        ("linear", x.T @ dual * spread),
+        ("linear", linear * spread),
         ("bias", middle),
         ("length", np.array(best.length)),
     ):
@@ -145,23 +150,33 @@ def _of_some_people(people: Sequence[str], most: int) -> npt.NDArray[np.intp]:
 
 
 def _left_out(
-    kernel: FloatArray, targets: FloatArray, people: Sequence[str], penalty: float, judged: int
+    inputs: FloatArray, share: float, targets: FloatArray, people: Sequence[str], penalty: float, judged: int
 ) -> FloatArray:
     """``(judged, T)`` predictions of the first codes, each by a fit without its person."""
     folds = min(FOLDS, len(set(people)))
     predicted = np.empty((judged, targets.shape[1]))
     for kept, out in GroupKFold(folds).split(targets, groups=list(people)):
         seen = out[out < judged]
-        fitted = KernelRidge(alpha=penalty, kernel="precomputed").fit(kernel[np.ix_(kept, kept)], targets[kept])
+        fitted = _regression(penalty, share).fit(_of(inputs, share, kept, kept), targets[kept])
         if len(seen):
-            predicted[seen] = fitted.predict(kernel[np.ix_(seen, kept)])
+            predicted[seen] = np.reshape(fitted.predict(_of(inputs, share, seen, kept)), (len(seen), -1))
     return predicted
 
 
-def _kernel(x: FloatArray, length: float, share: float) -> FloatArray:
-    products = x @ x.T
+def _regression(penalty: float, share: float) -> Ridge | KernelRidge:
+    """Without bumps the weights of the codes are solved for, which are far fewer than those of the training scans."""
+    return Ridge(penalty, fit_intercept=False) if share == 0.0 else KernelRidge(alpha=penalty, kernel="precomputed")
+
+
+def _inputs(x: FloatArray, length: float, share: float) -> FloatArray:
+    """What is regressed on: the codes, or with bumps the kernel of all of them."""
     if share == 0.0:
-        return products
+        return x
+    products = x @ x.T
     squares = np.diag(products)
     distances = np.maximum(squares[:, None] + squares - 2.0 * products, 0.0)
     return np.asarray(products + share * np.exp(-distances / (2.0 * length**2)))
+
+
+def _of(inputs: FloatArray, share: float, rows: npt.NDArray[np.intp], fitted: npt.NDArray[np.intp]) -> FloatArray:
+    return inputs[rows] if share == 0.0 else inputs[np.ix_(rows, fitted)]

@@ -20,7 +20,7 @@ from dxa_monai.scan.measures import mirrored_measures
 from dxa_monai.scan.regions import SUMMED_REGIONS
 from dxa_monai.scan.source import ScanSource
 from dxa_monai.training.kernel_fit import fit_readout
-from dxa_monai.training.shape_fit import PENALTIES
+from dxa_monai.training.shape_fit import PENALTIES, BodyCodes
 
 FloatArray = npt.NDArray[np.float64]
 _FEWEST_SCANS = 3
@@ -66,7 +66,7 @@ def materials_of_scans(rows: Sequence[Row], source: ScanSource, scanner: Scanner
 
 
 def fit_materials(
-    path: MaterialPath, inputs: FloatArray, materials: ScanMaterials, moved: torch.Tensor, people: Sequence[str]
+    path: MaterialPath, inputs: BodyCodes, materials: ScanMaterials, moved: torch.Tensor
 ) -> dict[str, Any]:
     r"""Set a material path to training scans and their mirror images.
 
@@ -77,10 +77,9 @@ def fit_materials(
 
     Args:
         path: to be set.
-        inputs: ``(2 N, shape_components)`` of the training bodies and then of their mirror images.
-        materials: of N scans.
+        inputs: of the training bodies (:func:`dxa_monai.training.shape_fit.fit_shape_components`).
+        materials: of their N scans.
         moved: ``(N, 3)`` how each scan is moved to where its body is expected.
-        people: N, whose scan each is.
 
     Raises:
         InputError: there are fewer than two people.
@@ -89,25 +88,25 @@ def fit_materials(
         For the record of a run: the penalty, R2 of sums of people left out, and the share of the predicted maps'
         variance that the components hold.
     """
-    count = len(people)
-    twice = np.concatenate([materials.kept, materials.kept])
-    x = inputs[twice]
-    sums = np.concatenate([materials.sums, materials.sums[:, _OTHER_SIDE]])[twice].reshape(len(x), -1)
-    kept_people = [person for person, whole in zip([*people, *people], twice, strict=True) if whole]
-    fit = fit_readout(path.held, x, sums, kept_people, penalties=PENALTIES)
-    x = (x - path.held.mean.double().numpy()) / float(path.held.scale)
+    count = len(inputs.people)
+    seen = inputs.of_some(materials.kept)
+    both = np.stack([materials.sums, materials.sums[:, _OTHER_SIDE]])[:, materials.kept]
+    sums = both.reshape(2 * len(seen.people), -1)
+    fit = fit_readout(path.held, seen.rows, seen.repeated(sums), seen.people_of_rows, penalties=PENALTIES)
+    x = (seen.values - path.held.mean.double().numpy()) / float(path.held.scale)
+    postures = x.shape[1]
 
-    whole = np.flatnonzero(materials.kept)
     pixels = path.mean.numel()
-    total, products, squares = np.zeros(pixels), np.zeros((x.shape[1], pixels)), np.zeros(pixels)
-    for place, index in enumerate(whole):
+    total, products, squares = np.zeros(pixels), np.zeros((x.shape[-1], pixels)), np.zeros(pixels)
+    for place, index in enumerate(np.flatnonzero(materials.kept)):
         maps = torch.from_numpy(materials.maps[index : index + 1]).float()
         here = moved_rigidly(maps, moved[index : index + 1])
-        for image, codes in ((here, x[place]), (here.flip(-1), x[len(whole) + place])):
+        for image, codes in zip((here, here.flip(-1)), x[:, :, place].sum(axis=1), strict=True):
             flat = image.flatten().double().numpy()
-            total += flat
-            squares += flat**2
+            total += postures * flat
+            squares += postures * flat**2
             products += codes[:, None] * flat
+    x = x.reshape(-1, x.shape[-1])
     mean = total / len(x)
     gram = x.T @ x
     weights = np.linalg.solve(gram + fit.penalty * np.eye(len(gram)), products)

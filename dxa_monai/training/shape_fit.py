@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.model_selection import GroupKFold
+from sklearn.utils.extmath import randomized_svd
 
 from dxa_monai.errors import InputError
 from dxa_monai.networks.shape_path import ShapePath
@@ -24,6 +25,49 @@ people left out: the more the scaled ones count, the better lean follows, and th
 0.909, 0.910 and 35.47, 35.43, 35.35 dB after alignment for 1, 2 and 3)."""
 _ROUNDING = 1e-6
 """Of the largest variance."""
+_MOST_EXACT = 4000
+"""Bodies, with mirror images and other postures, of more than which components are found by a randomised method [1]_.
+
+.. [1] Halko N, Martinsson PG, Tropp JA. Finding structure with randomness. SIAM Review 53:217 (2011),
+   doi:10.1137/090771806.
+"""
+
+
+class BodyCodes(NamedTuple):
+    """What a shape path's read-out takes of the training bodies.
+
+    Attributes:
+        values: ``(2, P, N, components)``: of N bodies in P postures, the first as they were scanned, and then of the
+            mirror images.
+        people: N, whose body each is.
+    """
+
+    values: FloatArray
+    people: Sequence[str]
+
+    @property
+    def rows(self) -> FloatArray:
+        """``(2 P N, components)``."""
+        return self.values.reshape(-1, self.values.shape[-1])
+
+    @property
+    def people_of_rows(self) -> list[str]:
+        """2 P N."""
+        return [*self.people] * (2 * self.values.shape[1])
+
+    @property
+    def as_scanned(self) -> FloatArray:
+        """``(N, components)``, neither mirrored nor in another posture."""
+        return np.asarray(self.values[0, 0])
+
+    def repeated(self, of_scans: FloatArray) -> FloatArray:
+        """``(2 P N, T)``: what belongs to each row, of ``(2 N, T)`` of the scans and then of their mirror images."""
+        halves = of_scans.reshape(2, 1, len(self.people), -1)
+        return np.broadcast_to(halves, (*self.values.shape[:3], halves.shape[-1])).reshape(-1, halves.shape[-1])
+
+    def of_some(self, some: slice | npt.NDArray[np.bool_]) -> BodyCodes:
+        """Those of some of the bodies."""
+        return BodyCodes(self.values[:, :, some], list(np.asarray(self.people)[some]))
 
 
 def shape_vectors(path: ShapePath, clouds: Iterable[torch.Tensor]) -> torch.Tensor:
@@ -32,7 +76,7 @@ def shape_vectors(path: ShapePath, clouds: Iterable[torch.Tensor]) -> torch.Tens
         return torch.cat([path.maps(cloud[None]) for cloud in clouds])
 
 
-def fit_shape_components(path: ShapePath, vectors: torch.Tensor, people: Sequence[str]) -> FloatArray:
+def fit_shape_components(path: ShapePath, vectors: torch.Tensor, people: Sequence[str]) -> BodyCodes:
     """Set the components of a shape path to those of the training bodies and their mirror images.
 
     The maps and the height count as ``GROUP_COUNTS`` says. How far a body may lie from the components is what
@@ -40,21 +84,20 @@ def fit_shape_components(path: ShapePath, vectors: torch.Tensor, people: Sequenc
 
     Args:
         path: to be set.
-        vectors: ``(N, size)`` of :func:`shape_vectors`.
+        vectors: ``(P, N, size)`` of :func:`shape_vectors`: N bodies as they were scanned, and then in other postures.
         people: N, whose body each is.
-
-    Returns:
-        What the path's read-out takes, ``(2 N, components)``: of the bodies and then of their mirror images.
 
     Raises:
         InputError: there are not more bodies (with mirror images) than components.
     """
-    both = torch.cat([vectors, path.maps.mirrored(vectors)])
+    postures, bodies, size = vectors.shape
     count = len(path.components)
-    refuse_few_bodies(len(vectors), count)
+    refuse_few_bodies(bodies, count)
+    flat = vectors.reshape(-1, size)
+    both = torch.cat([flat, path.maps.mirrored(flat)])
     mean = both.mean(dim=0)
-    deviations = both - mean
-    groups = [*deviations[:, :-1].split(path.maps.shape[1] * path.maps.shape[2], dim=1), deviations[:, -1:]]
+    scaled = both.sub_(mean)
+    groups = [*scaled[:, :-1].split(path.maps.shape[1] * path.maps.shape[2], dim=1), scaled[:, -1:]]
     scale = torch.cat(
         [
             (group.square().sum(dim=1).mean().sqrt() / counted)
@@ -63,13 +106,14 @@ def fit_shape_components(path: ShapePath, vectors: torch.Tensor, people: Sequenc
             for group, counted in zip(groups, GROUP_COUNTS, strict=True)
         ]
     )
-    scaled = deviations / scale
+    scaled /= scale
     components = _components(scaled, count)
     path.mean.copy_(mean)
     path.scale.copy_(scale)
     path.components.copy_(components)
-    path.farthest.fill_(_farthest(scaled, [*people, *people], count))
-    return (scaled @ components.T).double().numpy()
+    path.farthest.fill_(_farthest(scaled, [*people] * (2 * postures), count))
+    values = (scaled @ components.T).double().numpy()
+    return BodyCodes(values.reshape(2, postures, bodies, count), people)
 
 
 def refuse_few_bodies(bodies: int, components: int) -> None:
@@ -85,24 +129,28 @@ def refuse_few_bodies(bodies: int, components: int) -> None:
         )
 
 
-def fit_codes(path: ShapePath, inputs: FloatArray, codes: FloatArray, people: Sequence[str]) -> Fit:
+def fit_codes(path: ShapePath, inputs: BodyCodes, codes: FloatArray) -> Fit:
     """Set the regression of a shape path, whose components are fitted, to the scans of the training people.
 
     Args:
         path: to be set.
-        inputs: ``(2 N, components)`` of :func:`fit_shape_components`.
+        inputs: of :func:`fit_shape_components`.
         codes: ``(2 N, codes)`` of the scans and then of their mirror images.
-        people: N, whose scan each is.
 
     Returns:
-        What was fitted; its predictions of people left out are those of the scans and then of their mirror images.
+        What was fitted; its predictions of people left out are those of the scans, in each posture of their bodies, and
+        then of their mirror images.
     """
-    return fit_readout(path.readout, inputs, codes, [*people, *people], penalties=PENALTIES)
+    return fit_readout(path.readout, inputs.rows, inputs.repeated(codes), inputs.people_of_rows, penalties=PENALTIES)
 
 
 def _components(scaled: torch.Tensor, count: int) -> torch.Tensor:
     """Orthonormal components ``(count, size)`` of deviations ``(N, size)``."""
-    variances, components = leading_components(scaled, count)
+    if len(scaled) > _MOST_EXACT:
+        _, spread, directions = randomized_svd(scaled.numpy(), count, n_oversamples=20, n_iter=4, random_state=0)
+        variances, components = torch.from_numpy(spread**2), torch.from_numpy(directions)
+    else:
+        variances, components = leading_components(scaled, count)
     # scans of one body say no more than one: what is left are no directions, and stay empty
     return torch.where((variances > _ROUNDING * variances.max())[:, None], components, 0.0)
 

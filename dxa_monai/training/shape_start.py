@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from dxa_monai.inference.run_scanner import scanner_of_rows
+from dxa_monai.mesh.limbs import LOWEST_ARM_DEG, arms_of
 from dxa_monai.metrics.rigid_alignment import align_rigidly, moved_rigidly
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
 from dxa_monai.networks.shape_path import ShapePath
@@ -20,6 +22,9 @@ from dxa_monai.training.data import BodyData
 from dxa_monai.training.material_start import fit_materials, materials_of_scans
 from dxa_monai.training.shape_fit import as_record, fit_codes, fit_shape_components, shape_vectors
 from dxa_monai.transforms.point_clouds import load_cloud
+from dxa_monai.transforms.standing_postures import in_another_posture
+
+logger = logging.getLogger(__name__)
 
 _SCANS_AT_A_TIME = 32
 
@@ -31,6 +36,7 @@ def start_at_shape(
     placed: int,
     scanner_model: str | Path | None = None,
     match: bool = True,
+    postures: int = 0,
 ) -> tuple[dict[str, Any], CompositionMatching | None]:
     """Set shape path and maps of a network, and say how the training scans are to be moved.
 
@@ -48,6 +54,8 @@ def start_at_shape(
         scanner_model: file of the calibrated scanner of the analysis; None: calibrated with some of the training scans.
         match: whether the images are to hold the fat and bone of the people of each shape
             (:class:`dxa_monai.training.composition_matching.CompositionMatching`).
+        postures: how many further postures of each training body, from T to A pose, belong to its scan, too
+            (:mod:`dxa_monai.transforms.standing_postures`).
 
     Returns:
         What a record should tell, and what matched the images, which can be done again.
@@ -61,14 +69,13 @@ def start_at_shape(
     if own_components:
         fit_components(network, data, mirrored=True)
     people = [str(row["subject_id"]) for row in rows]
-    vectors = shape_vectors(path, (load_cloud(row) for row in data.clouds_of(rows)))
-    inputs = fit_shape_components(path, vectors, people)
+    inputs = fit_shape_components(path, _vectors(path, data, postures), people)
     moved = torch.zeros(len(rows), 3)
     for _ in tqdm(range(placed), desc="placing training scans", unit="round", disable=not placed):
-        fit = fit_codes(path, inputs, _codes(network, data, moved), people)
+        fit = fit_codes(path, inputs, _codes(network, data, moved))
         moved = _moves(network, data, fit.left_out[: len(rows)])
     codes = _codes(network, data, moved)
-    fit = fit_codes(path, inputs, codes, people)
+    fit = fit_codes(path, inputs, codes)
     further: dict[str, Any] = {}
     matching = None
     if match or network.material_path is not None:
@@ -76,16 +83,36 @@ def start_at_shape(
         here = slice(0, len(rows))
         if match:
             left_out = fit.left_out[here]
-            matching = CompositionMatching(network, data, scanner, moved, codes[here], left_out, inputs[here])
+            matching = CompositionMatching(network, data, scanner, moved, codes[here], left_out, inputs)
             further |= matching.at_the_start()
         if network.material_path is not None:
             materials = materials_of_scans(rows, data.source, scanner)
-            further["materials"] = fit_materials(network.material_path, inputs, materials, moved, people)
+            further["materials"] = fit_materials(network.material_path, inputs, materials, moved)
     data.place_scans({str(row["scan_id"]): each for row, each in zip(rows, moved, strict=True)})
     spread = moved.std(dim=0).tolist() if len(moved) > 1 else [0.0] * 3
     names = ("rows_mm", "columns_mm", "degrees")
-    about = {"placed": placed, "moved_sd": dict(zip(names, spread, strict=True))}
+    about = {"postures": postures, "placed": placed, "moved_sd": dict(zip(names, spread, strict=True))}
     return as_record(fit) | about | further, matching
+
+
+def _vectors(path: ShapePath, data: BodyData, postures: int) -> torch.Tensor:
+    """``(1 + postures, N, size)`` of the training bodies as they were scanned, and in other postures."""
+    clouds = data.clouds_of(data.training_rows)
+    vectors = [shape_vectors(path, map(load_cloud, clouds))]
+    if postures:
+        kept = sum(None in arms_of(load_cloud(row).double().numpy()).values() for row in clouds)
+        if kept:
+            logger.warning(
+                "postures: %d of %d training bodies keep an arm where it is: it is not found, or more than %g degrees "
+                "below the horizontal.",
+                kept,
+                len(clouds),
+                LOWEST_ARM_DEG,
+            )
+    for number in tqdm(range(postures), desc="other postures of training bodies", unit="posture", disable=not postures):
+        drawn = np.random.RandomState(number)
+        vectors.append(shape_vectors(path, (in_another_posture(load_cloud(row), drawn) for row in clouds)))
+    return torch.stack(vectors)
 
 
 @torch.no_grad()

@@ -310,9 +310,10 @@ class GeneratorStart(PretrainedStart):
         match_composition: whether the images of the shape path are to hold the fat and bone of people of that
             shape, after the training as well (:class:`dxa_monai.training.composition_matching.CompositionMatching`).
         scanner_model: file of the calibrated scanner for that; None: calibrated with some of the training scans.
+        postures: how many further postures of each training body belong to its scan, too, for the shape path.
 
     Raises:
-        InputError: a negative number of rounds.
+        InputError: a negative number of rounds or postures.
     """
 
     data: BodyData
@@ -326,14 +327,17 @@ class GeneratorStart(PretrainedStart):
         placed: int = 0,
         match_composition: bool = False,
         scanner_model: str | Path | None = None,
+        postures: int = 0,
     ) -> None:
         super().__init__(network, data, weights)
-        if placed < 0:
-            raise InputError(f"placed: expected a number from 0, got {placed}.")
+        for name, value in (("placed", placed), ("postures", postures)):
+            if value < 0:
+                raise InputError(f"{name}: expected a number from 0, got {value}.")
         self.frozen_epochs = 0 if str(weights) == RANDOM else frozen_epochs
         self.placed = placed if network.shape_path is not None else 0
         self.match_composition = match_composition
         self.scanner_model = scanner_model
+        self.postures = postures
         self.matching: CompositionMatching | None = None
         self._shape: dict[str, Any] | None = None
 
@@ -357,7 +361,7 @@ class GeneratorStart(PretrainedStart):
         if self.network.shape_path is not None:
             own = str(self.weights) == RANDOM
             self._shape, self.matching = start_at_shape(
-                self.network, self.data, own, self.placed, self.scanner_model, self.match_composition
+                self.network, self.data, own, self.placed, self.scanner_model, self.match_composition, self.postures
             )
 
     def as_dict(self) -> dict[str, Any]:

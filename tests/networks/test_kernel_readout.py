@@ -69,8 +69,8 @@ def test_settings_of_many_codes_are_tried_with_those_of_some_people(monkeypatch:
         sizes.append(len(x))
         return kernel(x, length, share)
 
-    kernel = kernel_fit._kernel
-    monkeypatch.setattr(kernel_fit, "_kernel", spied)
+    kernel = kernel_fit._inputs
+    monkeypatch.setattr(kernel_fit, "_inputs", spied)
     fit = fit_readout(KernelReadout(4, 2, len(codes)), codes, wanted, people, most_tried=40)
     assert set(sizes[:-1]) == {40}
     assert sizes[-1] == 120

@@ -80,7 +80,7 @@ def test_codes_follow_from_shape_and_what_is_unlike_is_told() -> None:
     volume = np.array([float((each[0, 1] * each[0, 4] * each[0, 6]).sum()) for each in bodies])
     codes = np.stack([volume, -volume], axis=1)
     names = [f"p{i}" for i in range(40)]
-    fit_codes(path, fit_shape_components(path, vectors, names), np.concatenate([codes, codes]), names)
+    fit_codes(path, fit_shape_components(path, vectors[None], names), np.concatenate([codes, codes]))
     others = people(10, seed=1)
     true = [float((each[0, 1] * each[0, 4] * each[0, 6]).sum()) for each in others]
     predicted = torch.cat([path(each) for each in others])
@@ -98,7 +98,7 @@ def test_a_body_and_its_mirror_image_have_mirrored_answers() -> None:
     vectors = torch.cat([path.maps(each) for each in people(24)])
     side = np.linspace(-1.0, 1.0, 24)[:, None]
     names = [f"p{i}" for i in range(24)]
-    fit_codes(path, fit_shape_components(path, vectors, names), np.concatenate([side, -side]), names)
+    fit_codes(path, fit_shape_components(path, vectors[None], names), np.concatenate([side, -side]))
     assert abs(float(path(people(1, seed=2)[0]))) < 0.2
 
 
@@ -106,7 +106,7 @@ def test_too_few_bodies_and_impossible_sizes_are_refused() -> None:
     path = ShapePath(6, 1)
     vectors = torch.cat([path.maps(each) for each in people(3)])
     with pytest.raises(InputError, match="expected more than 3 scans for 6 components of shape, got 3"):
-        fit_shape_components(path, vectors, ["a", "b", "c"])
+        fit_shape_components(path, vectors[None], ["a", "b", "c"])
     with pytest.raises(InputError, match="shape_components: expected at least one component and one code"):
         ShapePath(4, 0)
     with pytest.raises(InputError, match="cell_m: expected a size in metres"):

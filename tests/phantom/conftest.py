@@ -6,12 +6,6 @@ from dxa_monai.phantom.body.model import BodyModel, Phenotype
 
 
 @pytest.fixture(scope="session")
-def body_model() -> BodyModel:
-    """The body model, loaded once for all tests (some seconds)."""
-    return BodyModel()
-
-
-@pytest.fixture(scope="session")
 def lean_woman(body_model: BodyModel) -> Phenotype:
     return body_model.solve("F", 30, 168.0, 56.0, muscle=0.45)
 

@@ -17,6 +17,7 @@ from dxa_monai.scan.format import pixel_area_cm2
 from dxa_monai.scan.regions import Region, regional_sums
 from dxa_monai.scan.source import ScanSource
 from dxa_monai.training.material_start import ScanMaterials, fit_materials, materials_of_scans
+from dxa_monai.training.shape_fit import BodyCodes
 
 ROWS, COLUMNS, SHAPE_COMPONENTS, PEOPLE = 20, 16, 4, 40
 REGION_MAP = np.zeros((ROWS, COLUMNS), dtype=np.uint8)
@@ -56,7 +57,8 @@ def fitted(components: int, noise_g_cm2: float = 0.3, **changes: Any) -> tuple[M
     path = MaterialPath(SHAPE_COMPONENTS, components, (ROWS, COLUMNS))
     materials = found(maps)._replace(**changes)
     people = [f"p{index}" for index in range(PEOPLE)]
-    return path, fit_materials(path, inputs, materials, torch.zeros(PEOPLE, 3), people)
+    codes = BodyCodes(inputs.reshape(2, 1, PEOPLE, -1), people)
+    return path, fit_materials(path, codes, materials, torch.zeros(PEOPLE, 3))
 
 
 @pytest.mark.parametrize("components", [1, SHAPE_COMPONENTS])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,20 @@ from ignite.engine import Engine
 
 from dxa_monai.errors import InputError
 from dxa_monai.inference.run_scanner import scanner_of_rows
+from dxa_monai.mesh.io import BodyMesh
+from dxa_monai.mesh.points import centred, point_cloud
 from dxa_monai.metrics.rigid_alignment import align_rigidly, inverse_move, moved_rigidly
 from dxa_monai.networks.checkpoint import compact_checkpoint, load_pseudo_dxa, save_network
 from dxa_monai.networks.generator_weights import network_like
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
+from dxa_monai.networks.shape_path import ShapePath
 from dxa_monai.scan.format import pixel_area_cm2
+from dxa_monai.training import shape_fit
 from dxa_monai.training.composition_matching import CompositionMatching, MatchBestNetwork
 from dxa_monai.training.data import BodyData
 from dxa_monai.training.shape_fit import fit_codes, fit_shape_components, shape_vectors
 from dxa_monai.training.start import GeneratorStart
+from dxa_monai.transforms.standing_postures import in_another_posture
 from tests.bodies import simulated_people
 from tests.training.test_start import network as small_vae
 
@@ -69,6 +75,49 @@ def test_it_starts_at_the_regression_and_moves_training_scans_alone(data: BodyDa
         torch.testing.assert_close(output.mu.flatten(1)[:, :20], made.shape_path(cloud), rtol=1e-4, atol=1e-4)
     assert any(item["moved"].any() for item in data.training)
     assert not any(item["moved"].any() for item in data.validation)
+
+
+def test_other_postures_of_a_body_belong_to_its_scan(
+    data: BodyData, coarse_body: BodyMesh, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is told of a body, here how wide it is, hardly depends on how it stands."""
+    rng = np.random.default_rng(0)
+    sizes = rng.normal(1.0, 0.05, (40, 3))
+    bodies = [centred(replace(coarse_body, vertices_m=coarse_body.vertices_m * size)) for size in sizes]
+    clouds = [point_cloud(body, 2048, torch.Generator().manual_seed(0)) for body in bodies]
+    drawn = np.random.RandomState(0)
+    wrong = []
+    for postures in (0, 4):
+        path = ShapePath(20, 1)
+        training = [clouds[:30], *([in_another_posture(each, drawn) for each in clouds[:30]] for _ in range(postures))]
+        vectors = torch.stack([shape_vectors(path, each) for each in training])
+        inputs = fit_shape_components(path, vectors, [f"p{index}" for index in range(30)])
+        assert inputs.rows.shape == (2 * (1 + postures) * 30, 20)
+        fit_codes(path, inputs, np.tile(sizes[:30, 0], 2)[:, None])
+        told = torch.cat([path(in_another_posture(cloud, drawn)[None]) for cloud in clouds[30:]])
+        wrong.append(float(np.abs(told[:, 0].numpy() - sizes[30:, 0]).mean()))
+    assert wrong[1] < 0.4 * wrong[0]
+    start = GeneratorStart(network(), data, postures=1)
+    start.prepare()
+    assert start.as_dict()["shape_path"]["postures"] == 1
+    assert "keep an arm" not in caplog.text
+    with pytest.raises(InputError, match="postures: expected a number from 0, got -1"):
+        GeneratorStart(network(), data, postures=-1)
+
+
+def test_many_bodies_have_nearly_the_components_of_the_exact_method(
+    data: BodyData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = []
+    for most in (10**6, 1):
+        monkeypatch.setattr(shape_fit, "_MOST_EXACT", most)
+        made = network()
+        GeneratorStart(made, data, postures=1).prepare()
+        assert made.shape_path is not None
+        paths.append(made.shape_path)
+    exact, randomised = (path.components.T @ path.components for path in paths)
+    assert (exact - randomised).norm() < 1e-3 * exact.norm()
+    torch.testing.assert_close(paths[0].farthest, paths[1].farthest, rtol=1e-3, atol=0.0)
 
 
 def test_the_order_of_points_hardly_matters_and_too_few_rows_are_refused(data: BodyData) -> None:
@@ -135,10 +184,10 @@ def test_images_come_to_hold_what_the_scans_hold(whole_people: BodyData) -> None
     with torch.no_grad():
         codes = made.linear_path.encode(made.normalised(scans)).double().numpy()
     people = [str(row["subject_id"]) for row in rows]
-    inputs = fit_shape_components(path, vectors, people)
-    fit = fit_codes(path, inputs, np.concatenate([codes, codes]), people)
+    inputs = fit_shape_components(path, vectors[None], people)
+    fit = fit_codes(path, inputs, np.concatenate([codes, codes]))
     scanner = scanner_of_rows(rows, data.source, None)
-    matching = CompositionMatching(made, data, scanner, torch.zeros(12, 3), codes, fit.left_out[:12], inputs[:12])
+    matching = CompositionMatching(made, data, scanner, torch.zeros(12, 3), codes, fit.left_out[:12], inputs)
     told = matching.at_the_start()
     before, after = (np.abs(list(told[f"missing_{when}"].values())).sum() for when in ("before", "after"))
     assert after < before

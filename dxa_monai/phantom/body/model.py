@@ -19,7 +19,7 @@ from dxa_monai.phantom.body import mesh
 from dxa_monai.phantom.body.anny_shapes import LOCAL_CHANGES, AnnyShapes, Phenotype, anny_age
 from dxa_monai.phantom.body.asymmetry import SYMMETRIC, Asymmetry, LimbFlesh, bend_trunk
 from dxa_monai.phantom.body.mesh import FloatArray, IntArray
-from dxa_monai.phantom.body.pose import Posing, pose_supine, pose_t, rotation_about, skin
+from dxa_monai.phantom.body.pose import T_POSE, Posing, Standing, pose_standing, pose_supine, rotation_about, skin
 from dxa_monai.phantom.body.positioning import Positioning, sample_positioning
 from dxa_monai.phantom.body.surface import PART_NAMES, BodySurface, part_of_bone
 
@@ -193,9 +193,13 @@ class BodyModel:
 
     def t_pose(self, phenotype: Phenotype) -> PosedBody:
         """Standing, arms straight sideways, legs slightly apart; feet on z = 0, pelvis above x = y = 0."""
+        return self.standing(phenotype, T_POSE)
+
+    def standing(self, phenotype: Phenotype, standing: Standing) -> PosedBody:
+        """Standing as ``standing`` says; feet on z = 0, pelvis above x = y = 0."""
         rest = self.rest(phenotype)
         posing = self.posing(rest)
-        pose_t(posing)
+        pose_standing(posing, standing)
         body = self._posed(rest, posing)
         root = body.joints_m[self.bone_names[0]]
         return _moved(body, np.eye(3), np.array([-root[0], -root[1], -body.vertices_m[:, 2].min()]))

@@ -6,6 +6,8 @@ blend skinning: each bone turns about its head, together with everything below i
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from dxa_monai.compiled import compiled
@@ -113,12 +115,37 @@ class Posing:
         return rotations, joints
 
 
-def pose_t(posing: Posing) -> None:
-    """Arms straight sideways with palms down, legs straight and 6 degrees apart each."""
+@dataclass(frozen=True)
+class Standing:
+    """How somebody stands, in degrees; the defaults are a T pose. Palms face down, or back where arms are down.
+
+    Attributes:
+        arm_below: arms below the horizontal; 45 is an A pose.
+        arm_forward: arms forward of the sides.
+        elbow: forearms below the upper arms.
+        leg: each leg outwards.
+    """
+
+    arm_below: float = 0.0
+    arm_forward: float = 0.0
+    elbow: float = 0.0
+    leg: float = 6.0
+
+
+T_POSE = Standing()
+
+
+def pose_standing(posing: Posing, standing: Standing = T_POSE) -> None:
+    """Straight arms and legs of a standing person."""
+    forward = np.deg2rad(standing.arm_forward)
+    below = np.deg2rad(standing.arm_below)
     for side, sign in SIDES:
-        sideways = np.array([sign, 0.0, 0.0])
-        _pose_arm(posing, side, sideways, sideways, palm=np.array([0.0, 0.0, -1.0]))
-        _pose_leg(posing, side, sign, abduction_deg=6.0, rotation_deg=0.0)
+        upper, lower = (
+            np.array([sign * np.cos(angle) * np.cos(forward), -np.cos(angle) * np.sin(forward), -np.sin(angle)])
+            for angle in (below, below + np.deg2rad(standing.elbow))
+        )
+        _pose_arm(posing, side, upper, lower, palm=np.array([-sign * np.sin(below), 0.0, -np.cos(below)]))
+        _pose_leg(posing, side, sign, abduction_deg=standing.leg, rotation_deg=0.0)
 
 
 def pose_supine(posing: Posing, positioning: Positioning) -> None:
