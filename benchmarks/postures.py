@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from dxa_monai.analysis.analysed_scan import AnalysedScan
+from dxa_monai.analysis.composition import analyse_scan
 from dxa_monai.inference.meshes import predict_body, scanner_beside
 from dxa_monai.mesh.checks import checked
 from dxa_monai.mesh.geometry import vertex_normals
@@ -35,6 +35,7 @@ from dxa_monai.phantom.body.pose import Standing
 from dxa_monai.phantom.people.population import sample_person
 from dxa_monai.phantom.simulate import Simulator
 from dxa_monai.physics.scanner_model import read_scanner_model
+from dxa_monai.physics.zero import find_zero
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.regions import totals_of_sums
 from dxa_monai.transforms.point_clouds import CLOUD_POINTS
@@ -107,11 +108,12 @@ def main() -> None:
     parser.add_argument("--cohort", type=Path, default=Path("data/pairs"))
     parser.add_argument("--part", default="test", help="of split.csv beside the weights")
     parser.add_argument("--people", type=int, default=1000, help="at most")
-    parser.add_argument("--maps_alone", action="store_true", help="no images, which take the time")
+    parser.add_argument("--maps_alone", action="store_true", help="no images are analysed")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     network = load_pseudo_dxa(chosen.checkpoint)
     scanner = read_scanner_model(scanner_beside(chosen.checkpoint) or "")
+    zero = find_zero(network.mean_image.numpy())
     split = pd.read_csv(Path(chosen.checkpoint).parent / "split.csv")
     rows = {str(row["subject_id"]): row for row in read_manifest(chosen.cohort / "manifest.csv")}
     people = [name for name in dict.fromkeys(split.loc[split["split"] == chosen.part, "subject_id"]) if name in rows]
@@ -132,7 +134,8 @@ def main() -> None:
             held = totals_of_sums(predicted.sums)
             read: dict[str, float] = {}
             if not chosen.maps_alone:
-                read = AnalysedScan(torch.from_numpy(predicted.image)[None], scanner).totals()
+                image = torch.from_numpy(predicted.image)
+                read = analyse_scan(image, scanner, zero_counts=zero.level_counts(), predicted=True).totals
             images = [read.get(each, np.nan) for each in MASSES]
             found[way].append(np.array([*(held[each] for each in MASSES), *images, predicted.unlikeness]))
     truth = np.array([[float(rows[name][each]) for each in MASSES] for name in people])

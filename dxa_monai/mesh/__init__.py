@@ -1,4 +1,4 @@
-"""Body surfaces: files, defects, points."""
+"""Body surfaces: files, defects, points, limbs."""
 
 from dxa_monai.exports import lazy_exports
 
@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "io": ["BodyMesh", "load_mesh"],
         "checks": ["checked"],
-        "points": ["centred", "sample_points"],
+        "points": ["centred", "point_cloud", "sample_points"],
+        "limbs": ["LimbTurns", "with_limbs_turned"],
     },
 )
