@@ -89,12 +89,14 @@ COHORTS = {
     "small": {"cohort": Cohort(300, 0), **_OTHERS},
     "paper": {"cohort": Cohort(16000, 0), **_OTHERS},
 }
+_POSTURES = {"postures": 3, "shape_components": 200, "shape_cell_m": 0.06}
+"""People stand in any posture from T to A pose: more components, of coarser maps, which take no more room."""
 RECIPES = {
     "dxa_vae": Recipe("dxa_vae", "cohort", {}, (f"arm_{ARM}.json",)),
     "dxa_anthropometry": Recipe(
         "dxa_anthropometry", "pairs", {"arm": ARM, "initial_weights": "dxa_vae", "pairs": 1107}
     ),
-    "pseudo_dxa": Recipe("pseudo_dxa", "pairs", {"arm": ARM, "generator": "dxa_vae", "pairs": 1107, "postures": 3}),
+    "pseudo_dxa": Recipe("pseudo_dxa", "pairs", {"arm": ARM, "generator": "dxa_vae", "pairs": 1107} | _POSTURES),
     "landmarks": Recipe("dxa_body_composition", "landmarks", {}, config="train_landmarks.json", weights="landmarks.pt"),
 }
 """In the order of training."""

@@ -172,6 +172,7 @@ OPTIONS: dict[str, Option] = {
     "architecture_of": Option(PathTo("a network, or random", True), "whose architecture the generator has"),
     "encoder": Option(MappingOf("the kind of encoder and its sizes", "{'kind': 'pointnet2'}"), "encoder of the mesh"),
     "shape_components": Option(Count(), "principal components of shape that the network starts from; 0: none"),
+    "shape_cell_m": Option(Number(0.01, 1), "side in metres of the cells of the thickness maps that shape is seen in"),
     "material_components": Option(Count(), "components of the maps of fat, lean and bone that shape tells; 0: no maps"),
     "placed": Option(Count(), "rounds in which training scans are moved to where bodies are expected; 0: none"),
     "postures": Option(Count(), "postures of each training body, from T to A pose, beside the scanned one; 0: none"),

@@ -33,6 +33,7 @@ _FAR, _ARM = 0.25, 0.12  # statures from the shoulder: hands and forearms, arms 
 _FEWEST_POINTS = 8
 _SEEN_POINTS = 4096  # of a cloud, to find the arms
 _ROUNDS = 4
+_MOST_WIDER = (0.95, 1.05)
 _STEP_M = 1e-3
 
 
@@ -140,7 +141,8 @@ def with_limbs_turned(cloud: FloatArray, left: LimbTurns, right: LimbTurns) -> F
     corners = [points, points + _STEP_M * first, points + _STEP_M * np.cross(normals, first)]
     moved, one, other = np.split(bent(np.concatenate(corners)), 3)
     vectors = areas[:, None] * np.cross(one - moved, other - moved) / _STEP_M**2
-    wider = np.sqrt((points * normals).sum(axis=1) @ areas / (moved * vectors).sum())
+    # of an open surface, whose volume is none, hardly anything is made up for
+    wider = np.sqrt(np.clip((points * normals).sum(axis=1) @ areas / (moved * vectors).sum(), *_MOST_WIDER))
     moved, vectors = moved * np.array([wider, wider, 1.0]), vectors * np.array([wider, wider, wider**2])
     new_areas = np.linalg.norm(vectors, axis=1)
     middle = new_areas @ moved / new_areas.sum()

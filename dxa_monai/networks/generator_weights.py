@@ -12,6 +12,7 @@ import torch
 from dxa_monai.errors import InputError
 from dxa_monai.networks.checkpoint import describe_mismatch, load_vae
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
+from dxa_monai.networks.shape_maps import CELL_M
 from dxa_monai.networks.trunk_weights import RANDOM, Initialisation
 from dxa_monai.networks.vae import DXAVAE
 
@@ -26,6 +27,7 @@ def network_like(
     encoder: Mapping[str, Any] | None = None,
     shape_components: int = 0,
     material_components: int = 0,
+    shape_cell_m: float = CELL_M,
 ) -> PseudoDXA:
     """A network with a random generator of the architecture of a DXA-VAE's checkpoint; others as of `PseudoDXA.like`.
 
@@ -44,7 +46,7 @@ def network_like(
             "learn all.",
             checkpoint,
         )
-    return PseudoDXA.like(vae, encoder, shape_components, material_components)
+    return PseudoDXA.like(vae, encoder, shape_components, material_components, shape_cell_m)
 
 
 def initialise_generator(

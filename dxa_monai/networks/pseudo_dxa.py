@@ -15,6 +15,7 @@ from dxa_monai.networks.noise import standard_normal_like
 from dxa_monai.networks.pointnet import PointNetEncoder
 from dxa_monai.networks.pointnet2 import PointNet2Encoder
 from dxa_monai.networks.scan_decoder import ScanDecoder
+from dxa_monai.networks.shape_maps import CELL_M
 from dxa_monai.networks.shape_path import ShapePath
 from dxa_monai.networks.vae import DXAVAE, VAEOutput
 from dxa_monai.scan.format import CHANNELS, SCAN_SHAPE
@@ -53,6 +54,7 @@ class PseudoDXA(ScanDecoder):
         shape_components: principal components of shape in the shape path, which needs ``linear_channels``; 0: none.
         material_components: components of the maps of fat, lean and bone mineral (:class:`MaterialPath`), which need
             ``shape_components``; 0: the network predicts no maps, as those before 0.9.
+        shape_cell_m: side of a cell of the thickness maps of which the components of shape are.
 
     Raises:
         InputError: an unknown kind of encoder or argument of it, or sizes that do not fit together.
@@ -72,6 +74,7 @@ class PseudoDXA(ScanDecoder):
         linear_directions: int | None = None,
         shape_components: int = 0,
         material_components: int = 0,
+        shape_cell_m: float = CELL_M,
     ) -> None:
         super().__init__()
         arguments = {"kind": "pointnet2"} if encoder is None else dict(encoder)
@@ -101,7 +104,7 @@ class PseudoDXA(ScanDecoder):
         with torch.no_grad():
             for parameter in self.encoder.head.mu.parameters():
                 parameter[: self.linear_codes] = 0.0
-        self.shape_path = ShapePath(shape_components, self.linear_codes) if shape_components else None
+        self.shape_path = ShapePath(shape_components, self.linear_codes, shape_cell_m) if shape_components else None
         self.material_path = (
             MaterialPath(shape_components, material_components, spatial_shape) if material_components else None
         )
@@ -114,6 +117,7 @@ class PseudoDXA(ScanDecoder):
         encoder: Mapping[str, Any] | None = None,
         shape_components: int = 0,
         material_components: int = 0,
+        shape_cell_m: float = CELL_M,
     ) -> PseudoDXA:
         """A network with a random generator of the architecture that ``vae`` has; the rest as of the constructor.
 
@@ -128,6 +132,7 @@ class PseudoDXA(ScanDecoder):
             out_channels=of_vae["in_channels"],
             shape_components=components,
             material_components=min(material_components, components),
+            shape_cell_m=shape_cell_m,
             **shared,
         )
 

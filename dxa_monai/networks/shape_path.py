@@ -6,7 +6,7 @@ from torch import nn
 
 from dxa_monai.errors import InputError
 from dxa_monai.networks.kernel_readout import KernelReadout
-from dxa_monai.networks.shape_maps import ShapeMaps
+from dxa_monai.networks.shape_maps import CELL_M, ShapeMaps
 
 
 class ShapePath(nn.Module):
@@ -23,6 +23,7 @@ class ShapePath(nn.Module):
     Args:
         components: of shape, K.
         codes: numbers that are predicted.
+        cell_m: side of a cell of the thickness maps.
 
     Raises:
         InputError: a number out of its range.
@@ -33,14 +34,14 @@ class ShapePath(nn.Module):
     components: torch.Tensor
     farthest: torch.Tensor
 
-    def __init__(self, components: int, codes: int) -> None:
+    def __init__(self, components: int, codes: int, cell_m: float = CELL_M) -> None:
         super().__init__()
         if components < 1 or codes < 1:
             raise InputError(
                 f"shape_components: expected at least one component and one code of a linear path, got {components} "
                 f"and {codes}."
             )
-        self.maps = ShapeMaps()
+        self.maps = ShapeMaps(cell_m)
         self.register_buffer("mean", torch.zeros(self.maps.size))
         self.register_buffer("scale", torch.ones(self.maps.size))
         self.register_buffer("components", torch.zeros(components, self.maps.size))

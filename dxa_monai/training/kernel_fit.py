@@ -61,12 +61,13 @@ def fit_readout(
     judged: int | None = None,
     most_tried: int | None = None,
     half_precision: bool = False,
+    by_size: bool = False,
 ) -> Fit:
     """Set a read-out to kernel ridge regression of ``wanted`` on ``codes``.
 
     Codes enter in one unit, that of their root mean square distance from their mean: a direction in which people hardly
     differ is trusted little. Length, share and penalty are those that predict best whom a fit has not seen, of all
-    outputs together, each in standard deviations; all scans of a person are left out at once.
+    outputs together, each in standard deviations unless ``by_size``; all scans of a person are left out at once.
 
     Args:
         readout: of the codes' size; with as many centres as there are codes, or with none (then the share is 0).
@@ -81,6 +82,7 @@ def fit_readout(
             with their cube; None: all.
         half_precision: fit to centres that half precision holds, in which a compact checkpoint keeps them: large
             weights cancel, so they cannot be rounded afterwards.
+        by_size: outputs count by how much they differ, where they have one unit.
 
     Raises:
         InputError: the read-out has another size, or there are fewer than two people.
@@ -102,6 +104,7 @@ def fit_readout(
     middle, spread = wanted.mean(axis=0), wanted.std(axis=0)
     spread = np.where(spread > 0.0, spread, 1.0)
     targets = (wanted - middle) / spread
+    counted = spread**2 if by_size else np.ones_like(spread)
     judged = len(x) if judged is None else judged
     tried = _of_some_people(people, len(people) if most_tried is None else most_tried)
     judged_of_tried = int((tried < judged).sum())
@@ -114,7 +117,8 @@ def fit_readout(
         inputs = _inputs(some_x, tried_length, tried_share)
         for tried_penalty in penalties:
             predicted = _left_out(inputs, tried_share, some_targets, some_people, tried_penalty, judged_of_tried)
-            error = float(np.square(predicted - some_targets[:judged_of_tried]).mean())
+            wrong = np.square(predicted - some_targets[:judged_of_tried])
+            error = float((wrong * counted).mean())
             if error < lowest:
                 lowest, length, share, penalty = error, tried_length, tried_share, tried_penalty
     inputs = _inputs(x, length, share)

@@ -141,7 +141,8 @@ def fit_codes(path: ShapePath, inputs: BodyCodes, codes: FloatArray) -> Fit:
         What was fitted; its predictions of people left out are those of the scans, in each posture of their bodies, and
         then of their mirror images.
     """
-    return fit_readout(path.readout, inputs.rows, inputs.repeated(codes), inputs.people_of_rows, penalties=PENALTIES)
+    wanted, people = inputs.repeated(codes), inputs.people_of_rows
+    return fit_readout(path.readout, inputs.rows, wanted, people, penalties=PENALTIES, by_size=True)
 
 
 def _components(scaled: torch.Tensor, count: int) -> torch.Tensor:

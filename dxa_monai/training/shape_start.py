@@ -91,7 +91,7 @@ def start_at_shape(
     data.place_scans({str(row["scan_id"]): each for row, each in zip(rows, moved, strict=True)})
     spread = moved.std(dim=0).tolist() if len(moved) > 1 else [0.0] * 3
     names = ("rows_mm", "columns_mm", "degrees")
-    about = {"postures": postures, "placed": placed, "moved_sd": dict(zip(names, spread, strict=True))}
+    about = {"placed": placed, "moved_sd": dict(zip(names, spread, strict=True))}
     return as_record(fit) | about | further, matching
 
 

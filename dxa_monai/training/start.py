@@ -365,7 +365,11 @@ class GeneratorStart(PretrainedStart):
             )
 
     def as_dict(self) -> dict[str, Any]:
-        about: dict[str, Any] = {"generator": str(self.weights), "generator_frozen_epochs": self.frozen_epochs}
+        about: dict[str, Any] = {
+            "generator": str(self.weights),
+            "generator_frozen_epochs": self.frozen_epochs,
+            "postures": self.postures,
+        }
         return about | ({"shape_path": self._shape} if self._shape else {}) | super().as_dict()
 
     def _initialise(self, mean_image: torch.Tensor, standard_deviation: float) -> Initialisation:
