@@ -175,7 +175,7 @@ OPTIONS: dict[str, Option] = {
     "shape_cell_m": Option(Number(0.01, 1), "side in metres of the cells of the thickness maps that shape is seen in"),
     "material_components": Option(Count(), "components of the maps of fat, lean and bone that shape tells; 0: no maps"),
     "placed": Option(Count(), "rounds in which training scans are moved to where bodies are expected; 0: none"),
-    "postures": Option(Count(), "postures of each training body, from T to A pose, beside the scanned one; 0: none"),
+    "postures": Option(Count(0, 20), "further postures of each training body, from T to A pose; 0: as it was scanned"),
     "match_composition": Option(
         Flag(), "images hold the fat and bone of people of each shape, at the start and at the end"
     ),

@@ -138,3 +138,17 @@ def test_autocast_does_not_round_what_cancels() -> None:
         got = readout(given)
     torch.testing.assert_close(got, readout(given))
     assert got.dtype == torch.float32
+
+
+def test_outputs_may_count_by_their_size() -> None:
+    """A large output that follows, and small ones that are noise: what is best for the large one is what is chosen."""
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(60, 4))
+    large = 100.0 * codes @ rng.normal(size=(4, 1))
+    wanted = np.concatenate([large, rng.normal(size=(60, 30))], axis=1)
+    people = [f"p{index}" for index in range(60)]
+    chosen = [
+        fit_readout(KernelReadout(4, 31), codes, wanted, people, penalties=[1e-3, 1e3], by_size=by_size).penalty
+        for by_size in (False, True)
+    ]
+    assert chosen == [1e3, 1e-3]

@@ -20,6 +20,7 @@ from dxa_monai.metrics.rigid_alignment import align_rigidly, inverse_move, moved
 from dxa_monai.networks.checkpoint import compact_checkpoint, load_pseudo_dxa, save_network
 from dxa_monai.networks.generator_weights import network_like
 from dxa_monai.networks.pseudo_dxa import PseudoDXA
+from dxa_monai.networks.shape_maps import CELL_M
 from dxa_monai.networks.shape_path import ShapePath
 from dxa_monai.scan.format import pixel_area_cm2
 from dxa_monai.training import shape_fit
@@ -27,6 +28,7 @@ from dxa_monai.training.composition_matching import CompositionMatching, MatchBe
 from dxa_monai.training.data import BodyData
 from dxa_monai.training.shape_fit import fit_codes, fit_shape_components, shape_vectors
 from dxa_monai.training.start import GeneratorStart
+from dxa_monai.transforms.point_clouds import load_cloud
 from dxa_monai.transforms.standing_postures import in_another_posture
 from tests.bodies import simulated_people
 from tests.training.test_start import network as small_vae
@@ -114,6 +116,24 @@ def test_many_bodies_have_nearly_the_components_of_the_exact_method(monkeypatch:
     exact, randomised = (components.T @ components for components in found)
     assert (exact - randomised).norm() < 1e-3 * exact.norm()
     assert not torch.equal(found[0], found[1])
+
+
+def test_shape_may_be_seen_in_coarser_maps(data: BodyData, tmp_path: Path) -> None:
+    made = network(shape_cell_m=0.06)
+    GeneratorStart(made, data).prepare()
+    save_network(made, tmp_path / "coarse.pt")
+    loaded = load_pseudo_dxa(tmp_path / "coarse.pt")
+    assert loaded.shape_path is not None
+    assert loaded.shape_path.maps.cell_m == 0.06
+    cloud = load_cloud(data.clouds_of(data.training_rows)[0])[None]
+    assert torch.equal(loaded.predict(cloud), made.predict(cloud))
+    assert network().architecture()["shape_cell_m"] == CELL_M
+    content = {"architecture": network().architecture(), "state": network().state_dict(), "extra": {}}
+    del content["architecture"]["shape_cell_m"]  # as before there was a choice
+    torch.save(content, tmp_path / "old.pt")
+    old = load_pseudo_dxa(tmp_path / "old.pt")
+    assert old.shape_path is not None
+    assert old.shape_path.maps.cell_m == CELL_M
 
 
 def test_the_order_of_points_hardly_matters_and_too_few_rows_are_refused(data: BodyData) -> None:
