@@ -112,12 +112,19 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     network = load_pseudo_dxa(chosen.checkpoint)
-    scanner = read_scanner_model(scanner_beside(chosen.checkpoint) or "")
+    beside, split_file = scanner_beside(chosen.checkpoint), Path(chosen.checkpoint).parent / "split.csv"
+    if network.material_path is None or beside is None or not split_file.is_file():
+        parser.error(
+            f"{chosen.checkpoint}: expected a network with maps, and scanner_model.json and split.csv beside it."
+        )
+    scanner = read_scanner_model(beside)
     zero = find_zero(network.mean_image.numpy())
-    split = pd.read_csv(Path(chosen.checkpoint).parent / "split.csv")
+    split = pd.read_csv(split_file)
     rows = {str(row["subject_id"]): row for row in read_manifest(chosen.cohort / "manifest.csv")}
     people = [name for name in dict.fromkeys(split.loc[split["split"] == chosen.part, "subject_id"]) if name in rows]
     people = people[: chosen.people]
+    if not people or not (chosen.cohort / "people").is_dir():
+        parser.error(f"{chosen.cohort}: expected a virtual cohort with people of part '{chosen.part}' of {split_file}.")
     simulator = Simulator()
     found: dict[str, list[npt.NDArray[np.float64]]] = {way: [] for way in WAYS}
     for name in tqdm(people, unit="person"):

@@ -123,7 +123,7 @@ class CompositionMatching:
             fitted = self._readout(torch.from_numpy(inputs.as_scanned)).double().numpy()
         self._left_out = left_out[some][kept]
         self._not_seen = (left_out - fitted)[some][kept]
-        values = inputs.values[0][:, some][:, kept]
+        values = inputs.of_some(some).of_some(kept).values[0]
         x = ((torch.from_numpy(values) - self._readout.mean) / self._readout.scale).double().numpy()
         self._x, self._postures = x[0], x.reshape(-1, x.shape[-1])
 

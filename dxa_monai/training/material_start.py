@@ -94,7 +94,6 @@ def fit_materials(
     sums = both.reshape(2 * len(seen.people), -1)
     fit = fit_readout(path.held, seen.rows, seen.repeated(sums), seen.people_of_rows, penalties=PENALTIES)
     x = (seen.values - path.held.mean.double().numpy()) / float(path.held.scale)
-    postures = x.shape[1]
 
     pixels = path.mean.numel()
     total, products, squares = np.zeros(pixels), np.zeros((x.shape[-1], pixels)), np.zeros(pixels)
@@ -103,14 +102,15 @@ def fit_materials(
         here = moved_rigidly(maps, moved[index : index + 1])
         for image, codes in zip((here, here.flip(-1)), x[:, :, place].sum(axis=1), strict=True):
             flat = image.flatten().double().numpy()
-            total += postures * flat
-            squares += postures * flat**2
+            total += flat
+            squares += flat**2
             products += codes[:, None] * flat
     x = x.reshape(-1, x.shape[-1])
-    mean = total / len(x)
+    images = 2 * len(seen.people)
+    mean = total / images
     gram = x.T @ x
     weights = np.linalg.solve(gram + fit.penalty * np.eye(len(gram)), products)
-    variance = (squares / len(x) - mean**2).reshape(path.mean.shape[0], -1).sum(axis=1)
+    variance = (squares / images - mean**2).reshape(path.mean.shape[0], -1).sum(axis=1)
     unit = np.repeat(np.sqrt(np.maximum(variance, np.finfo(np.float64).tiny)), pixels // len(variance))
     values, vectors = np.linalg.eigh(gram)
     root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
