@@ -31,6 +31,7 @@ from dxa_monai.physics.step_phantom import StepPhantom
 from dxa_monai.scan.format import PIXEL_SPACING_MM, counts_to_unit
 from dxa_monai.scan.io import load_scan
 from dxa_monai.scan.manifest import read_manifest
+from dxa_monai.terminal import errors_as_sentence
 
 TARGET_PER_SECOND = 20.0
 
@@ -44,6 +45,7 @@ def milliseconds(function: Callable[[torch.Tensor], object], scans: list[torch.T
     return 1e3 * (time.process_time() - start) / len(scans)
 
 
+@errors_as_sentence()
 def main() -> None:
     """Print a line a part, then scans per second and the peak of memory."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

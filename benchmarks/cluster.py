@@ -20,6 +20,7 @@ from pathlib import Path
 from dxa_monai.inference.body_composition import analyse_scans, collect_rows
 from dxa_monai.parallel.cluster import ADDRESS_VARIABLE
 from dxa_monai.phantom.cohort import generate_cohort
+from dxa_monai.terminal import errors_as_sentence
 
 
 def _timed(work: Callable[[], object]) -> float:
@@ -34,6 +35,7 @@ def _contents(folder: Path) -> dict[str, str]:
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@errors_as_sentence()
 def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -22,6 +22,8 @@ import torch
 from monai.bundle import ConfigParser
 from monai.utils import set_determinism
 
+from dxa_monai.terminal import errors_as_sentence
+
 CONFIGS = Path(__file__).parents[1] / "bundles" / "dxa_vae" / "configs"
 
 
@@ -89,6 +91,7 @@ def waiting(parser: ConfigParser, steps: int) -> tuple[float, float]:
     return total_s / steps, waited_s / total_s
 
 
+@errors_as_sentence()
 def main() -> None:
     """Print two tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

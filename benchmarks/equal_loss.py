@@ -32,6 +32,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from benchmarks.data_loading import training
 from dxa_monai.losses.weighted import WeightedLoss
+from dxa_monai.terminal import errors_as_sentence
 from dxa_monai.training.muon import MatrixMuon
 
 DENSE = ("decoder_dense",)
@@ -194,6 +195,7 @@ def compare_optimizers(manifest: str, seeds: Sequence[int], most: int, seconds: 
             print(f"{seed:>4}  {given:16}{steps:>7}{seconds / steps:>8.3f}{loss:>17.5f}", flush=True)
 
 
+@errors_as_sentence()
 def main() -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -19,9 +19,11 @@ from dxa_monai.mesh.checks import checked
 from dxa_monai.mesh.io import load_mesh
 from dxa_monai.mesh.points import centred, point_cloud
 from dxa_monai.networks.checkpoint import load_pseudo_dxa
+from dxa_monai.terminal import errors_as_sentence
 from dxa_monai.transforms.point_clouds import CLOUD_POINTS
 
 
+@errors_as_sentence()
 def main() -> None:
     """Print milliseconds a body."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

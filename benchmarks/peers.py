@@ -35,6 +35,7 @@ from dxa_monai.networks.vae import VAEOutput
 from dxa_monai.scan.io import load_scan, save_scan
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.reader import RawDXAReader
+from dxa_monai.terminal import errors_as_sentence
 
 POINTS, BATCH = 16_384, 4
 
@@ -113,6 +114,7 @@ def readers(scan: str, folder: Path) -> dict[str, dict[str, Callable[[], object]
     }
 
 
+@errors_as_sentence()
 def main() -> None:
     """Print a line a way."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -21,6 +21,7 @@ from dxa_monai.inference.run_scanner import scanner_of_rows
 from dxa_monai.scan.format import PIXEL_SPACING_MM
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.source import ScanSource
+from dxa_monai.terminal import errors_as_sentence
 
 _WARM_UP = 10
 
@@ -31,6 +32,7 @@ def resident_megabytes() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+@errors_as_sentence()
 def main() -> None:
     """Print milliseconds of processor time a picture, and what memory grew by after the first ten."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

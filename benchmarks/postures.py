@@ -38,6 +38,7 @@ from dxa_monai.physics.scanner_model import read_scanner_model
 from dxa_monai.physics.zero import find_zero
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.regions import totals_of_sums
+from dxa_monai.terminal import errors_as_sentence
 from dxa_monai.transforms.point_clouds import CLOUD_POINTS
 
 MASSES = ("total_fat_g", "total_lean_g", "total_bmc_g")
@@ -101,6 +102,7 @@ def mesh_of(body: PosedBody, model: BodyModel, volume_l: float) -> BodyMesh:
     return BodyMesh(body.vertices_m * np.array([wider, wider, 1.0]), model.faces)
 
 
+@errors_as_sentence()
 def main() -> None:
     """Print a row a way to stand."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -110,6 +112,8 @@ def main() -> None:
     parser.add_argument("--people", type=int, default=1000, help="at most")
     parser.add_argument("--maps_alone", action="store_true", help="no images are analysed")
     chosen = parser.parse_args()
+    if chosen.people < 2:
+        parser.error(f"--people: expected at least 2, whose spread R2 is measured against, got {chosen.people}.")
     torch.set_num_threads(1)
     network = load_pseudo_dxa(chosen.checkpoint)
     beside, split_file = scanner_beside(chosen.checkpoint), Path(chosen.checkpoint).parent / "split.csv"
@@ -146,7 +150,9 @@ def main() -> None:
             images = [read.get(each, np.nan) for each in MASSES]
             found[way].append(np.array([*(held[each] for each in MASSES), *images, predicted.unlikeness]))
     truth = np.array([[float(rows[name][each]) for each in MASSES] for name in people])
-    print(f"{len(people)} people; of total fat, lean and BMC R2 and mean error in g, by the maps | of the image | ...")
+    pairs = "  ".join(f"{name:>13}" for name in ("fat: R2, g", "lean: R2, g", "BMC: R2, g"))
+    print(f"{len(people)} people; R2 and mean error, by the maps and by the image")
+    print(f"{'':<42} | {pairs} | {pairs} | bodies")
     for way, all_found in found.items():
         told = np.array(all_found)
         whole, unlike = int((~np.isnan(told[:, 3])).sum()), int((told[:, 6] > 1.0).sum())

@@ -27,6 +27,7 @@ from dxa_monai.networks.shape_maps import ShapeMaps
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.splits import split_by_subject
 from dxa_monai.scan.statistics import leading_components
+from dxa_monai.terminal import errors_as_sentence
 from dxa_monai.training.kernel_fit import fit_readout
 from dxa_monai.training.shape_fit import GROUP_COUNTS, PENALTIES
 from dxa_monai.transforms.point_clouds import CLOUD_POINTS
@@ -70,6 +71,7 @@ def r2_left_out(
     return np.asarray(1.0 - wrong / spread)
 
 
+@errors_as_sentence()
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -22,6 +22,7 @@ from pathlib import Path
 from dxa_monai.bundling.release import REPOSITORY
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
+from dxa_monai.terminal import errors_as_sentence
 
 PAGE = REPOSITORY / "docs" / "speed.md"
 TITLE = "# How fast it is"
@@ -145,6 +146,7 @@ def sections_of(page: str) -> dict[str, str]:
     return {titles[title]: part for part in parts if (title := part.splitlines()[0].removeprefix("## ")) in titles}
 
 
+@errors_as_sentence()
 def main() -> None:
     """Measure and write the page after each section."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

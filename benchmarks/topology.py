@@ -17,8 +17,10 @@ from dxa_monai.evaluation.retriangulation import COARSE_FACES, topologies, topol
 from dxa_monai.inference.meshes import collect_meshes
 from dxa_monai.mesh.io import load_mesh
 from dxa_monai.networks.checkpoint import load_pseudo_dxa
+from dxa_monai.terminal import errors_as_sentence
 
 
+@errors_as_sentence()
 def main() -> None:
     """Print a row a topology, means over bodies and the largest difference of all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -8,8 +8,11 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from dxa_monai.errors import describe_user_error
 
 _GONE = (errno.EPIPE, errno.EIO)
 """The reader of a pipe has left (``| head``); the terminal of an ssh connection that was cut."""
@@ -32,6 +35,21 @@ def lasting_output() -> None:
         for name in ("write", "flush"):
             setattr(stream, name, _until_gone(stream, getattr(stream, name)))
         atexit.register(stream.flush)
+
+
+@contextmanager
+def errors_as_sentence() -> Iterator[None]:
+    """Around a command, or as its decorator: a user's mistake ends it with its sentence on stderr and exit code 1.
+
+    Any other exception keeps its traceback (:func:`dxa_monai.errors.find_user_error` tells them apart).
+    """
+    try:
+        yield
+    except Exception as error:
+        sentence = describe_user_error(error)
+        if sentence is None:
+            raise
+        raise SystemExit(printable(f"error: {sentence}")) from None
 
 
 def one_line_of_errors() -> None:

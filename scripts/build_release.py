@@ -6,15 +6,15 @@ The same files give the same bytes. See docs/releases.md.
 from __future__ import annotations
 
 import argparse
-import sys
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from dxa_monai.bundling.release import REPOSITORY, SUMS_FILE, build_release
-from dxa_monai.errors import InputError
+from dxa_monai.terminal import errors_as_sentence
 
 
+@errors_as_sentence()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Build what the command line names and say what was built.
 
@@ -26,10 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output_dir", default=REPOSITORY / "dist", type=Path, help="default: dist")
     parser.add_argument("--bundles_dir", default=REPOSITORY / "bundles", type=Path, help="default: bundles")
     chosen = parser.parse_args(arguments)
-    try:
-        zips = build_release(chosen.output_dir, chosen.bundles_dir, chosen.names)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    zips = build_release(chosen.output_dir, chosen.bundles_dir, chosen.names)
     for path in zips:
         print(f"{path}  {path.stat().st_size / 1e6:.1f} MB, {_weights(path)}")
     print(chosen.output_dir / SUMS_FILE)

@@ -36,6 +36,7 @@ from dxa_monai.runs.last_words import last_words
 from dxa_monai.scan.csv_table import read_table
 from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.source import ScanSource
+from dxa_monai.terminal import errors_as_sentence
 
 ARMS = ("no_dxa", "energy_ratio")
 SEED = 5
@@ -259,6 +260,7 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
+@errors_as_sentence()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Check and exit with 1 if a step failed.
 
@@ -277,8 +279,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         check = GPUCheck(chosen.device, chosen.preset, chosen.people, chosen.epochs, folder, chosen.minutes)
         failed = [outcome.step for outcome in check.run() if not outcome.well]
-    except InputError as error:
-        sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         print("error: interrupted; the same command begins again.", file=sys.stderr)
         sys.exit(130)

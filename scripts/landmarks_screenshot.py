@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import base64
 import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
 from dxa_monai.landmarks.folder import LandmarkFolder
 from dxa_monai.landmarks.server import LandmarkServer
+from dxa_monai.terminal import errors_as_sentence
 from scripts.devtools import Page, find_browser, open_page
 
 PICTURE = Path(__file__).parents[1] / "docs" / "images" / "landmarks.png"
@@ -27,6 +27,7 @@ POINT, DOWN_PX = "left_neck", 12
 WAIT_S = 60.0
 
 
+@errors_as_sentence()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the picture and say where it is.
 
@@ -38,24 +39,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", default=PICTURE, type=Path)
     parser.add_argument("--dark", action="store_true", help="as browsers show it that prefer dark pages")
     chosen = parser.parse_args(arguments)
-    try:
-        browser = find_browser()
-        with LandmarkServer(LandmarkFolder(chosen.folder)) as server:
-            Thread(target=server.serve_forever, daemon=True).start()
-            with open_page(browser, WINDOW) as page:
-                scheme = {"name": "prefers-color-scheme", "value": "dark" if chosen.dark else "light"}
-                page.call("Emulation.setEmulatedMedia", features=[scheme])
-                page.call("Page.navigate", url=server.address)
-                _wait(page, "document.querySelectorAll('#regions tbody tr').length")
-                _drag(page)
-                _wait(page, "document.querySelectorAll('#regions small.up').length")
-                content = page.call("Page.captureScreenshot", format="png")["data"]
-            server.shutdown()
-        with atomic_path(chosen.output) as temporary:
-            temporary.write_bytes(base64.b64decode(content))
-        print(chosen.output)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    browser = find_browser()
+    with LandmarkServer(LandmarkFolder(chosen.folder)) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        with open_page(browser, WINDOW) as page:
+            scheme = {"name": "prefers-color-scheme", "value": "dark" if chosen.dark else "light"}
+            page.call("Emulation.setEmulatedMedia", features=[scheme])
+            page.call("Page.navigate", url=server.address)
+            _wait(page, "document.querySelectorAll('#regions tbody tr').length")
+            _drag(page)
+            _wait(page, "document.querySelectorAll('#regions small.up').length")
+            content = page.call("Page.captureScreenshot", format="png")["data"]
+        server.shutdown()
+    with atomic_path(chosen.output) as temporary:
+        temporary.write_bytes(base64.b64decode(content))
+    print(chosen.output)
 
 
 def _drag(page: Page) -> None:

@@ -8,15 +8,15 @@ The zip has to be what ``SHA256SUMS`` beside it lists. Nothing is sent. See docs
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dxa_monai.bundling.hugging_face import lay_out_repository
 from dxa_monai.bundling.release import REPOSITORY, SUMS_FILE
-from dxa_monai.errors import InputError
+from dxa_monai.terminal import errors_as_sentence
 
 
+@errors_as_sentence()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Lay out what the command line names and say how it is uploaded.
 
@@ -28,10 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--owner", required=True, help="who will have the repository OWNER/NAME")
     parser.add_argument("--output_dir", type=Path, default=REPOSITORY / "dist/hugging_face", help="of the folder NAME")
     chosen = parser.parse_args(arguments)
-    try:
-        folder = lay_out_repository(chosen.release, chosen.release.parent / SUMS_FILE, chosen.output_dir, chosen.owner)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    folder = lay_out_repository(chosen.release, chosen.release.parent / SUMS_FILE, chosen.output_dir, chosen.owner)
     print(f"{folder}\nupload: hf upload {chosen.owner}/{folder.name} {folder} .")
 
 

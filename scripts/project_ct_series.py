@@ -9,7 +9,6 @@ one to NIfTI in Hounsfield units, for example with dcm2niix, and call
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path
+from dxa_monai.terminal import errors_as_sentence
 from scripts.ct_projection import LabelledCT, body_mask_of, label_by_brightness, load_volume, project
 
 
@@ -47,6 +47,7 @@ def project_series(volume: str | Path, bone_hu: float, output: str | Path) -> Pa
     return path
 
 
+@errors_as_sentence()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Project one series.
 
@@ -58,10 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--bone_hu", type=float, default=160.0, help="above contrast medium; default: 160, with it 250")
     parser.add_argument("--output", type=Path, required=True)
     chosen = parser.parse_args(arguments)
-    try:
-        print(project_series(chosen.volume, chosen.bone_hu, chosen.output))
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    print(project_series(chosen.volume, chosen.bone_hu, chosen.output))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder, path_inside
 from dxa_monai.paper.pages import tables_of_page, with_tables
 from dxa_monai.paper.report import MARKDOWN_NAME
+from dxa_monai.terminal import errors_as_sentence
 
 PUBLISHED = Path("docs", "paper")
 LINK = re.compile(r"\]\(([^)#]+)\)")
@@ -64,6 +64,7 @@ def marked_pages(root: Path) -> list[Path]:
     return [page for page in pages if tables_of_page(page.read_text(encoding="utf-8"))]
 
 
+@errors_as_sentence()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Publish and say what was written.
 
@@ -72,11 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of configs/paper.json")
-    try:
-        for path in publish_report(parser.parse_args(arguments).run):
-            print(path)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    for path in publish_report(parser.parse_args(arguments).run):
+        print(path)
 
 
 if __name__ == "__main__":

@@ -8,14 +8,14 @@ afterwards: nothing is sent by this command. See docs/releases.md.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dxa_monai.bundling.release import REPOSITORY, write_large_files
-from dxa_monai.errors import InputError
+from dxa_monai.terminal import errors_as_sentence
 
 
+@errors_as_sentence()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the file and say what to upload.
 
@@ -29,10 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--bundles_dir", type=Path, default=REPOSITORY / "bundles", help="default: bundles")
     chosen = parser.parse_args(arguments)
     weights = chosen.weights or REPOSITORY / "runs/weights_paper/release" / chosen.name / "models/model.pt"
-    try:
-        path = write_large_files(chosen.bundles_dir / chosen.name, weights, chosen.url)
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    path = write_large_files(chosen.bundles_dir / chosen.name, weights, chosen.url)
     print(f"{path}\nupload {weights} to {chosen.url}")
 
 

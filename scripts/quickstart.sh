@@ -4,29 +4,20 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh requirements.txt
-# These networks are small: with a thread a core, and anything else at work, threads wait for each other.
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 
 run() {
     "$VENV/bin/python" -m monai.bundle run --config_file "$@"
 }
-bundle=bundles/dxa_vae/configs
 
 # 1. A virtual cohort: raw six-channel scans, 3D meshes, and the exact fat, lean and bone of every pixel.
 run configs/cohort.json --count 300 --output_dir data/cohort --seed 0
 
-# 2. The DXA-VAE in two arms: one knows that the ratio of the energies tells fat from lean. Delete runs/quickstart/ARM to train an arm anew.
-for arm in no_dxa energy_ratio; do
-    if [ ! -f runs/quickstart/$arm/finished.json ]; then
-        run "['$bundle/train.json','$bundle/arm_$arm.json','$bundle/preset_small.json','$bundle/mlflow.json']" \
-            --dataset_dir data/cohort --output_dir runs/quickstart/$arm --resume True
-    fi
-done
-
-# 3. Both arms on the people that neither has seen: the paper's tables 1 and 2 and figure 2.
-run "['$bundle/evaluate.json','$bundle/mlflow_evaluation.json']" --dataset_dir data/cohort \
-    --arms "{'no_dxa': 'runs/quickstart/no_dxa/best.pt', 'energy_ratio': 'runs/quickstart/energy_ratio/best.pt'}" \
-    --output_dir runs/quickstart/evaluation
+# 2. The DXA-VAE in two arms, side by side: one knows that the ratio of the energies tells fat from lean. Then both on
+# the people that neither has seen: the paper's tables 1 and 2 and figure 2. Delete runs/quickstart/ARM-seed0 to train an
+# arm anew.
+run bundles/dxa_vae/configs/compare.json --dataset_dir data/cohort --output_dir runs/quickstart --seeds "[0]" \
+    --arms "{'no_dxa': 'arm_no_dxa.json', 'energy_ratio': 'arm_energy_ratio.json'}" \
+    --tracking_uri sqlite:///runs/mlflow.db
 
 echo "Scans to look at:      data/cohort/contact_sheet.png"
 echo "Reconstructions:       runs/quickstart/evaluation/figure_2.png"

@@ -24,6 +24,7 @@ from urllib.parse import quote
 
 from dxa_monai.errors import InputError
 from dxa_monai.files import atomic_path, output_folder
+from dxa_monai.terminal import errors_as_sentence
 from dxa_monai.tracking.server import check_tracking_uri
 from scripts.devtools import Page, find_browser, open_page
 
@@ -36,6 +37,7 @@ UNFOLD = '[data-component-id*="runnamecellrenderer"]'
 START_SECONDS = 120
 
 
+@errors_as_sentence()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Make the pictures and say where they are.
 
@@ -49,19 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--metric", default="best_validation_psnr_db", help="to compare the arms by")
     parser.add_argument("--output_dir", default=REPOSITORY / "docs" / "images", type=Path)
     chosen = parser.parse_args(arguments)
-    try:
-        with ExitStack() as stack:
-            check_tracking_uri(chosen.tracking_uri)
-            browser = find_browser()
-            uri = chosen.tracking_uri or small_comparison(Path(stack.enter_context(tempfile.TemporaryDirectory())))
-            pages = pages_of(uri, chosen.experiment, chosen.filter, chosen.metric)
-            server = stack.enter_context(mlflow_ui(uri))
-            page = stack.enter_context(open_page(browser, WINDOW))
-            for name, address in pages.items():
-                path = output_folder(chosen.output_dir) / f"tracking_{name}.png"
-                print(picture(page, server + address, path, (ASIDE, UNFOLD) if name == "runs" else (ASIDE,)))
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    with ExitStack() as stack:
+        check_tracking_uri(chosen.tracking_uri)
+        browser = find_browser()
+        uri = chosen.tracking_uri or small_comparison(Path(stack.enter_context(tempfile.TemporaryDirectory())))
+        pages = pages_of(uri, chosen.experiment, chosen.filter, chosen.metric)
+        server = stack.enter_context(mlflow_ui(uri))
+        page = stack.enter_context(open_page(browser, WINDOW))
+        for name, address in pages.items():
+            path = output_folder(chosen.output_dir) / f"tracking_{name}.png"
+            print(picture(page, server + address, path, (ASIDE, UNFOLD) if name == "runs" else (ASIDE,)))
 
 
 def small_comparison(folder: Path) -> str:

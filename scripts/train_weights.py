@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,11 +22,12 @@ import pandas as pd
 from monai.bundle import run
 
 from dxa_monai.bundling.release import REPOSITORY
-from dxa_monai.errors import InputError, TrainingError
+from dxa_monai.errors import InputError
 from dxa_monai.experiments.trainings import Training, run_trainings
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.networks.checkpoint import compact_checkpoint
 from dxa_monai.phantom.cohort import generate_cohort
+from dxa_monai.terminal import errors_as_sentence
 
 ARM = "energy_ratio"
 """The DXA-VAE that is released: its reconstructions hold the scan's fat, lean and bone (table 2 in its docs)."""
@@ -204,6 +204,7 @@ def _configs(name: str) -> Path:
     return REPOSITORY / "bundles" / name / "configs"
 
 
+@errors_as_sentence()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train and say what lies where.
 
@@ -223,20 +224,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     runs_dir = chosen.runs_dir or Path("runs", f"weights_{chosen.preset}")
     small = chosen.preset == "small"
     models_dir = chosen.models_dir or (Path("bundles") if small else runs_dir / "release")
-    try:
-        if chosen.dry_run:
-            with tempfile.TemporaryDirectory() as folder:
-                root = Path(folder)
-                train_weights(
-                    chosen.preset, root / "data", root / "runs", root / "models", chosen.workers, dry_run=True
-                )
-            print(f"The {chosen.preset} preset's trainings run on this machine.")
-            return
-        for path in train_weights(chosen.preset, chosen.data_dir, runs_dir, models_dir, chosen.workers):
-            size = path.stat().st_size
-            print(f"{path}  {size / 1e6:.1f} MB" + (", too large to commit" if size > LARGEST_FILE_BYTES else ""))
-    except (InputError, TrainingError) as error:
-        sys.exit(f"error: {error}")
+    if chosen.dry_run:
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            train_weights(chosen.preset, root / "data", root / "runs", root / "models", chosen.workers, dry_run=True)
+        print(f"The {chosen.preset} preset's trainings run on this machine.")
+        return
+    for path in train_weights(chosen.preset, chosen.data_dir, runs_dir, models_dir, chosen.workers):
+        size = path.stat().st_size
+        print(f"{path}  {size / 1e6:.1f} MB" + (", too large to commit" if size > LARGEST_FILE_BYTES else ""))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import threading
 from collections.abc import Generator
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import settings
 
 from dxa_monai.mesh.io import BodyMesh
+from dxa_monai.parallel import worker_pool
 from dxa_monai.phantom.body.mesh import write_ply
 from dxa_monai.phantom.body.model import BodyModel
 from dxa_monai.scan.format import SCAN_SHAPE
@@ -20,6 +22,7 @@ from dxa_monai.scan.io import RawScan, save_scan
 from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.measures import BODY_MEASURES
 from tests.bodies import coarse
+from tests.bundles.processes import PRELOADED
 
 if threading.current_thread() is threading.main_thread():
     # a shell starts what runs in the background deaf to Ctrl-C, and children inherit that; some tests interrupt them
@@ -129,3 +132,20 @@ def mesh_pairs(bar_cohort: Path, coarse_body: BodyMesh, tmp_path_factory: pytest
         rows.append(row | {"subject_id": person, "scan": str(scan), "mesh": str(mesh)})
     write_manifest(rows, folder / "manifest.csv")
     return folder / "manifest.csv"
+
+
+@pytest.fixture(scope="session")
+def _server_of_workers() -> None:
+    """A process that has imported what workers need, and forks them."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(PRELOADED))
+    with worker_pool.inherited_by_workers():
+        process = context.Process(target=int)
+        process.start()
+    process.join()
+
+
+@pytest.fixture
+def forked_workers(_server_of_workers: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes that are there at once: to import torch and MONAI takes each of them ten seconds otherwise."""
+    monkeypatch.setattr(worker_pool, "START_METHOD", "forkserver")

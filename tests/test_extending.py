@@ -20,7 +20,7 @@ from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.measures import BODY_MEASURES, PAPER_MEASURES, measures_of
 from tests.bundles.tiny import ANTHROPOMETRY, bundle_files
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("forked_workers")]
 
 PAGE = "docs/extending.md"
 MOST_FILES = 5

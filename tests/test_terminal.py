@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dxa_monai.terminal import one_line_of_errors, printable
+from dxa_monai.errors import InputError, TrainingError
+from dxa_monai.terminal import errors_as_sentence, one_line_of_errors, printable
 
 _BEGIN = "from dxa_monai.terminal import lasting_output; lasting_output(); "
 
@@ -78,3 +79,25 @@ def test_readers_that_nobody_asked_for_are_not_told_of() -> None:
     )
     assert "nvImageCodec" in told.stderr  # once MONAI says nothing, begin_command need not hush it
     assert silent.stderr == ""
+
+
+@errors_as_sentence()
+def _command(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    "error", [InputError("a.npy: expected a\nscan."), TrainingError("NaN"), MemoryError(), OSError(28, "No space", "x")]
+)
+def test_a_command_ends_with_the_sentence_of_what_a_user_can_mend(error: Exception) -> None:
+    with pytest.raises(SystemExit) as ended:
+        _command(error)
+    told = str(ended.value.code)
+    assert told.startswith("error: ")
+    assert "\n" not in told
+    assert ended.value.__suppress_context__
+
+
+def test_a_command_keeps_the_traceback_of_anything_else() -> None:
+    with pytest.raises(ZeroDivisionError):
+        _command(ZeroDivisionError("division by zero"))

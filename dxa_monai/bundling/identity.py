@@ -25,7 +25,7 @@ from pathlib import Path
 import yaml
 
 from dxa_monai.errors import InputError
-from dxa_monai.terminal import printable
+from dxa_monai.terminal import errors_as_sentence, printable
 
 LARGE_FILES = "large_files.yml"
 """Where MONAI looks for what ``monai.bundle download_large_files`` is to fetch."""
@@ -202,6 +202,7 @@ def _chunks(path: Path) -> Iterator[bytes]:
         raise InputError(f"{path}: expected a file, got '{error.strerror}'.") from error
 
 
+@errors_as_sentence()
 def main(arguments: Sequence[str] | None = None) -> None:
     """Check the zip, and the folder if there is one, that the command line names; exit with 1 at any difference.
 
@@ -212,11 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if len(given) not in (2, 3):
         raise SystemExit("usage: python -m dxa_monai.bundling.identity SHA256SUMS NAME_vX.Y.Z.zip [FOLDER]")
     sums, release, *folders = given
-    try:
-        check_zip(sums, release)
-        found = [each for folder in folders for each in differences(folder, release)]
-    except InputError as error:
-        raise SystemExit(printable(f"error: {error}")) from None
+    check_zip(sums, release)
+    found = [each for folder in folders for each in differences(folder, release)]
     for each in found[:_SHOWN]:
         print(printable(each), file=sys.stderr)
     if found:

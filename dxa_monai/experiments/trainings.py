@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from monai.bundle import ConfigParser
-from tqdm import tqdm
 
 from dxa_monai.bundling.command_line import settled_value
 from dxa_monai.errors import InputError, TrainingError, find_user_error
+from dxa_monai.experiments.progress import trainings_bar
 from dxa_monai.files import atomic_path, output_folder
 from dxa_monai.input_files import read_object
 from dxa_monai.parallel.worker_pool import run_in_processes
@@ -74,7 +74,7 @@ def run_trainings(trainings: Sequence[Training], workers: int, progress: bool = 
     Args:
         trainings: each with a folder of its own.
         workers: processes of one thread each.
-        progress: show a progress bar on stderr.
+        progress: show on stderr how far they are.
 
     Raises:
         InputError: a setting is wrong, two trainings have one folder, or a folder holds a training of other settings.
@@ -85,10 +85,9 @@ def run_trainings(trainings: Sequence[Training], workers: int, progress: bool = 
     for training in trainings:
         _refuse_other_settings(training)
     open_ones = [training for training in trainings if not tidy_finished(training.folder)]
-    done = len(trainings) - len(open_ones)
-    with tqdm(total=len(trainings), initial=done, desc="trainings", disable=not progress) as bar:
+    with trainings_bar([training.folder for training in trainings], shown=progress):
         for _ in run_in_processes(train_one, open_ones, (), max(1, workers)):
-            bar.update()
+            pass
 
 
 @letting_go()

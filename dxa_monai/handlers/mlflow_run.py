@@ -11,6 +11,8 @@ from typing import Any
 
 import ignite.distributed as idist
 
+from dxa_monai.runs.folder import CONFIG, METRICS, RECORD
+from dxa_monai.scan.splits import SPLIT_FILE_NAME
 from dxa_monai.tracking.network_model import save_network_model
 from dxa_monai.tracking.run_note import NOTE_NAME
 from dxa_monai.tracking.server import check_tracking_uri, reason_of
@@ -19,11 +21,10 @@ from dxa_monai.tracking.tracked_run import DESCRIPTION_TAG, PARENT_TAG, TrackedR
 logger = logging.getLogger(__name__)
 
 ARTIFACTS = (
-    *("run.json", "config.json", "split.csv", "metrics.csv", "best.pt"),
+    *(RECORD, CONFIG, SPLIT_FILE_NAME, METRICS, "best.pt"),
     *("noise_floor.json", "scanner_model.json"),
 )
 """Files of a run's folder that are copied to the MLflow run; what a training does not make is left out."""
-
 
 VALIDATION_PICTURE = "validation.png"
 """Among the artifacts: a scan that was not trained on, and what the best network makes of it."""
@@ -114,7 +115,7 @@ class MLflowRun:
         """
         self._validation = validation
         self.name, self.params, self.resume = name, dict(record), resume
-        self.run_folder, self.local_log = folder, folder / "metrics.csv"
+        self.run_folder, self.local_log = folder, folder / METRICS
         self.artifacts = [folder / name for name in ARTIFACTS]
         self.key_metric = f"validation/{metric}"
 

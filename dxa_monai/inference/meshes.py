@@ -7,7 +7,8 @@
       pictures/{scan_id}.png     the mesh and the six channels
       materials/{scan_id}.npy    areal densities of fat, lean and bone mineral in g/cm2, (3, rows, columns)
       composition_of_maps.csv    what the regions of these maps hold: read without any image
-      shapes.csv                 how unlike the training bodies each body is; above 1 it is told on stderr
+      shapes.csv                 how unlike the training bodies each body is, how far it leans, how large its holes are;
+                                 what is beyond its limit is told on stderr
       body_composition.csv       what the analysis reads of the scan; one row a body, and the other files of
                                  dxa_monai.inference.body_composition
 
@@ -36,7 +37,7 @@ from dxa_monai.inference.body_composition import analyse_scans, claim_analysis
 from dxa_monai.inference.report import ID_COLUMNS, rounded_totals
 from dxa_monai.inference.run_scanner import SCANNER_MODEL_NAME
 from dxa_monai.input_files import files_below
-from dxa_monai.mesh.checks import checked
+from dxa_monai.mesh.checks import checked, find_doubts
 from dxa_monai.mesh.io import MESH_ENDINGS, BodyMesh, load_mesh
 from dxa_monai.mesh.points import centred, point_cloud
 from dxa_monai.networks.checkpoint import load_pseudo_dxa
@@ -57,6 +58,7 @@ Image = np.ndarray[Any, np.dtype[np.float32]]
 
 DRAWS = 4
 SHAPES_NAME = "shapes.csv"
+SHAPE_COLUMNS = ("unlikeness", "lean_degrees", "holes_percent")
 MAPS_NAME = "composition_of_maps.csv"
 FORMATS = (".npy", ".nii.gz", ".npz", ".nrrd", ".mha")
 
@@ -151,7 +153,7 @@ def predict_meshes(
     if pictures:
         output_folder(folder / "pictures")
     remove_partial(folder, folder / "scans", folder / "materials", folder / "pictures")
-    done, failed, bad, shapes, held = [], [], [], [], []
+    done, failed, bad, shapes, held, doubtful = [], [], [], [], [], []
     for row in tqdm(rows, desc="predicting", unit="mesh"):
         try:
             body = _read_body(row["mesh"], **dict(mesh or {}))
@@ -162,7 +164,10 @@ def predict_meshes(
         predicted = predict_body(network, body, points, int((mesh or {}).get("seed", 0)), device, draws)
         image = predicted.image
         person = {name: row[name] for name in ID_COLUMNS if name in row}
-        shapes.append(person | {"unlikeness": round(predicted.unlikeness, 3)})
+        doubts = find_doubts(body)
+        doubtful += [f"{row['scan_id']}: {sentence}." for sentence in doubts.sentences]
+        measured = (predicted.unlikeness, doubts.lean_degrees, doubts.holes_percent)
+        shapes.append(person | {name: round(value, 3) for name, value in zip(SHAPE_COLUMNS, measured, strict=True)})
         counts = unit_to_counts(np.moveaxis(image, 0, -1))
         paths = [folder / "scans" / f"{row['scan_id']}{ending}" for ending in formats]
         for path in paths:
@@ -175,14 +180,14 @@ def predict_meshes(
             shown = Prediction(str(row["scan_id"]), body, None, image)
             prediction_figure(shown, folder / "pictures" / f"{row['scan_id']}.png")
         done.append(person | {"scan": str(paths[0])})
-    for sentence in failed:
+    for sentence in [*failed, *doubtful]:
         print(sentence, file=sys.stderr)
     known = [name for name in ("subject_id", "scan_id") if any(name in row for row in rows)]
-    write_table(folder / SHAPES_NAME, (*known, "unlikeness"), shapes)
+    write_table(folder / SHAPES_NAME, (*known, *SHAPE_COLUMNS), shapes)
     unlike = [each for each in shapes if each["unlikeness"] > 1.0]
     for each in unlike:
         print(
-            f"{each['scan_id']}: unlike any body that the network was trained on ({each['unlikeness']:.1f} times as "
+            f"{each['scan_id']}: unlike any body that the network was trained on ({each['unlikeness']:.2f} times as "
             "far off as the farthest; another posture, hair, clothes or a missing part do that): its numbers may be "
             "wrong",
             file=sys.stderr,

@@ -28,6 +28,9 @@ from dxa_monai.terminal import lasting_output
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
+START_METHOD = "spawn"
+"""Of worker processes, as ``multiprocessing`` names it: they are no copy of this one, and import what they need."""
+
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
@@ -66,12 +69,12 @@ def results_of_processes(
     task: Callable[..., _Result], items: Sequence[_Item], arguments: tuple[Any, ...], workers: int
 ) -> Generator[tuple[_Item, _Result], None, None]:
     """As :func:`run_in_processes`, each item with what ``task`` returned for it (small: it is sent to this process)."""
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context(START_METHOD)
     stopping = context.Event()
     executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(stopping,))
     try:
         with ending_as_exit():
-            with _inherited_by_workers():
+            with inherited_by_workers():
                 futures = {executor.submit(_unless_stopping, task, item, *arguments): item for item in items}
             for future in as_completed(futures):
                 try:
@@ -113,7 +116,7 @@ def _stop(executor: ProcessPoolExecutor, stopping: Any) -> None:
 
 
 @contextmanager
-def _inherited_by_workers() -> Iterator[None]:
+def inherited_by_workers() -> Iterator[None]:
     """While it lasts, processes start with one thread and without a reaction to Ctrl-C."""
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, "1"))

@@ -20,9 +20,9 @@ from dxa_monai.runs.state_files import FOLDER, remove_states, state_files
 from dxa_monai.scan.splits import SPLIT_FILE_NAME, write_split
 from dxa_monai.tracking.server import without_password
 
-RECORD, CONFIG = "run.json", "config.json"
+RECORD, CONFIG, METRICS = "run.json", "config.json", "metrics.csv"
 FILES = (
-    *(RECORD, CONFIG, FINISHED, SPLIT_FILE_NAME, "metrics.csv", "last.pt", "best.pt", "mlflow_run.json"),
+    *(RECORD, CONFIG, FINISHED, SPLIT_FILE_NAME, METRICS, "last.pt", "best.pt", "mlflow_run.json"),
     *("noise_floor.json", "scanner_model.json", "quarantine.csv", "duplicates.csv"),
 )
 """What a training may write into its folder, besides the folders of states and of scans with which it failed."""

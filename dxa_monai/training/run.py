@@ -22,12 +22,10 @@ from dxa_monai.handlers.loss_terms import LossTerms
 from dxa_monai.handlers.progress import TrainingProgress
 from dxa_monai.handlers.training_state import Stateful, TrainingState
 from dxa_monai.loading.loaders import TrainingLoader
-from dxa_monai.runs.folder import begin_run, finish_run
+from dxa_monai.runs.folder import METRICS, begin_run, finish_run
 from dxa_monai.runs.provenance import git_revision
 from dxa_monai.training.data import TrainingData
 from dxa_monai.training.start import Start
-
-METRICS_NAME = "metrics.csv"
 
 
 class TrainingRun:
@@ -98,7 +96,7 @@ class TrainingRun:
         self.settings = dict(settings or {})
         self.resume = resume
         self.validate_every = validate_every
-        self.logs = [CsvLog(self.folder / METRICS_NAME), *logs]
+        self.logs = [CsvLog(self.folder / METRICS), *logs]
         self._loss_terms = LossTerms(loss)
         self._best_network = BestNetworkSaver(network, self.folder, metric)
         self._early_stop = (

@@ -12,12 +12,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-_PRELOADED = (
+PRELOADED = (
     "monai.bundle",
     "mlflow",
     "tests.bundles.processes",
+    "dxa_monai.experiments.search",
     "dxa_monai.handlers.training_state",
+    "dxa_monai.inference.body_composition",
     "dxa_monai.losses.weighted",
+    "dxa_monai.phantom.cohort",
+    "dxa_monai.training.run",
 )
 
 
@@ -34,7 +38,7 @@ def training_process(
     ``largest_file_bytes`` fail as on a full disk. ``environment`` is added to that of this process.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(_PRELOADED))
+    context.set_forkserver_preload(list(PRELOADED))
     return context.Process(
         target=_train, args=(list(config_files), settings, str(log), largest_file_bytes, dict(environment or {}))
     )

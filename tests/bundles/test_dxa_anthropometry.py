@@ -16,7 +16,7 @@ from dxa_monai.scan.measures import BODY_MEASURES, first_pairs
 from dxa_monai.scan.splits import read_split, split_by_subject, write_split
 from tests.bundles.tiny import ANTHROPOMETRY, bundle_files, config_folder, refusal
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("forked_workers")]
 
 
 def _files(*names: str) -> list[str]:

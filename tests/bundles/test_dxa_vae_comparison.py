@@ -9,7 +9,7 @@ from monai.bundle import ConfigParser, run
 from dxa_monai.paper.plan import PRESETS
 from tests.bundles.tiny import VAE, bundle_files, config_folder, refusal
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("forked_workers")]
 
 
 def test_arms_and_seeds_by_one_command(bar_cohort: Path, tmp_path: Path) -> None:

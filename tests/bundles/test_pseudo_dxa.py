@@ -18,7 +18,7 @@ from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.splits import read_split, split_by_subject, write_split
 from tests.bundles.tiny import PSEUDO_DXA, bundle_files, config_folder, refusal
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("forked_workers")]
 
 MESH = {"unit": "m"}
 

@@ -18,6 +18,8 @@ from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.splits import split_by_subject
 from tests.bundles.tiny import VAE, bundle_files, config_folder
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 BUNDLES = ("dxa_vae", "dxa_anthropometry", "pseudo_dxa")
 SPACE: dict[str, Any] = {
     "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},

@@ -12,6 +12,8 @@ from dxa_monai.scan.regions import regional_totals
 from dxa_monai.scan.truth import load_truth
 from tests.analysis.cohort import cohort_rows
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 @pytest.mark.parametrize(
     ("mass_kg", "name"), [(50.0, "BMI < 18.5"), (70.0, "BMI 18.5-25"), (81.0, "BMI 25-30"), (114.0, "BMI >= 35")]

@@ -19,6 +19,8 @@ from dxa_monai.evaluation.truth_agreement import (
 from dxa_monai.scan.regions import REGION_GROUPS
 from tests.analysis.cohort import cohort_rows
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 def synthetic(people: int = 60, error: float = 0.0, dice: float = 1.0) -> pd.DataFrame:
     """Two visits a person on perfect maps, each measure off by ``error`` of its value; one more scan is refused."""

@@ -17,7 +17,7 @@ from dxa_monai.experiments.search import SettingsSearch
 from tests.experiments.formula_training import EPOCHS, final_value, write_config
 from tests.runs.test_ownership import owned_by_another_process
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("forked_workers")]
 
 SPACE = {"rate": {"low": 1e-4, "high": 1.0, "log": True}, "shape": {"choices": ["round", "square"]}}
 

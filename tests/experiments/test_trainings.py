@@ -8,7 +8,7 @@ import pytest
 from dxa_monai.errors import InputError, TrainingError
 from dxa_monai.experiments.trainings import LOG_FILE, Training, run_trainings, train_one
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("forked_workers")]
 
 CONFIG = {
     "imports": [

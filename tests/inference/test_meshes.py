@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,15 @@ import pandas as pd
 import pytest
 
 from dxa_monai.errors import InputError
-from dxa_monai.inference.meshes import MAPS_NAME, collect_meshes, predict_body, predict_meshes, scanner_beside
+from dxa_monai.inference.meshes import (
+    MAPS_NAME,
+    SHAPE_COLUMNS,
+    SHAPES_NAME,
+    collect_meshes,
+    predict_body,
+    predict_meshes,
+    scanner_beside,
+)
 from dxa_monai.inference.run_scanner import SCANNER_MODEL_NAME, scanner_of_rows
 from dxa_monai.mesh.io import load_mesh
 from dxa_monai.mesh.points import centred
@@ -23,6 +33,7 @@ from dxa_monai.physics.scanner_model import write_scanner_model
 from dxa_monai.scan.format import pixel_area_cm2
 from dxa_monai.scan.source import ScanSource
 from dxa_monai.scan.trunk_parts import TRUNK_PARTS
+from tests.mesh.shapes import file_bytes
 
 
 @pytest.fixture
@@ -48,6 +59,29 @@ def test_inference_measures_composition_with_the_training_scanner(
     # the network makes the first person's scan of everybody
     assert measured["total_fat_g"].to_numpy() == pytest.approx(people[0]["total_fat_g"], rel=0.1)
     assert capsys.readouterr().out.count("unit m taken from the height") == 2
+    shapes = pd.read_csv(tmp_path / SHAPES_NAME)
+    assert list(shapes.columns) == ["scan_id", *SHAPE_COLUMNS]
+    assert (shapes["holes_percent"] == 0.0).all()
+
+
+def test_a_mesh_with_a_hole_or_that_leans_is_used_and_told(
+    people: list[dict[str, Any]], checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = load_mesh(people[0]["mesh"], "m")
+    centres = body.vertices_m[body.faces].mean(axis=1)
+    back = (np.abs(centres[:, 0]) < 0.1) & (np.abs(centres[:, 2] - 1.1) < 0.1) & (centres[:, 1] > 0.0)
+    turn = np.array([[1.0, 0.0, 0.0], [0.0, 0.9986, 0.0523], [0.0, -0.0523, 0.9986]])
+    (tmp_path / "meshes").mkdir()
+    (tmp_path / "meshes" / "holed.ply").write_bytes(file_bytes(replace(body, faces=body.faces[~back]), "ply"))
+    leant = replace(body, vertices_m=body.vertices_m @ turn)
+    (tmp_path / "meshes" / "leant.ply").write_bytes(file_bytes(leant, "ply"))
+    predict_meshes(collect_meshes(tmp_path / "meshes"), checkpoint, tmp_path / "out", points=64, pictures=False)
+    told = capsys.readouterr().err
+    assert re.search(r"holed: holes of \d\.\d% of its surface: .*\(--mesh#repair True\)\.", told)
+    assert re.search(r"leant: leans forwards by \d\.\d degrees: .*\.", told)
+    shapes = pd.read_csv(tmp_path / "out" / SHAPES_NAME).set_index("scan_id")
+    assert shapes.loc["holed", "holes_percent"] > 0.5
+    assert shapes.loc["leant", "lean_degrees"] > 2.0
 
 
 def test_maps_are_written_beside_the_scan_and_labelled_as_such(

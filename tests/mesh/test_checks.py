@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from dxa_monai.errors import InputError
-from dxa_monai.mesh.checks import DEFECTS, checked, find_defects
+from dxa_monai.mesh.checks import DEFECTS, checked, find_defects, find_doubts
 from dxa_monai.mesh.io import BodyMesh
 from tests.mesh.shapes import box, cut_above, joined, moved, sphere, turned
 
@@ -102,6 +103,24 @@ def test_harmless_flaws_pass(woman: BodyMesh) -> None:
     inner = joined(woman, moved(sphere(0.03, 1), z=woman.bounds_m[0, 2] + 1.0))
     for mesh in (no_soles, flat, stray, some_doubled, soup, inner):
         assert names(mesh) == []
+
+
+def test_what_passes_and_may_still_matter_is_told(people: dict[str, BodyMesh], woman: BodyMesh) -> None:
+    for name in ("woman", "man", "child"):
+        assert find_doubts(people[name]).sentences == ()
+    assert np.isnan(find_doubts(people["child"]).lean_degrees)
+    centres = woman.vertices_m[woman.faces].mean(axis=1)
+    navel = np.array([0.0, centres[:, 1].min(), woman.bounds_m[0, 2] + 1.0])
+    belly = (np.abs(centres - navel)[:, [0, 2]] < 0.08).all(axis=1) & (centres[:, 1] < 0.0)
+    holed = replace(woman, faces=woman.faces[~belly])
+    assert names(holed) == []
+    (sentence,) = find_doubts(holed).sentences
+    assert re.match(r"holes of [1-3]\.\d% of its surface: .*--mesh#repair True", sentence)
+    assert find_doubts(checked(holed, repair=True)).sentences == ()
+    leant = turned(woman, [[1, 0, 0], [0, 0.9986, 0.0523], [0, -0.0523, 0.9986]])
+    assert names(leant) == []
+    (sentence,) = find_doubts(leant).sentences
+    assert re.match(r"leans backwards by [23]\.\d degrees: ", sentence)
 
 
 def test_an_unknown_name_to_accept_is_refused(woman: BodyMesh) -> None:

@@ -5,7 +5,14 @@ import pytest
 import trimesh
 
 from dxa_monai.mesh.io import BodyMesh
-from dxa_monai.mesh.posture import MAX_SHIN_GIRTH, MIN_CENTRE, MIN_TOES, SKIN_AREA, measure_posture
+from dxa_monai.mesh.posture import (
+    MAX_LEAN_DEGREES,
+    MAX_SHIN_GIRTH,
+    MIN_CENTRE,
+    MIN_TOES,
+    SKIN_AREA,
+    measure_posture,
+)
 from tests.mesh.shapes import body, box, moved, turned
 
 
@@ -48,3 +55,13 @@ def test_place_size_and_topology_do_not_matter(woman: BodyMesh) -> None:
         assert posture.centre == pytest.approx(plain.centre, abs=0.002)
         assert posture.shin_girth == pytest.approx(plain.shin_girth, rel=0.03)
         assert posture.toes == pytest.approx(plain.toes, abs=0.003)
+
+
+@pytest.mark.parametrize("name", ["woman", "man"])
+@pytest.mark.parametrize("degrees", [-2.0, 2.0])
+def test_leaning_is_told_from_a_belly(people: dict[str, BodyMesh], name: str, degrees: float) -> None:
+    straight = measure_posture(people[name]).lean_degrees
+    assert abs(straight) < MAX_LEAN_DEGREES
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    leant = turned(people[name], [[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
+    assert measure_posture(leant).lean_degrees - straight == pytest.approx(degrees, abs=0.2)

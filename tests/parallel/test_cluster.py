@@ -10,9 +10,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import dask
 import distributed
 import pytest
 
@@ -24,17 +26,38 @@ from dxa_monai.phantom.cohort import generate_cohort
 from dxa_monai.runs.ownership import LOCK_NAME
 from tests.analysis.cohort import cohort_manifest
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("forked_workers")]
 
 PEOPLE = 8
 
 
+@contextmanager
+def _cluster(workers: int = 2, threads: int = 1) -> Iterator[distributed.LocalCluster]:
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+    with distributed.LocalCluster(
+        workers, threads_per_worker=threads, dashboard_address=None, host="127.0.0.1"
+    ) as local:
+        yield local
+
+
 @pytest.fixture
 def two_workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[distributed.LocalCluster]:
-    logging.getLogger("distributed").setLevel(logging.ERROR)
-    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1") as local:
+    """For a test that ends them."""
+    with _cluster() as local:
         monkeypatch.setenv(ADDRESS_VARIABLE, local.scheduler_address)
         yield local
+
+
+@pytest.fixture(scope="module")
+def _lasting_cluster() -> Iterator[distributed.LocalCluster]:
+    with _cluster() as local:
+        yield local
+
+
+@pytest.fixture
+def lasting_workers(_lasting_cluster: distributed.LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two that other tests use, too: each takes ten seconds to start."""
+    monkeypatch.setenv(ADDRESS_VARIABLE, _lasting_cluster.scheduler_address)
 
 
 def _hashes(folder: Path) -> dict[str, str]:
@@ -74,7 +97,7 @@ def test_a_cohort_has_the_same_bytes_when_a_worker_is_killed_halfway(
 
 
 def test_reports_of_scans_are_those_of_one_process(
-    two_workers: distributed.LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lasting_workers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = collect_rows(cohort_manifest())
     analyse_scans(rows, tmp_path / "here", progress=False)
@@ -107,15 +130,18 @@ def _refuse(item: int, kind: str) -> None:
     raise {"input": InputError, "training": TrainingError, "other": ZeroDivisionError}[kind](f"{item}: expected, got.")
 
 
-def test_each_item_is_done_and_told_once(two_workers: distributed.LocalCluster, tmp_path: Path) -> None:
+def test_each_item_is_done_and_told_once(lasting_workers: None, tmp_path: Path) -> None:
     done = list(run_on_cluster(_write, range(20), (str(tmp_path),)))
     assert sorted(done) == list(range(20))
     assert len({path.read_text() for path in tmp_path.iterdir()}) == 2
 
 
-def test_an_item_that_ends_every_worker_is_named(two_workers: distributed.LocalCluster, tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=r"item \d, or one that waited with it: one worker after the other"):
-        list(run_on_cluster(_die_at_three, range(6), (str(tmp_path),)))
+def test_an_item_that_ends_every_worker_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # two lost workers are enough: Dask gives an item up after four, each of which takes ten seconds to come back
+    with dask.config.set({"distributed.scheduler.allowed-failures": 1}), _cluster() as local:
+        monkeypatch.setenv(ADDRESS_VARIABLE, local.scheduler_address)
+        with pytest.raises(RuntimeError, match=r"item \d, or one that waited with it: one worker after the other"):
+            list(run_on_cluster(_die_at_three, range(6), (str(tmp_path),)))
 
 
 @pytest.mark.parametrize(
@@ -126,15 +152,13 @@ def test_an_item_that_ends_every_worker_is_named(two_workers: distributed.LocalC
         ("other", RuntimeError, "^item 5: ZeroDivisionError: 5: expected, got"),
     ],
 )
-def test_a_failure_is_passed_on(
-    kind: str, raised: type[Exception], words: str, two_workers: distributed.LocalCluster
-) -> None:
+def test_a_failure_is_passed_on(kind: str, raised: type[Exception], words: str, lasting_workers: None) -> None:
     with pytest.raises(raised, match=words):
         list(run_on_cluster(_refuse, [5], (kind,)))
 
 
 def test_another_version_on_a_worker_is_told(
-    two_workers: distributed.LocalCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+    lasting_workers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
 ) -> None:
     monkeypatch.setattr("dxa_monai.__version__", "9.9.9")
     list(run_on_cluster(_write, [0], (str(tmp_path),)))
@@ -142,7 +166,7 @@ def test_another_version_on_a_worker_is_told(
 
 
 def test_workers_of_several_threads_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with distributed.LocalCluster(1, threads_per_worker=2, dashboard_address=None, host="127.0.0.1") as local:
+    with _cluster(1, threads=2) as local:
         monkeypatch.setenv(ADDRESS_VARIABLE, local.scheduler_address)
         with pytest.raises(InputError, match=r"expected workers of one thread .*, got 2 threads"):
             list(run_on_cluster(_write, [0], (str(tmp_path),)))

@@ -31,7 +31,7 @@ from dxa_monai.scan.manifest import read_manifest, write_manifest
 from dxa_monai.scan.measures import BODY_MEASURES, PAPER_MEASURES
 from dxa_monai.scan.regions import regional_totals
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("forked_workers")]
 
 SEED = 2
 COUNT = 4

@@ -18,6 +18,8 @@ from dxa_monai.scan.manifest import read_manifest
 from dxa_monai.scan.regions import Region
 from dxa_monai.scan.truth import load_truth
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 PERSON = sample_person(2, 5)
 
 
