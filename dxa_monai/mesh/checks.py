@@ -163,8 +163,8 @@ def find_doubts(mesh: BodyMesh) -> Doubts:
     if abs(lean) > MAX_LEAN_DEGREES:
         way = "forwards" if lean > 0.0 else "backwards"
         sentences.append(
-            f"leans {way} by {abs(lean):.1f} degrees: a degree takes about 3 kg from fat to lean (forwards) or from lean "
-            "to fat (backwards); level the scan, or scan a person who stands straight"
+            f"leans {way} by {abs(lean):.1f} degrees: a degree takes about 3 kg from fat to lean (forwards) or from "
+            "lean to fat (backwards); level the scan, or scan a person who stands straight"
         )
     return Doubts(100.0 * holes, lean, tuple(sentences))
 

@@ -19,8 +19,9 @@ turn about it          below 5 degrees         facing sideways 90               
 lean forwards          -0.9 .. 0.6 degrees     leant by 2 degrees 1.1 .. 2.5 (-2.9 .. -1.5)    1, told
 =====================  ======================  ==============================================  ==============
 
-The lean (480 adults among them; children of 4 years, with larger heads, have -1.9) is how far the head is ahead of the
-ankles, beyond what it is in people who stand straight. The long axis does not tell it: bellies and breasts turn it by as much.
+The lean (480 adults among them; a child of 4 years, with a larger head, has -1.9) is how far the head is ahead of the
+ankles, beyond what it is in people who stand straight. The long axis does not tell it: bellies and breasts turn it by
+as much.
 
 The body model is always barefoot and stands straight: the limits of tilt, turn and toes leave room for what people do.
 Missing feet are known by the toes alone; a missing head, missing arms or a person who sits are not recognised.
