@@ -25,6 +25,9 @@ SAVING_SHARE = 0.02
 CHECKED_EVERY = 10
 """Iterations between two agreements of several processes to save or stop. Each makes a GPU wait."""
 
+VALIDATION_S = 10.0
+"""A validation that has so much to go is finished before a training stops: what came before it is saved after it."""
+
 _GO_ON, _SAVE, _STOP = 0, 1, 2
 
 
@@ -47,7 +50,9 @@ class TrainingState:
     (:class:`dxa_monai.loading.loaders.TrainingLoader`), and the evaluator's best metric.
 
     It saves between two iterations, or after the validation that ends an epoch, when ``interval_s`` have passed; and
-    at once when the training is asked to stop, after the iteration at hand; a second Ctrl-C does not wait.
+    at once when the training is asked to stop, after the iteration at hand or, if that takes no longer than
+    ``VALIDATION_S``, the validation; a longer one is broken off, and what came after the last save is lost, which is
+    said. A second Ctrl-C does not wait.
 
     List it first among the handlers of a trainer: it restores before the others start, and saves after all of them.
 
@@ -87,6 +92,8 @@ class TrainingState:
         self._interruption = Interruption()
         self._saved_at = 0.0
         self._saving_s = 0.0
+        self._saved: int | None = None  # iteration
+        self._validating_since = 0.0
 
     @property
     def found(self) -> bool:
@@ -113,6 +120,7 @@ class TrainingState:
         if not engine.has_event_handler(self.after_iteration):  # a federated training is started again in each round
             engine.add_event_handler(Events.ITERATION_COMPLETED, self.after_iteration)
             engine.add_event_handler(Events.EPOCH_COMPLETED, self.after_epoch)
+            self.evaluator.add_event_handler(Events.STARTED, self.before_validation)
             self.evaluator.add_event_handler(Events.ITERATION_COMPLETED, self.during_validation)
         self._saved_at = time.monotonic()
 
@@ -125,10 +133,20 @@ class TrainingState:
         """Save if it is time to."""
         self._save_or_stop(engine)
 
+    def before_validation(self, engine: Engine) -> None:
+        """Note when it began."""
+        self._validating_since = time.monotonic()
+
     def during_validation(self, engine: Engine) -> None:
         """Do not finish a validation first that may take minutes. Several processes have no way to agree here."""
-        if idist.get_world_size() == 1:
-            self._interruption.stop()
+        if idist.get_world_size() > 1 or self._interruption.received is None:
+            return
+        done, of = engine.state.iteration, engine.state.epoch_length or 0
+        if (time.monotonic() - self._validating_since) / done * (of - done) <= VALIDATION_S:
+            return
+        kept = "nothing is saved yet" if self._saved is None else f"saved is iteration {self._saved}"
+        logger.warning("stopped during a validation; %s; to go on: --resume True", kept)
+        self._interruption.stop()
 
     def save(self, engine: Any) -> Path | None:
         """Write the state; the path, in the process that wrote it. All processes have to call this.
@@ -139,7 +157,7 @@ class TrainingState:
         begun = time.monotonic()
         state = self._collect(engine)
         path = write_state(self.folder, engine.state.iteration, state) if idist.get_rank() == 0 else None
-        self._saved_at = time.monotonic()
+        self._saved, self._saved_at = engine.state.iteration, time.monotonic()
         self._saving_s = self._saved_at - begun
         return path
 
@@ -202,7 +220,7 @@ class TrainingState:
         best: Any = self.evaluator.state
         best.best_metric = state["evaluator"]["best_metric"]
         best.best_metric_epoch = state["evaluator"]["best_metric_epoch"]
-        engine.state.iteration = trainer["iteration"]
+        engine.state.iteration = self._saved = trainer["iteration"]
         # the epoch begun, if it was not over: the trainer counts it when it begins
         engine.state.epoch = trainer["iteration"] // trainer["epoch_length"]
         if trainer["terminate"]:

@@ -22,7 +22,7 @@ from tests.bundles.tiny import ANTHROPOMETRY, PSEUDO_DXA, VAE, bundle_files
 
 pytestmark = pytest.mark.long
 
-SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT)
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 RESULTS = ("best.pt", "last.pt", "metrics.csv", "split.csv", "finished.json")
 FAST: dict[str, Any] = {"resume": True, "save_every_s": 0, "batch_size": 4, "learning_rate": 1e-2}
 
@@ -45,7 +45,7 @@ def _settings(bundle: str, root: Path, manifest: Path, vae: Path) -> dict[str, A
     return settings | FAST | {"bundle_root": str(root), "manifest": str(manifest)}
 
 
-@pytest.mark.parametrize("kills_asked", [4, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills_asked", [3, pytest.param(10, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("bundle", ["dxa_vae", "dxa_anthropometry", "pseudo_dxa"])
 def test_killed_at_random_moments_a_training_ends_bit_for_bit_as_if_it_had_not_been(
     bundle: str,

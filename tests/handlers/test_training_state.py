@@ -1,3 +1,5 @@
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,47 @@ def test_resumed_after_any_iteration_the_weights_are_those_of_one_training(tmp_p
     assert torch.equal(resumed.network.offset, whole.network.offset)
     assert resumed.loss.calls == whole.loss.calls == 6
     assert not torch.equal(resumed.network.offset, cut.network.offset)
+
+
+def _stopped_in_its_second_validation(folder: Path, **changes: Any) -> Training:
+    from ignite.engine import Events
+
+    training = Training(folder, **changes)
+    training.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda engine: training.evaluator.run())
+
+    def stop(engine: Any) -> None:
+        if training.trainer.state.epoch == 2 and engine.state.iteration == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    training.evaluator.add_event_handler(Events.ITERATION_COMPLETED, stop)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            training.run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.code == 128 + signal.SIGTERM
+    return training
+
+
+def test_a_short_validation_is_finished_and_nothing_is_lost(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    training = _stopped_in_its_second_validation(tmp_path, interval_s=3600.0)
+    assert training.evaluator.state.iteration == training.evaluator.state.epoch_length > 1
+    state = newest_state(tmp_path)
+    assert state is not None
+    assert state["trainer"]["iteration"] == training.trainer.state.iteration == 4
+    assert "stopped after iteration 4; to go on: --resume True" in caplog.text
+
+
+@pytest.mark.parametrize(("interval_s", "kept"), [(3600.0, "nothing is saved yet"), (0.0, "saved is iteration 3")])
+def test_a_long_validation_is_broken_off_and_what_is_kept_is_told(
+    interval_s: float, kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("dxa_monai.handlers.training_state.VALIDATION_S", 0.0)
+    training = _stopped_in_its_second_validation(tmp_path, interval_s=interval_s)
+    assert training.evaluator.state.iteration == 1
+    assert f"stopped during a validation; {kept}; to go on: --resume True" in caplog.text
+    assert bool(state_files(tmp_path)) == (interval_s == 0.0)
 
 
 def test_a_state_is_saved_only_when_it_is_time(tmp_path: Path) -> None:
