@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/environment.sh requirements.txt
+# These networks are small: with a thread a core, and anything else at work, threads wait for each other.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 
 run() {
     "$VENV/bin/python" -m monai.bundle run --config_file "$@"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,8 +9,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dxa_monai.errors import InputError
 from dxa_monai.runs.finished import FINISHED
-from dxa_monai.runs.folder import METRICS, RECORD
+from dxa_monai.runs.folder import METRICS, RECORD, read_record
 
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| {n:.1f}/{total_fmt} [{elapsed}<{remaining}]"
 
@@ -25,10 +25,10 @@ def part_done(folder: str | Path) -> float:
     if (folder / FINISHED).exists():
         return 1.0
     try:
-        epochs = int(json.loads((folder / RECORD).read_text(encoding="utf-8"))["max_epochs"])
+        epochs = int(read_record(folder / RECORD)["max_epochs"])
         with open(folder / METRICS, encoding="utf-8") as file:
             rows = sum(1 for _ in file) - 1
-    except (OSError, ValueError, KeyError, TypeError):
+    except (InputError, OSError, ValueError, KeyError, TypeError):
         return 0.0
     return min(max(rows, 0) / epochs, 1.0) if epochs > 0 else 0.0
 

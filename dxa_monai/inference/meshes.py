@@ -37,7 +37,7 @@ from dxa_monai.inference.body_composition import analyse_scans, claim_analysis
 from dxa_monai.inference.report import ID_COLUMNS, rounded_totals
 from dxa_monai.inference.run_scanner import SCANNER_MODEL_NAME
 from dxa_monai.input_files import files_below
-from dxa_monai.mesh.checks import checked, find_doubts
+from dxa_monai.mesh.checks import Doubts, checked_with_doubts
 from dxa_monai.mesh.io import MESH_ENDINGS, BodyMesh, load_mesh
 from dxa_monai.mesh.points import centred, point_cloud
 from dxa_monai.networks.checkpoint import load_pseudo_dxa
@@ -156,7 +156,7 @@ def predict_meshes(
     done, failed, bad, shapes, held, doubtful = [], [], [], [], [], []
     for row in tqdm(rows, desc="predicting", unit="mesh"):
         try:
-            body = _read_body(row["mesh"], **dict(mesh or {}))
+            body, doubts = _read_body(row["mesh"], **dict(mesh or {}))
         except InputError as error:
             failed.append(str(error))
             bad.append(BadScan(row, str(row["mesh"]), "inference", str(error)))
@@ -164,7 +164,6 @@ def predict_meshes(
         predicted = predict_body(network, body, points, int((mesh or {}).get("seed", 0)), device, draws)
         image = predicted.image
         person = {name: row[name] for name in ID_COLUMNS if name in row}
-        doubts = find_doubts(body)
         doubtful += [f"{row['scan_id']}: {sentence}." for sentence in doubts.sentences]
         measured = (predicted.unlikeness, doubts.lean_degrees, doubts.holes_percent)
         shapes.append(person | {name: round(value, 3) for name, value in zip(SHAPE_COLUMNS, measured, strict=True)})
@@ -281,8 +280,8 @@ def _read_body(
     repair: bool = False,
     accept: str | Collection[str] = (),
     seed: int = 0,
-) -> BodyMesh:
-    body = centred(checked(load_mesh(path, unit, up_axis, facing), repair, accept))
+) -> tuple[BodyMesh, Doubts]:
+    body, doubts = checked_with_doubts(load_mesh(path, unit, up_axis, facing), repair, accept)
     if body.mends:
         print(f"{path}: mended: {'; '.join(body.mends)}.")
-    return body
+    return centred(body), doubts

@@ -90,24 +90,35 @@ def checked(mesh: BodyMesh, repair: bool = False, accept: str | Collection[str] 
         InputError: the first defect that makes a wrong number, naming ``repair`` or, where that does not help, the
             name under which to accept it; or an unknown name in ``accept``.
     """
+    return checked_with_doubts(mesh, repair, accept)[0]
+
+
+def checked_with_doubts(
+    mesh: BodyMesh, repair: bool = False, accept: str | Collection[str] = ()
+) -> tuple[BodyMesh, Doubts]:
+    """As :func:`checked`, and :func:`find_doubts` of that mesh: one look at it, which takes longer than to read it."""
     accepted = {accept} if isinstance(accept, str) else set(accept)
     unknown = sorted(accepted - set(DEFECTS))
     if unknown:
         raise InputError(f"accept: expected names out of {', '.join(DEFECTS)}, got {', '.join(unknown)}.")
     if repair:
         mesh = repaired(mesh, others=_has_other_bodies(survey(mesh)), max_holes=MAX_HOLES)
-    for defect in find_defects(mesh):
+    state, posture = survey(mesh), measure_posture(mesh)
+    for defect in _defects(mesh, state, posture):
         if defect.name in accepted:
             continue
         way_out = "mend it with repair" if defect.mendable and not repair else f"accept it with accept='{defect.name}'"
         way_out = f"{defect.advice} or {way_out}" if defect.advice else way_out
         raise InputError(f"{mesh.source}: expected {defect.expected}, got {defect.found}: {way_out}.")
-    return mesh
+    return mesh, _doubts(mesh, state, posture)
 
 
 def find_defects(mesh: BodyMesh) -> list[Defect]:
     """All defects of a mesh that make a wrong number, in the order of ``DEFECTS``."""
-    state = survey(mesh)
+    return _defects(mesh, survey(mesh), measure_posture(mesh))
+
+
+def _defects(mesh: BodyMesh, state: SurfaceState, posture: Posture) -> list[Defect]:
     found: list[Defect] = []
     if _has_other_bodies(state):
         share, reach = state.other_pieces_share, state.other_pieces_outreach_m
@@ -130,8 +141,8 @@ def find_defects(mesh: BodyMesh) -> list[Defect]:
     if state.holes_share > MAX_HOLES:
         holes = f"holes of {state.holes_share:.1%} of its area"
         found.append(Defect("holes", f"a surface with holes of at most {MAX_HOLES:.0%}", holes, mendable=False))
-    posture = _posture_defect(measure_posture(mesh), mesh)
-    return [*found, posture] if posture else found
+    of_posture = _posture_defect(posture, mesh)
+    return [*found, of_posture] if of_posture else found
 
 
 @dataclass(frozen=True)
@@ -152,8 +163,12 @@ class Doubts:
 
 def find_doubts(mesh: BodyMesh) -> Doubts:
     """Measure what is let through and may still matter."""
-    holes = survey(mesh).holes_share
-    lean = measure_posture(mesh).lean_degrees if mesh.height_m > ADULT_HEIGHT_M else math.nan
+    return _doubts(mesh, survey(mesh), measure_posture(mesh))
+
+
+def _doubts(mesh: BodyMesh, state: SurfaceState, posture: Posture) -> Doubts:
+    holes = state.holes_share
+    lean = posture.lean_degrees if mesh.height_m > ADULT_HEIGHT_M else math.nan
     sentences = []
     if holes > MAX_UNTOLD_HOLES:
         sentences.append(
